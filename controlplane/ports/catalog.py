@@ -1,0 +1,66 @@
+"""Catalog: manifests by GUID and by SHA-256. A cache of what the stores say: it can be rebuilt (I9)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from controlplane.model.content import Content, Guid, Sha256
+from controlplane.model.keys import StoreName
+from controlplane.model.manifest import Location, LocationState, Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """A content that was refused because its MD5 belongs to another (I3)."""
+
+    content: Content
+    at: float
+    """Unix seconds."""
+    kept: bool
+    """Whether its bytes were kept under quarantine/."""
+
+
+class Catalog(Protocol):
+    async def get(self, guid: Guid) -> Manifest | None:
+        """The manifest, tombstone or not; None when the catalog knows nothing of it (which proves nothing)."""
+        ...
+
+    async def by_sha256(self, sha256: Sha256) -> Manifest | None: ...
+
+    async def record(self, manifest: Manifest) -> None:
+        """Insert, or replace everything but locations of stores that `manifest` does not name.
+
+        A manifest without deleted_at lifts a tombstone (the blob was written again).
+        Raises Conflict, changing nothing, when the catalog has another SHA-256 or size for the GUID and that
+        manifest is not a tombstone (I3)."""
+        ...
+
+    async def set_locations(self, updates: Sequence[tuple[Guid, Location]]) -> None:
+        """Upsert locations, in one transaction. GUIDs that the catalog does not know are ignored."""
+        ...
+
+    async def entomb(self, guid: Guid, at: float) -> None:
+        """Set deleted_at; create a bare tombstone (empty content: SHA-256 "", size 0) for an unknown GUID."""
+        ...
+
+    async def forget(self, guid: Guid) -> None:
+        """Remove the row and its locations (the delete has reached every store)."""
+        ...
+
+    async def list(self, after: Guid | None = None, limit: int = 1000) -> Sequence[Manifest]:
+        """Manifests with guid > after in order of guid, tombstones included."""
+        ...
+
+    async def counts(self, store: StoreName) -> Mapping[LocationState, int]:
+        """How many blobs are in which state at that store."""
+        ...
+
+    async def quarantine(self, entry: Quarantined) -> None:
+        """Remember a refused content; a second time for the same content changes nothing."""
+        ...
+
+    async def quarantined(self) -> Sequence[Quarantined]: ...
+
+    async def aclose(self) -> None: ...

@@ -1,0 +1,44 @@
+"""The error tree. Adapters translate every failure of their technology into one of these with `raise ... from`.
+
+An outage is never NotFound (I5): whatever cannot be reached, answers nonsense or answers 5xx is Unavailable.
+Messages tell the operator what happened, where, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class MillraceError(Exception):
+    """Base of every expected failure."""
+
+
+class NotFound(MillraceError):
+    """The store answered, and the thing is not there."""
+
+
+class Conflict(MillraceError):
+    """The thing is there already and differs, or a comparison failed. Nothing was changed."""
+
+
+class Rejected(MillraceError):
+    """The request itself is wrong or not allowed (bad credentials, bad input): a retry cannot help."""
+
+
+class Corrupt(MillraceError):
+    """Bytes do not match their digests or their length. Nothing of them was kept or served."""
+
+
+class Unavailable(MillraceError):
+    """The other side is away, overloaded or answered nonsense; the outcome may be unknown. Try again later."""
+
+    def __init__(self, message: str, retry_after: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds after which a retry is sensible."""
+
+
+class Full(Unavailable):
+    """A bound is reached (journal bound): pushed back, nothing was dropped."""
+
+
+class StorageFull(Unavailable):
+    """The disk or the quota behind a store is full."""

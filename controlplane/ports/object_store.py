@@ -1,0 +1,147 @@
+"""ObjectStore: where objects live (Riak CS, AWS S3, a file system, memory). One store is one bucket under one prefix."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias
+
+from controlplane.model.content import Content
+from controlplane.model.keys import Bucket, Key, StoreName
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A whole local file as a body. Whoever passes it keeps it unchanged until the call returns, and owns its removal.
+
+    A store on the same file system may link it instead of copying.
+    """
+
+    path: Path
+    size: int
+
+
+Body: TypeAlias = bytes | LocalFile | AsyncIterator[bytes]
+"""What is put: bytes in memory, a local file, or a stream of non-empty chunks."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a store says of an object."""
+
+    key: Key
+    size: int
+    etag: str
+    """Without quotes. The MD5 of the bytes for objects put in one part; `<md5>-<parts>` for multipart."""
+    modified_at: float
+    """Unix seconds, by the store's clock: for people, never for ordering."""
+    content_type: str = "application/octet-stream"
+    content: Content | None = None
+    """The digests that Millrace stored beside the object (x-amz-meta-millrace-*); None for objects of others,
+    and always None in listings."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """Other user metadata (lower-case names without x-amz-meta-); empty in listings."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """Bytes first..last, both inclusive, within the object."""
+
+    first: int
+    last: int
+
+    @property
+    def length(self) -> int:
+        return self.last - self.first + 1
+
+
+class ObjectReader(Protocol):
+    """An open object. Iterate it once for its bytes; always `aclose()` it, also after a partial read.
+
+    Iteration raises Unavailable when the connection breaks or ends short: a short read never looks complete.
+    """
+
+    @property
+    def info(self) -> ObjectInfo: ...
+
+    @property
+    def length(self) -> int:
+        """Bytes that the iteration yields (less than info.size for a range)."""
+        ...
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        """(file descriptor, offset) when the bytes lie in a local file, valid until aclose(): for sendfile."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Part of a listing, in ascending order of the keys' UTF-8 bytes."""
+
+    objects: tuple[ObjectInfo, ...]
+    next_after: Key | None
+    """Pass as `after` for the next page; None: this was the last."""
+
+
+class ObjectStore(Protocol):
+    @property
+    def name(self) -> StoreName: ...
+
+    @property
+    def bucket(self) -> Bucket: ...
+
+    async def put(
+        self,
+        key: Key,
+        body: Body,
+        *,
+        size: int | None = None,
+        content: Content | None = None,
+        content_type: str = "application/octet-stream",
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+    ) -> ObjectInfo:
+        """Store the body durably under `key`, replacing what was there, and return what is there now.
+
+        `size`: bytes, when known for a stream; a stream that yields another count raises Corrupt.
+        `content`: the digests that the body must have; they are checked (MD5 and SHA-256, size) before the call
+        succeeds, and kept beside the object. On a mismatch Corrupt is raised and nothing is left under `key`
+        (what was there before stays).
+        `if_absent`: raise Conflict, changing nothing, when the key exists. Atomic where the store can; see the adapter.
+        A stream is consumed at most once, so a put of a stream is never retried inside.
+        Raises Unavailable (outcome unknown), StorageFull, Rejected, Corrupt, Conflict.
+        """
+        ...
+
+    async def get(self, key: Key, *, byte_range: ByteRange | None = None) -> ObjectReader:
+        """Open an object. Raises NotFound, Unavailable, Rejected (a range outside of the object)."""
+        ...
+
+    async def head(self, key: Key) -> ObjectInfo:
+        """Raises NotFound, Unavailable."""
+        ...
+
+    async def delete(self, key: Key) -> None:
+        """Remove the object; removing what is not there succeeds. Raises Unavailable."""
+        ...
+
+    async def list(self, *, prefix: str = "", after: Key | None = None, limit: int = 1000) -> Page:
+        """At most `limit` objects whose keys begin with `prefix` and are greater than `after`.
+
+        Raises Unavailable: a failing listing is never an empty one.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Prove that the store is reachable and the bucket usable with these credentials (for doctor and readiness).
+
+        Raises Unavailable, NotFound (no such bucket), Rejected (credentials)."""
+        ...
+
+    async def aclose(self) -> None: ...

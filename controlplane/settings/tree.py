@@ -1,0 +1,216 @@
+"""The frozen settings tree. Every field says what it is, in which unit; `millrace example-config` prints it all."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from controlplane.settings.secret import Secret
+
+Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
+Bytes = Annotated[int, Field(ge=0)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True)
+
+
+class Scope(Enum):
+    READ = "read"
+    WRITE = "write"
+    DELETE = "delete"
+
+
+class Node(Section):
+    """Who this node is."""
+
+    cluster: Name = Field("default", description="name of the cluster; part of every key in the directory")
+    name: Name = Field("node1", description="unique name of this node within the cluster")
+    zone: str = Field("", description="availability zone, published with the endpoint")
+    data_dir: Path = Field(Path("/var/lib/millrace"), description="journal, catalog, spool; and the embedded stores")
+    public_url: str = Field("", description="the URL clients reach this node by; empty: http://<gateway.listen>")
+
+
+class Tls(Section):
+    """A server certificate; empty: plain HTTP."""
+
+    cert_file: Path | None = Field(None, description="PEM file with the certificate chain")
+    key_file: Path | None = Field(None, description="PEM file with the private key")
+
+
+class Gateway(Section):
+    """The data path: the blob API."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(8470, description="port to listen on; 0 takes a free one")
+    tls: Tls = Tls()
+    max_blob_bytes: Bytes = Field(50 * GIB, description="a larger blob is refused with 413")
+    max_connections: int = Field(10_000, ge=1, description="further connections wait in the kernel's queue")
+    header_timeout_s: Seconds = Field(10, description="a request's head must have arrived within this")
+    body_timeout_s: Seconds = Field(30, description="the longest pause of a client that is sending or reading a body")
+    idle_timeout_s: Seconds = Field(75, description="an idle keep-alive connection is closed after this")
+    min_body_rate: int = Field(
+        1024, ge=0, description="bytes a second that a client must average over a body, after a grace of body_timeout_s"
+    )
+    shutdown_grace_s: Seconds = Field(20, description="how long requests in progress may take to finish on SIGTERM")
+    spool_memory_bytes: Bytes = Field(256 * KIB, description="bodies up to this size are held in memory, not spooled")
+    anonymous_read: bool = Field(False, description="GET and HEAD need no token")
+    tombstone_recheck_s: Seconds = Field(
+        5, description="a cached blob older than this is checked against the catalog and the primary before it is served"
+    )
+    quarantine_limit: int = Field(100, ge=0, description="how many colliding contents are kept; more are only recorded")
+
+
+class Token(Section):
+    """A bearer token of the blob API."""
+
+    name: Name = Field(..., description="for the logs; never the token itself")
+    secret: Secret = Field(..., description="the token: { file = \"…\" } or { env = \"…\" }")
+    scopes: frozenset[Scope] = Field(..., min_length=1, description="any of read, write, delete")
+
+
+class Admin(Section):
+    """The admin port: /healthz, /readyz, /metrics. Keep it on the internal network."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(8471, description="gateway's admin port; 0 takes a free one")
+    agent_port: Port = Field(8472, description="agent's admin port; 0 takes a free one")
+
+
+class FilesystemStore(Section):
+    """An embedded store: a directory of files."""
+
+    kind: Literal["filesystem"] = "filesystem"
+    path: Path = Field(..., description="directory; created when missing")
+    fsync: bool = Field(True, description="false loses acknowledged blobs on power failure: for throw-away set-ups")
+
+
+class MemoryStore(Section):
+    """Objects in this process's memory: for tests and trials."""
+
+    kind: Literal["memory"] = "memory"
+
+
+class S3Store(Section):
+    """A bucket behind the S3 protocol: AWS S3, Riak CS, SeaweedFS, Ceph..."""
+
+    kind: Literal["s3"] = "s3"
+    endpoints: tuple[str, ...] = Field(..., min_length=1, description="base URLs; more than one: spread and failed over")
+    bucket: str = Field(..., min_length=3, max_length=63, description="must exist, unless create_bucket is true")
+    prefix: str = Field("", description="put before every key")
+    region: str = Field("us-east-1", description="for the signature")
+    access_key: str = Field("", description="empty: unsigned requests")
+    secret_key: Secret | None = Field(None, description="{ file = \"…\" } or { env = \"…\" }")
+    signature: Literal["v4", "v2"] = Field("v4", description="Riak CS takes both")
+    list_version: Literal[1, 2] = Field(2, description="1 for Riak CS: it answers version 2 with silent truncation")
+    conditional_put: bool = Field(
+        True, description="the server honours If-None-Match: * on PUT; false for Riak CS, which answers 412 always"
+    )
+    create_bucket: bool = Field(False, description="create the bucket at start when it is missing")
+    ca_file: Path | None = Field(None, description="PEM file of the certificate authority; empty: the system's")
+    connections: int = Field(32, ge=1, le=1024, description="most connections to each endpoint")
+    connect_timeout_s: Seconds = Field(3, description="to open a connection")
+    read_timeout_s: Seconds = Field(30, description="the longest pause of a server within a request")
+    attempts: int = Field(4, ge=1, le=20, description="tries of a request that may safely be sent again")
+    part_bytes: Bytes = Field(16 * MIB, ge=5 * MIB, description="bodies larger than this go up in parts of this size")
+    part_concurrency: int = Field(2, ge=1, le=16, description="parts under way at once for one object")
+
+
+Store = Annotated[FilesystemStore | MemoryStore | S3Store, Field(discriminator="kind")]
+
+
+class HotCache(Section):
+    """The copies of the blobs asked for most, on this node."""
+
+    kind: Literal["disk", "memory", "none"] = Field("disk", description="disk, memory or none")
+    path: Path | None = Field(None, description="directory of the disk cache; empty: <node.data_dir>/hot")
+    limit_bytes: Bytes = Field(2 * GIB, description="least recently used blobs leave when this is reached")
+    max_blob_bytes: Bytes = Field(256 * MIB, description="larger blobs are not kept")
+    open_files: int = Field(1024, ge=0, description="files kept open for the fastest answer (disk)")
+
+
+class Journal(Section):
+    """The durable queue between acknowledgement and mirror: <node.data_dir>/journal.db."""
+
+    limit: int = Field(1_000_000, ge=1, description="entries at which writes are pushed back with 503")
+
+
+class Retry(Section):
+    """The back-off schedule of failed copies."""
+
+    first_s: Seconds = Field(0.5, description="wait after the first failure; with jitter of up to a half")
+    factor: float = Field(2.0, ge=1, le=10, description="each further wait is this much longer")
+    most_s: Seconds = Field(300, description="no wait is longer")
+    budget: int = Field(12, ge=1, description="failures after which a copy becomes a dead letter")
+
+
+class Mirror(Section):
+    """The write-behind to the persistent store."""
+
+    concurrency: int = Field(16, ge=1, le=1024, description="copies under way at once")
+    batch: int = Field(256, ge=1, le=10_000, description="journal entries read and closed at once")
+    idle_s: Seconds = Field(0.1, description="how often an empty journal is looked at")
+    verify: Literal["head", "read"] = Field(
+        "head", description="head: the ETag and metadata of the copy are read back; read: all its bytes are"
+    )
+    retry: Retry = Retry()
+
+
+class Etcd(Section):
+    """etcd v3 by its JSON gateway."""
+
+    endpoints: tuple[str, ...] = Field((), description="base URLs of the members; empty: an in-process directory")
+    username: str = Field("", description="empty: no authentication")
+    password: Secret | None = Field(None, description="{ file = \"…\" } or { env = \"…\" }")
+    ca_file: Path | None = Field(None, description="PEM file of the certificate authority")
+    cert_file: Path | None = Field(None, description="PEM file of the client certificate")
+    key_file: Path | None = Field(None, description="PEM file of the client's private key")
+    timeout_s: Seconds = Field(3, description="of one request to one member")
+
+
+class Directory(Section):
+    """Where endpoints are published."""
+
+    etcd: Etcd = Etcd()
+    lease_ttl_s: Seconds = Field(15, ge=2, description="an endpoint leaves within this when its node dies")
+    probe_interval_s: Seconds = Field(5, description="how often PUT, GET, DELETE through the own endpoint is tried")
+    probe_failures: int = Field(2, ge=1, description="failed probes in a row after which the endpoint is withdrawn")
+    v2: bool = Field(False, description="write the same endpoint set to the etcd v2 keyspace (needs python-etcd)")
+    v2_endpoints: tuple[str, ...] = Field((), description="base URLs for v2; empty: those of etcd")
+
+
+class Log(Section):
+    """Structured logs: one JSON object a line on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is written")
+    access: bool = Field(False, description="write a line for every request, not only for writes and failures")
+
+
+class Settings(Section):
+    """Everything. Secrets come by file or environment, and are never printed."""
+
+    node: Node = Node()
+    gateway: Gateway = Gateway()
+    tokens: tuple[Token, ...] = Field((), description="bearer tokens of the blob API")
+    admin: Admin = Admin()
+    primary: Store = Field(
+        default_factory=lambda: FilesystemStore(path=Path("/var/lib/millrace/primary")),
+        description="where blobs live: Riak CS, or files",
+    )
+    persistent: Store | None = Field(None, description="where blobs are mirrored to; none: no mirror")
+    hot_cache: HotCache = HotCache()
+    journal: Journal = Journal()
+    mirror: Mirror = Mirror()
+    directory: Directory = Directory()
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        raise NotImplementedError
