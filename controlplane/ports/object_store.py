@@ -15,11 +15,15 @@ from controlplane.model.keys import Bucket, Key, StoreName
 class LocalFile:
     """A whole local file as a body. Whoever passes it keeps it unchanged until the call returns, and owns its removal.
 
-    A store on the same file system may link it instead of copying.
+    A store on the same file system may link it instead of copying: the name may be unlinked afterwards, but the
+    bytes are shared from then on and must never be written again.
     """
 
     path: Path
     size: int
+    verified: Content | None = None
+    """The digests that the owner computed while writing the file; where they equal the content that is asked for,
+    a store need not hash the bytes again."""
 
 
 Body: TypeAlias = bytes | LocalFile | AsyncIterator[bytes]
@@ -114,7 +118,8 @@ class ObjectStore(Protocol):
         succeeds, and kept beside the object. On a mismatch Corrupt is raised and nothing is left under `key`
         (what was there before stays).
         `if_absent`: raise Conflict, changing nothing, when the key exists. Atomic where the store can; see the adapter.
-        A stream is consumed at most once, so a put of a stream is never retried inside.
+        A stream is consumed at most once, so a put of a stream is never retried inside. What the stream itself raises
+        reaches the caller unchanged, and nothing is left under `key`.
         Raises Unavailable (outcome unknown), StorageFull, Rejected, Corrupt, Conflict.
         """
         ...
