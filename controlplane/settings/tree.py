@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
+from controlplane.settings.outline import flatten
+from controlplane.settings.rules import contradictions
 from controlplane.settings.secret import Secret
-
-Seconds = Annotated[float, Field(gt=0, le=86_400 * 366)]
-Bytes = Annotated[int, Field(ge=0)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+from controlplane.settings.section import (
+    AbsolutePath,
+    BaseUrl,
+    Bytes,
+    Name,
+    OptionalUrl,
+    Port,
+    ReadableFile,
+    Seconds,
+    Section,
+)
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, validate_default=True)
 
 
 class Scope(Enum):
@@ -34,21 +38,25 @@ class Node(Section):
     cluster: Name = Field("default", description="name of the cluster; part of every key in the directory")
     name: Name = Field("node1", description="unique name of this node within the cluster")
     zone: str = Field("", description="availability zone, published with the endpoint")
-    data_dir: Path = Field(Path("/var/lib/millrace"), description="journal, catalog, spool; and the embedded stores")
-    public_url: str = Field("", description="the URL clients reach this node by; empty: http://<gateway.listen>")
+    data_dir: AbsolutePath = Field(
+        Path("/var/lib/millrace"), description="journal, catalog, spool; and the embedded stores"
+    )
+    public_url: OptionalUrl = Field(
+        "", description="the URL clients reach this node by; empty: http://<gateway.listen>"
+    )
 
 
 class Tls(Section):
     """A server certificate; empty: plain HTTP."""
 
-    cert_file: Path | None = Field(None, description="PEM file with the certificate chain")
-    key_file: Path | None = Field(None, description="PEM file with the private key")
+    cert_file: ReadableFile | None = Field(None, description="PEM file with the certificate chain")
+    key_file: ReadableFile | None = Field(None, description="PEM file with the private key")
 
 
 class Gateway(Section):
     """The data path: the blob API."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: Port = Field(8470, description="port to listen on; 0 takes a free one")
     tls: Tls = Tls()
     max_blob_bytes: Bytes = Field(50 * GIB, description="a larger blob is refused with 413")
@@ -63,7 +71,8 @@ class Gateway(Section):
     spool_memory_bytes: Bytes = Field(256 * KIB, description="bodies up to this size are held in memory, not spooled")
     anonymous_read: bool = Field(False, description="GET and HEAD need no token")
     tombstone_recheck_s: Seconds = Field(
-        5, description="a cached blob older than this is checked against the catalog and the primary before it is served"
+        5,
+        description="a cached blob older than this is checked against the catalog and the primary before it is served",
     )
     quarantine_limit: int = Field(100, ge=0, description="how many colliding contents are kept; more are only recorded")
 
@@ -72,14 +81,14 @@ class Token(Section):
     """A bearer token of the blob API."""
 
     name: Name = Field(..., description="for the logs; never the token itself")
-    secret: Secret = Field(..., description="the token: { file = \"…\" } or { env = \"…\" }")
+    secret: Secret = Field(..., description='the token: { file = "…" } or { env = "…" }')
     scopes: frozenset[Scope] = Field(..., min_length=1, description="any of read, write, delete")
 
 
 class Admin(Section):
     """The admin port: /healthz, /readyz, /metrics. Keep it on the internal network."""
 
-    host: str = Field("127.0.0.1", description="address to listen on")
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: Port = Field(8471, description="gateway's admin port; 0 takes a free one")
     agent_port: Port = Field(8472, description="agent's admin port; 0 takes a free one")
 
@@ -88,7 +97,7 @@ class FilesystemStore(Section):
     """An embedded store: a directory of files."""
 
     kind: Literal["filesystem"] = "filesystem"
-    path: Path = Field(..., description="directory; created when missing")
+    path: AbsolutePath = Field(..., description="directory; created when missing")
     fsync: bool = Field(True, description="false loses acknowledged blobs on power failure: for throw-away set-ups")
 
 
@@ -102,24 +111,28 @@ class S3Store(Section):
     """A bucket behind the S3 protocol: AWS S3, Riak CS, SeaweedFS, Ceph..."""
 
     kind: Literal["s3"] = "s3"
-    endpoints: tuple[str, ...] = Field(..., min_length=1, description="base URLs; more than one: spread and failed over")
+    endpoints: tuple[BaseUrl, ...] = Field(
+        ..., min_length=1, description="base URLs; more than one: spread and failed over"
+    )
     bucket: str = Field(..., min_length=3, max_length=63, description="must exist, unless create_bucket is true")
     prefix: str = Field("", description="put before every key")
     region: str = Field("us-east-1", description="for the signature")
     access_key: str = Field("", description="empty: unsigned requests")
-    secret_key: Secret | None = Field(None, description="{ file = \"…\" } or { env = \"…\" }")
+    secret_key: Secret | None = Field(None, description='{ file = "…" } or { env = "…" }')
     signature: Literal["v4", "v2"] = Field("v4", description="Riak CS takes both")
     list_version: Literal[1, 2] = Field(2, description="1 for Riak CS: it answers version 2 with silent truncation")
     conditional_put: bool = Field(
         True, description="the server honours If-None-Match: * on PUT; false for Riak CS, which answers 412 always"
     )
     create_bucket: bool = Field(False, description="create the bucket at start when it is missing")
-    ca_file: Path | None = Field(None, description="PEM file of the certificate authority; empty: the system's")
+    ca_file: ReadableFile | None = Field(None, description="PEM file of the certificate authority; empty: the system's")
     connections: int = Field(32, ge=1, le=1024, description="most connections to each endpoint")
     connect_timeout_s: Seconds = Field(3, description="to open a connection")
     read_timeout_s: Seconds = Field(30, description="the longest pause of a server within a request")
     attempts: int = Field(4, ge=1, le=20, description="tries of a request that may safely be sent again")
-    part_bytes: Bytes = Field(16 * MIB, ge=5 * MIB, description="bodies larger than this go up in parts of this size")
+    part_bytes: Bytes = Field(
+        16 * MIB, ge=5 * MIB, le=5 * GIB, description="bodies larger than this go up in parts of this size"
+    )
     part_concurrency: int = Field(2, ge=1, le=16, description="parts under way at once for one object")
 
 
@@ -130,7 +143,7 @@ class HotCache(Section):
     """The copies of the blobs asked for most, on this node."""
 
     kind: Literal["disk", "memory", "none"] = Field("disk", description="disk, memory or none")
-    path: Path | None = Field(None, description="directory of the disk cache; empty: <node.data_dir>/hot")
+    path: AbsolutePath | None = Field(None, description="directory of the disk cache; empty: <node.data_dir>/hot")
     limit_bytes: Bytes = Field(2 * GIB, description="least recently used blobs leave when this is reached")
     max_blob_bytes: Bytes = Field(256 * MIB, description="larger blobs are not kept")
     open_files: int = Field(1024, ge=0, description="files kept open for the fastest answer (disk)")
@@ -166,12 +179,12 @@ class Mirror(Section):
 class Etcd(Section):
     """etcd v3 by its JSON gateway."""
 
-    endpoints: tuple[str, ...] = Field((), description="base URLs of the members; empty: an in-process directory")
+    endpoints: tuple[BaseUrl, ...] = Field((), description="base URLs of the members; empty: an in-process directory")
     username: str = Field("", description="empty: no authentication")
-    password: Secret | None = Field(None, description="{ file = \"…\" } or { env = \"…\" }")
-    ca_file: Path | None = Field(None, description="PEM file of the certificate authority")
-    cert_file: Path | None = Field(None, description="PEM file of the client certificate")
-    key_file: Path | None = Field(None, description="PEM file of the client's private key")
+    password: Secret | None = Field(None, description='{ file = "…" } or { env = "…" }')
+    ca_file: ReadableFile | None = Field(None, description="PEM file of the certificate authority")
+    cert_file: ReadableFile | None = Field(None, description="PEM file of the client certificate")
+    key_file: ReadableFile | None = Field(None, description="PEM file of the client's private key")
     timeout_s: Seconds = Field(3, description="of one request to one member")
 
 
@@ -183,7 +196,7 @@ class Directory(Section):
     probe_interval_s: Seconds = Field(5, description="how often PUT, GET, DELETE through the own endpoint is tried")
     probe_failures: int = Field(2, ge=1, description="failed probes in a row after which the endpoint is withdrawn")
     v2: bool = Field(False, description="write the same endpoint set to the etcd v2 keyspace (needs python-etcd)")
-    v2_endpoints: tuple[str, ...] = Field((), description="base URLs for v2; empty: those of etcd")
+    v2_endpoints: tuple[BaseUrl, ...] = Field((), description="base URLs for v2; empty: those of etcd")
 
 
 class Log(Section):
@@ -191,6 +204,11 @@ class Log(Section):
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severity that is written")
     access: bool = Field(False, description="write a line for every request, not only for writes and failures")
+
+
+def default_primary(data_dir: Path) -> FilesystemStore:
+    """The primary store of a node whose settings name none."""
+    return FilesystemStore(path=data_dir / "primary")
 
 
 class Settings(Section):
@@ -201,8 +219,8 @@ class Settings(Section):
     tokens: tuple[Token, ...] = Field((), description="bearer tokens of the blob API")
     admin: Admin = Admin()
     primary: Store = Field(
-        default_factory=lambda: FilesystemStore(path=Path("/var/lib/millrace/primary")),
-        description="where blobs live: Riak CS, or files",
+        default_factory=lambda above: default_primary(above["node"].data_dir),
+        description="where blobs live: Riak CS, or files; none given: files in <node.data_dir>/primary",
     )
     persistent: Store | None = Field(None, description="where blobs are mirrored to; none: no mirror")
     hot_cache: HotCache = HotCache()
@@ -212,5 +230,8 @@ class Settings(Section):
     log: Log = Log()
 
     @model_validator(mode="after")
-    def _consistent(self) -> Settings:
-        raise NotImplementedError
+    def _consistent(self) -> Self:
+        broken = [f"{path}: {message}" for path, message in contradictions(flatten(self))]
+        if broken:
+            raise ValueError("; ".join(broken))
+        return self

@@ -1,0 +1,135 @@
+"""What must hold between settings. Pure: values in, contradictions out.
+
+A rule is tried only when every value it looks at is present and sound by itself, so that one fault is reported once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+Contradiction = tuple[str, str]
+"""The dotted path to blame, and the message."""
+
+MOST_PARTS = 10_000
+"""Of one multipart upload, in every S3 server."""
+
+
+def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Every rule that `values` (by dotted path, unsound ones left out) breaks."""
+    yield from _tokens(values)
+    yield from _pairs(values)
+    yield from _ports(values)
+    yield from _order(values)
+    yield from _directory(values)
+    for store in ("primary", "persistent"):
+        yield from _upload_size(values, store)
+    yield from _same_bucket(values)
+    yield from _places(values)
+
+
+def _known(values: Mapping[str, Any], *paths: str) -> bool:
+    return all(path in values for path in paths)
+
+
+def _tokens(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    for key, what in (("name", "the name"), ("secret", "the secret")):
+        first: dict[Any, str] = {}
+        for path, value in values.items():
+            match path.split("."):
+                case ["tokens", _, last] if last == key:
+                    if value in first:
+                        yield path, f"{what} is the same as {first[value]}: tokens must be told apart"
+                    first.setdefault(value, path)
+
+
+def _pairs(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Settings that are of use only together."""
+    for one, other in (
+        ("gateway.tls.cert_file", "gateway.tls.key_file"),
+        ("directory.etcd.cert_file", "directory.etcd.key_file"),
+        ("directory.etcd.username", "directory.etcd.password"),
+        ("primary.access_key", "primary.secret_key"),
+        ("persistent.access_key", "persistent.secret_key"),
+    ):
+        if _known(values, one, other) and bool(values[one]) != bool(values[other]):
+            given, missing = (one, other) if values[one] else (other, one)
+            yield given, f"is of no use without {missing}: give both or neither"
+
+
+def _ports(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    taken: dict[tuple[str, int], str] = {}
+    for host, port in (
+        ("gateway.host", "gateway.port"),
+        ("admin.host", "admin.port"),
+        ("admin.host", "admin.agent_port"),
+    ):
+        if not _known(values, host, port) or not values[port]:
+            continue
+        place = (values[host], values[port])
+        if place in taken:
+            yield port, f"is the same address and port as {taken[place]}"
+        taken.setdefault(place, port)
+
+
+def _order(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Settings of which one must not be less than the other."""
+    for great, small, reason in (
+        ("mirror.retry.most_s", "mirror.retry.first_s", "the longest wait cannot be shorter than the first"),
+        ("hot_cache.limit_bytes", "hot_cache.max_blob_bytes", "a blob must fit into the cache"),
+    ):
+        if _known(values, great, small) and values[great] < values[small]:
+            yield great, f"must be at least {small} ({values[small]}): {reason}"
+
+
+def _directory(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    lease, probe = "directory.lease_ttl_s", "directory.probe_interval_s"
+    if _known(values, lease, probe) and values[lease] <= values[probe]:
+        yield lease, f"must exceed {probe} ({values[probe]}): the endpoint would vanish between two probes"
+    v2, own, shared = "directory.v2", "directory.v2_endpoints", "directory.etcd.endpoints"
+    if _known(values, v2, own, shared) and values[v2] and not values[own] and not values[shared]:
+        yield v2, f"needs {own} or {shared}: there is no etcd to write to"
+
+
+def _upload_size(values: Mapping[str, Any], store: str) -> Iterator[Contradiction]:
+    most, part = "gateway.max_blob_bytes", f"{store}.part_bytes"
+    if _known(values, most, part) and values[most] > values[part] * MOST_PARTS:
+        yield (
+            part,
+            (
+                f"must be at least {-(-values[most] // MOST_PARTS)}: an S3 object has at most {MOST_PARTS} parts, "
+                f"and {most} is {values[most]}"
+            ),
+        )
+
+
+def _same_bucket(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    one, other = (
+        [f"{store}.{key}" for key in ("endpoints", "bucket", "prefix")] for store in ("primary", "persistent")
+    )
+    if not _known(values, *one, *other):
+        return
+    here, there = ([values[path] for path in paths] for paths in (one, other))
+    if here[1:] == there[1:] and {url.lower() for url in here[0]} & {url.lower() for url in there[0]}:
+        yield "persistent.bucket", "is the same bucket and prefix as the primary store: nothing would be mirrored"
+
+
+def _places(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Directories that would hold each other's files."""
+    places: dict[str, Path] = {path: values[path] for path in ("primary.path", "persistent.path") if path in values}
+    if values.get("hot_cache.kind") == "disk" and _known(values, "hot_cache.path", "node.data_dir"):
+        places["hot_cache.path"] = values["hot_cache.path"] or values["node.data_dir"] / "hot"
+    resolved = {path: place.resolve() for path, place in places.items()}
+    names = list(resolved)
+    for number, name in enumerate(names):
+        for earlier in names[:number]:
+            if resolved[name].is_relative_to(resolved[earlier]) or resolved[earlier].is_relative_to(resolved[name]):
+                yield name, f"is the same place as {earlier}, or one lies in the other ({places[earlier]})"
+    if "node.data_dir" in values:
+        home: Path = values["node.data_dir"].resolve()
+        for name, place in resolved.items():
+            if home.is_relative_to(place):
+                yield name, f"holds node.data_dir ({values['node.data_dir']}): take a directory of its own below it"
