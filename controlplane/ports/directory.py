@@ -1,4 +1,4 @@
-"""Directory: who serves (endpoints under leases), and small values changed by compare-and-swap (etcd, or in-process)."""
+"""Directory: who serves (endpoints under leases), and small values changed by compare-and-swap (etcd or in-process)."""
 
 from __future__ import annotations
 

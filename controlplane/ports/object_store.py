@@ -1,4 +1,4 @@
-"""ObjectStore: where objects live (Riak CS, AWS S3, a file system, memory). One store is one bucket under one prefix."""
+"""ObjectStore: where objects live (Riak CS, AWS S3, files, memory). One store is one bucket under one prefix."""
 
 from __future__ import annotations
 

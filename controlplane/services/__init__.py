@@ -1,0 +1,1 @@
+"""Use cases. Each loop is a once(); decisions are in model, effects go through ports."""

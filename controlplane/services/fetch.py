@@ -1,0 +1,146 @@
+"""One fetch of one blob into the spool, followed by as many readers as ask for it (stampede protection)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from controlplane.model.content import Content, Guid
+from controlplane.model.keys import StoreName
+from controlplane.ports.errors import Corrupt, MillraceError, Unavailable
+from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader
+from controlplane.ports.spool import Spool, Spooled, SpoolWriter
+
+HOLD_BACK = 256 * 1024
+"""So many of the last bytes stay back until the whole is proved: a reader never has all of a wrong blob (I2)."""
+
+_READ = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a blob was found."""
+
+    store: StoreName
+    reader: ObjectReader
+    most_bytes: int | None
+    """A larger blob is not worth a spool file: every reader streams it for itself. None: always fetched."""
+
+
+Locate: TypeAlias = Callable[[], Awaitable[Source]]
+Keep: TypeAlias = Callable[[Source, Spooled], Awaitable[None]]
+
+
+def check_identity(guid: Guid, claimed: Content | None, found: Content, store: StoreName) -> None:
+    """Raise Corrupt unless `found` is the blob: its MD5 is the GUID, and it is what the store's metadata claims."""
+    if found.md5 != guid or (claimed is not None and claimed != found):
+        raise Corrupt(
+            f"the copy of {guid} in {store} is damaged: it has MD5 {found.md5}, SHA-256 {found.sha256}, {found.size} "
+            f"bytes{f', expected SHA-256 {claimed.sha256}, {claimed.size} bytes' if claimed else ''}; it was not served"
+        )
+
+
+class Fetch:
+    """run() moves the blob from its store into the spool, proves it and hands it to `keep`; others follow it meanwhile.
+
+    The spooled bytes live until run() has ended and the last follower has left.
+    """
+
+    def __init__(self, guid: Guid, spool: Spool, locate: Locate, keep: Keep) -> None:
+        self.guid = guid
+        self._spool = spool
+        self._locate = locate
+        self._keep = keep
+        self.info: ObjectInfo | None = None
+        self.content: Content | None = None
+        """Set when the store claims digests, or when the blob is proved."""
+        self.too_large = False
+        """Not fetched, see Source.most_bytes."""
+        self._proved = False
+        self._failure: MillraceError | None = None
+        self._writer: SpoolWriter | None = None
+        self._spooled: Spooled | None = None
+        self._progress = asyncio.Event()
+        self._users = 1
+
+    async def run(self) -> None:
+        """Never raises but for cancellation: a failure is what the followers get."""
+        try:
+            source = await self._locate()
+            try:
+                if source.most_bytes is not None and source.reader.length > source.most_bytes:
+                    self.too_large = True
+                    return
+                spooled = await self._transfer(source)
+            finally:
+                await source.reader.aclose()
+            await self._keep(source, spooled)
+        except MillraceError as error:
+            self._failure = error
+        except BaseException as error:
+            self._failure = Unavailable(f"fetching blob {self.guid} broke off: {type(error).__name__}")
+            raise
+        finally:
+            self._notify()
+            self.leave()
+
+    async def opened(self) -> None:
+        """Wait until the answer can begin: its content is known and its first bytes may be served, or it failed."""
+        while not self.too_large:
+            if self._failure is not None and not self._proved:
+                raise self._failure
+            if self._proved:
+                break
+            if self.info is not None and self.content is not None and self.info.size > HOLD_BACK:
+                break
+            await self._next_progress()
+        self._users += 1
+
+    async def chunks(self, part: ByteRange) -> AsyncIterator[bytes]:
+        """Follow bytes part.first..part.last while they arrive. Only between opened() and leave()."""
+        offset, end = part.first, part.last + 1
+        while offset < end:
+            if self._failure is not None and not self._proved:
+                raise self._failure
+            assert self._writer is not None
+            assert self.info is not None
+            limit = end if self._proved else min(end, self.info.size - HOLD_BACK, self._writer.written)
+            data = await self._writer.read(offset, min(limit - offset, _READ)) if limit > offset else b""
+            if data:
+                offset += len(data)
+                yield data
+            else:
+                await self._next_progress()
+
+    def leave(self) -> None:
+        """One user less; the last one drops the spooled bytes."""
+        self._users -= 1
+        if self._users == 0:
+            if self._spooled is not None:
+                self._spooled.discard()
+            elif self._writer is not None:
+                self._writer.discard()
+
+    async def _transfer(self, source: Source) -> Spooled:
+        reader = source.reader
+        writer = self._writer = self._spool.open(reader.length)
+        self.info = reader.info
+        self.content = reader.info.content
+        async for chunk in reader:
+            await writer.write(chunk)
+            self._notify()
+        spooled = self._spooled = await writer.finish()
+        check_identity(self.guid, reader.info.content, spooled.content, source.store)
+        self.content = spooled.content
+        self._proved = True
+        self._notify()
+        return spooled
+
+    def _notify(self) -> None:
+        self._progress.set()
+        self._progress = asyncio.Event()
+
+    async def _next_progress(self) -> None:
+        await self._progress.wait()
