@@ -28,7 +28,7 @@ class Done:
 
     task: Task
     location: Location | None
-    """What the catalog should say of the target; None when the blob is gone from everywhere."""
+    """What the catalog should say of the target; None: nothing new."""
     copied_bytes: int = 0
     note: str = ""
     """Why nothing was copied, where nothing was."""

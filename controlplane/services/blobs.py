@@ -41,7 +41,7 @@ class Stored:
 
 
 class BlobWriter:
-    """Stores and deletes blobs over one primary store and one journal, from which the mirror fills the persistent one."""
+    """Stores and deletes blobs over one primary store; the mirror fills the persistent one from the journal."""
 
     def __init__(
         self,

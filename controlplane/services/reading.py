@@ -113,23 +113,17 @@ class BlobReader:
         assert fetch.info is not None
         return OpenBlob(fetch.content, fetch.info.content_type, None, fetch.chunks, fetch.leave)
 
-    async def stat(self, guid: Guid) -> Manifest:
-        """What is known of the blob. Raises NotFound, Unavailable, Corrupt."""
-        known = await self._catalog.get(guid)
-        if known is not None:
-            if known.deleted_at is not None:
-                raise NotFound(f"blob {guid} was deleted")
-            return known
-        store, info = await self._find(guid)
-        if info.content is None:
-            # Written by others: only a full read tells its SHA-256.
-            opened = await self.open(guid)
-            opened.release()
-            content = opened.content
-        else:
-            content = info.content
-        at = Location(store.name, store.bucket, blob_key(guid), LocationState.MIRRORED, info.etag)
-        return Manifest(content, info.content_type, info.modified_at, (at,))
+    async def stat(self, guid: Guid) -> tuple[Content, str]:
+        """The blob's content and content type, asked of the stores: a catalog may be behind another node's delete.
+
+        Raises NotFound, Unavailable, Corrupt."""
+        info = await self._find(guid)
+        if info.content is not None:
+            return info.content, info.content_type
+        # Written by others: only a full read tells its SHA-256.
+        opened = await self.open(guid)
+        opened.release()
+        return opened.content, opened.content_type
 
     async def by_sha256(self, sha256: Sha256) -> Guid:
         """The GUID of the blob with that SHA-256. Raises NotFound when this node's catalog has none."""
@@ -326,14 +320,14 @@ class BlobReader:
         )
         await self._catalog.record(Manifest(spooled.content, info.content_type, now, copies))
 
-    async def _find(self, guid: Guid) -> tuple[ObjectStore, ObjectInfo]:
+    async def _find(self, guid: Guid) -> ObjectInfo:
         try:
-            return self._primary, await self._primary.head(blob_key(guid))
+            return await self._primary.head(blob_key(guid))
         except NotFound:
             await self._refuse_if_entombed(guid)
             if self._persistent is None:
-                raise
-        return self._persistent, await self._persistent.head(blob_key(guid))
+                raise NotFound(f"no blob {guid}") from None
+        return await self._persistent.head(blob_key(guid))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)

@@ -1,0 +1,1 @@
+"""The data path over HTTP: blobs by GUID."""

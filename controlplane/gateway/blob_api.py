@@ -1,0 +1,337 @@
+"""The blob API: routes, rights, preconditions; bodies are moved by the services and the HTTP engine."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import logging
+import os
+import re
+from collections.abc import Awaitable, Callable
+from functools import lru_cache
+
+from controlplane.gateway.auth import Authorizer, Right, Verdict
+from controlplane.gateway.probe_api import ProbeApi
+from controlplane.gateway.problem import problem, problem_for
+from controlplane.gateway.ranges import Unsatisfiable, parse_range
+from controlplane.http import FileBody, Request, Response, StreamBody
+from controlplane.model.content import Content, Guid, MalformedDigest, parse_guid, parse_sha256
+from controlplane.model.tally import RequestTally
+from controlplane.ports.errors import MillraceError
+from controlplane.ports.hot_cache import Hit
+from controlplane.ports.log_context import request_id as log_request_id
+from controlplane.ports.object_store import ByteRange
+from controlplane.services.blobs import BlobWriter, Stored
+from controlplane.services.reading import BlobReader, OpenBlob
+
+log = logging.getLogger(__name__)
+access_log = logging.getLogger("controlplane.access")
+
+_BLOB = re.compile(r"/blobs/([^/]*)\Z")
+_SHA256 = re.compile(r"/blobs/sha256/([^/]*)\Z")
+_PROBE = re.compile(r"/probes/([A-Za-z0-9][A-Za-z0-9._-]{0,62})\Z")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}\Z")
+_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(?:[ \t]*;[ \t]*[ -~]{1,200})?\Z")
+_HOT_PATH_LENGTH = len("/blobs/") + 32
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class BlobApi:
+    """The gateway's handler: a fresh blob of the hot cache is answered without a task, the rest by a coroutine."""
+
+    def __init__(
+        self,
+        *,
+        writer: BlobWriter,
+        reader: BlobReader,
+        probes: ProbeApi,
+        authorizer: Authorizer,
+        max_blob_bytes: int,
+        public: bool,
+        tally: RequestTally,
+        log_access: bool,
+    ) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._probes = probes
+        self._authorizer = authorizer
+        self._max_blob_bytes = max_blob_bytes
+        self._cache_control = b"public" if public else b"private"
+        self._tally = tally
+        self._log_access = log_access
+        self._id_prefix = os.urandom(5).hex()
+        self._id_count = itertools.count(1)
+        self._head_of = lru_cache(maxsize=16_384)(self._blob_head)
+
+    # -- the engine calls these ---------------------------------------------------------------------------------
+
+    def __call__(self, request: Request) -> Response | Awaitable[Response]:
+        given = request.header(b"x-request-id")
+        if given is not None and _REQUEST_ID.match(given):
+            request.id = given.decode()
+        else:
+            request.id = f"{self._id_prefix}-{next(self._id_count):x}"
+        if request.method == "GET" and len(request.path) == _HOT_PATH_LENGTH:
+            hit = self._hot(request)
+            if hit is not None:
+                return self._answer_hot(request, hit)
+        return self._guarded(request)
+
+    def refuse(self, status: int, detail: str) -> Response:
+        """The engine's own refusals, in the API's form."""
+        return problem(status, "bad-request", detail)
+
+    def on_fault(self, request: Request, error: BaseException) -> Response:
+        log.error("request %s: %s %s failed", request.id, request.method, request.path, exc_info=error)
+        return problem(
+            500, "internal", "an internal error; the log has it under this request id", request_id=request.id
+        )
+
+    def observe(self, request: Request, status: int, sent: int, seconds: float) -> None:
+        self._tally.observe(request.method, status, sent, seconds)
+        if request.content_length:
+            self._tally.received_bytes += request.content_length
+        if self._log_access or status >= 500:
+            access_log.info(
+                "%s %s",
+                request.method,
+                request.path,
+                extra={
+                    "request_id": request.id,
+                    "status": status,
+                    "bytes": sent,
+                    "ms": round(seconds * 1000, 3),
+                    "peer": request.peer,
+                },
+            )
+
+    # -- the hot path -------------------------------------------------------------------------------------------
+
+    def _hot(self, request: Request) -> Hit | None:
+        if request.header(b"range") is not None or request.header(b"if-none-match") is not None:
+            return None
+        if self._authorizer.judge(request.header(b"authorization"), Right.READ) is not Verdict.ALLOWED:
+            return None
+        # Any other text of that length misses, and is judged on the slow path.
+        return self._reader.hot(Guid(request.path[7:]))
+
+    def _answer_hot(self, request: Request, hit: Hit) -> Response:
+        headers = [*self._head_of(hit.content, hit.content_type), (b"x-request-id", request.id.encode())]
+        if hit.data is not None:
+            self._reader.release(hit)
+            return Response(200, headers, hit.data)
+        return Response(200, headers, FileBody(hit.fd, 0, hit.content.size, lambda: self._reader.release(hit)))
+
+    # -- routes -------------------------------------------------------------------------------------------------
+
+    async def _guarded(self, request: Request) -> Response:
+        log_request_id.set(request.id)
+        try:
+            return await self._route(request)
+        except (MillraceError, MalformedDigest) as error:
+            return problem_for(error, request.id)
+
+    async def _route(self, request: Request) -> Response:
+        path = request.path
+        if path == "/blobs":
+            return await self._dispatch(request, {"POST": (Right.WRITE, lambda: self._store(request, None))})
+        if matched := _SHA256.match(path):
+            digest = matched[1]
+            return await self._dispatch(request, self._reading(request, lambda: self._by_sha256(digest)))
+        if matched := _BLOB.match(path):
+            name = matched[1]
+
+            async def guid() -> Guid:
+                return parse_guid(name)
+
+            return await self._dispatch(
+                request,
+                {
+                    **self._reading(request, guid),
+                    "PUT": (Right.WRITE, lambda: self._store(request, parse_guid(name))),
+                    "DELETE": (Right.DELETE, lambda: self._delete(request, parse_guid(name))),
+                },
+            )
+        if matched := _PROBE.match(path):
+            node = matched[1]
+            return await self._dispatch(
+                request,
+                {
+                    "PUT": (Right.PROBE, lambda: self._probes.put(node, request)),
+                    "GET": (Right.PROBE, lambda: self._probes.get(node)),
+                    "DELETE": (Right.PROBE, lambda: self._probes.delete(node)),
+                },
+            )
+        return problem(404, "no-such-path", "the blob API lives under /blobs", request_id=request.id)
+
+    async def _dispatch(
+        self, request: Request, methods: dict[str, tuple[Right, Callable[[], Awaitable[Response]]]]
+    ) -> Response:
+        found = methods.get(request.method)
+        if found is None:
+            allow = ((b"allow", ", ".join(sorted(methods)).encode()),)
+            detail = f"{request.method} is not among {', '.join(sorted(methods))} here"
+            return problem(405, "method-not-allowed", detail, request_id=request.id, headers=allow)
+        right, work = found
+        match self._authorizer.judge(request.header(b"authorization"), right):
+            case Verdict.ALLOWED:
+                return await work()
+            case Verdict.FORBIDDEN:
+                detail = f"the token lacks the scope {right.value}"
+                return problem(403, "forbidden", detail, request_id=request.id)
+            case Verdict.UNKNOWN:
+                headers = ((b"www-authenticate", b'Bearer realm="millrace"'),)
+                detail = "a bearer token is needed: Authorization: Bearer <token>"
+                return problem(401, "unauthorized", detail, request_id=request.id, headers=headers)
+
+    def _reading(
+        self, request: Request, find: Callable[[], Awaitable[Guid]]
+    ) -> dict[str, tuple[Right, Callable[[], Awaitable[Response]]]]:
+        return {
+            "GET": (Right.READ, lambda: self._get(request, find)),
+            "HEAD": (Right.READ, lambda: self._head(request, find)),
+        }
+
+    async def _by_sha256(self, text: str) -> Guid:
+        return await self._reader.by_sha256(parse_sha256(text))
+
+    # -- verbs --------------------------------------------------------------------------------------------------
+
+    async def _get(self, request: Request, find: Callable[[], Awaitable[Guid]]) -> Response:
+        guid = await find()
+        if _matches(request.header(b"if-none-match"), guid):
+            content, content_type = await self._reader.stat(guid)
+            return Response(304, self._headers(request, content, content_type))
+        wanted = request.header(b"range")
+        if wanted is not None and not _if_range_holds(request.header(b"if-range"), guid):
+            wanted = None
+        blob = await self._reader.open(guid, ranged=wanted is not None)
+        try:
+            part = parse_range(wanted.decode("latin-1"), blob.content.size) if wanted is not None else None
+        except Unsatisfiable:
+            blob.release()
+            headers = ((b"content-range", b"bytes */%d" % blob.content.size),)
+            detail = f"the blob has {blob.content.size} bytes"
+            return problem(416, "range-not-satisfiable", detail, request_id=request.id, headers=headers)
+        headers_out = self._headers(request, blob.content, blob.content_type)
+        if part is None:
+            return Response(200, headers_out, _body(blob, ByteRange(0, blob.content.size - 1)))
+        headers_out.append((b"content-range", b"bytes %d-%d/%d" % (part.first, part.last, blob.content.size)))
+        return Response(206, headers_out, _body(blob, part))
+
+    async def _head(self, request: Request, find: Callable[[], Awaitable[Guid]]) -> Response:
+        guid = await find()
+        content, content_type = await self._reader.stat(guid)
+        headers = self._headers(request, content, content_type)
+        if _matches(request.header(b"if-none-match"), guid):
+            return Response(304, headers)
+        return Response(200, headers, head_length=content.size)
+
+    async def _store(self, request: Request, expected: Guid | None) -> Response:
+        size = request.content_length
+        if size is None and not request.has_body:
+            detail = "give Content-Length, or send the body in chunks (Transfer-Encoding: chunked)"
+            return problem(411, "length-required", detail, request_id=request.id)
+        if size is not None and size > self._max_blob_bytes:
+            detail = f"a blob may have at most {self._max_blob_bytes} bytes, this one has {size}"
+            return problem(413, "too-large", detail, request_id=request.id)
+        content_type = (request.header(b"content-type") or b"application/octet-stream").decode("latin-1")
+        if not _CONTENT_TYPE.match(content_type):
+            return problem(400, "malformed-content-type", f"not a media type: {content_type!r}", request_id=request.id)
+        stored = await self._writer.store(request.body, size=size, content_type=content_type, expected=expected)
+        content = stored.manifest.content
+        log.info("stored blob %s, %d bytes, %s", content.md5, content.size, "new" if stored.created else "known")
+        headers: Headers = [
+            (b"content-type", b"application/json"),
+            (b"location", b"/blobs/" + content.md5.encode()),
+            (b"etag", b'"%b"' % content.md5.encode()),
+            (b"x-request-id", request.id.encode()),
+        ]
+        return Response(201 if stored.created else 200, headers, _manifest_json(stored))
+
+    async def _delete(self, request: Request, guid: Guid) -> Response:
+        await self._writer.delete(guid)
+        return Response(204, [(b"x-request-id", request.id.encode())])
+
+    # -- what the answers carry ---------------------------------------------------------------------------------
+
+    def _headers(self, request: Request, content: Content, content_type: str) -> Headers:
+        return [*self._head_of(content, content_type), (b"x-request-id", request.id.encode())]
+
+    def _blob_head(self, content: Content, content_type: str) -> tuple[tuple[bytes, bytes], ...]:
+        digest = base64.b64encode(bytes.fromhex(content.sha256))
+        return (
+            (b"content-type", content_type.encode("latin-1", "replace")),
+            (b"etag", b'"%b"' % content.md5.encode()),
+            (b"cache-control", self._cache_control + b", max-age=31536000, immutable"),
+            (b"accept-ranges", b"bytes"),
+            (b"repr-digest", b"sha-256=:%b:" % digest),
+            (b"millrace-sha256", content.sha256.encode()),
+            (b"x-content-type-options", b"nosniff"),
+        )
+
+
+def _body(blob: OpenBlob, part: ByteRange) -> bytes | FileBody | StreamBody:
+    if part.length <= 0:
+        blob.release()
+        return b""
+    if blob.file is not None:
+        fd, offset = blob.file
+        return FileBody(fd, offset + part.first, part.length, blob.release)
+    return StreamBody(_released(blob, part), part.length)
+
+
+class _released:  # noqa: N801 - an iterator used like a function
+    """The blob's chunks; the blob is released when the engine closes the iterator, also if it was never begun."""
+
+    def __init__(self, blob: OpenBlob, part: ByteRange) -> None:
+        self._blob = blob
+        self._chunks = blob.chunks(part)
+
+    def __aiter__(self) -> _released:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await self._chunks.__anext__()
+
+    async def aclose(self) -> None:
+        try:
+            close = getattr(self._chunks, "aclose", None)
+            if close is not None:
+                await close()
+        finally:
+            self._blob.release()
+
+
+def _matches(if_none_match: bytes | None, guid: Guid) -> bool:
+    if if_none_match is None:
+        return False
+    tags = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
+    return b"*" in tags or b'"%b"' % guid.encode() in tags
+
+
+def _if_range_holds(if_range: bytes | None, guid: Guid) -> bool:
+    """Only a strong ETag can hold: a blob has no date that means anything."""
+    return if_range is None or if_range.strip() == b'"%b"' % guid.encode()
+
+
+def _manifest_json(stored: Stored) -> bytes:
+    content = stored.manifest.content
+    return (
+        json.dumps(
+            {
+                "guid": content.md5,
+                "sha256": content.sha256,
+                "size": content.size,
+                "content_type": stored.manifest.content_type,
+                "created": stored.created,
+                "locations": [
+                    {"store": at.store, "bucket": at.bucket, "key": at.key, "state": at.state.value}
+                    for at in stored.manifest.locations
+                ],
+            }
+        ).encode()
+        + b"\n"
+    )

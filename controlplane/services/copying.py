@@ -1,0 +1,187 @@
+"""One mirror task: copy a blob to the persistent store and prove it there, or delete it there and prove that."""
+
+from __future__ import annotations
+
+import logging
+
+from controlplane.model.content import Content, Guid
+from controlplane.model.keys import Key, guid_of, tombstone_key
+from controlplane.model.manifest import Location, LocationState
+from controlplane.model.mirror_plan import Done
+from controlplane.model.task import Draft, Op, Task
+from controlplane.ports.catalog import Catalog
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Conflict, Corrupt, NotFound
+from controlplane.ports.fault_points import reach
+from controlplane.ports.journal import Journal
+from controlplane.ports.object_store import Body, ObjectInfo, ObjectReader, ObjectStore
+from controlplane.services.verification import content_of, read_content
+
+log = logging.getLogger(__name__)
+
+_IN_MEMORY = 1 << 20
+"""Blobs up to this size are read whole before they are sent: such a put can be retried inside the adapter."""
+
+_NOT_DELETED = "the blob was written again, or its deletion broke off before it was acknowledged"
+
+
+class SourceLost(Corrupt):
+    """The journal promises a copy of a blob that neither store has any more."""
+
+
+class Copier:
+    """Works single tasks. Every step may be repeated after a crash at any point: the outcome is the same."""
+
+    def __init__(
+        self,
+        *,
+        primary: ObjectStore,
+        persistent: ObjectStore,
+        catalog: Catalog,
+        journal: Journal,
+        clock: Clock,
+        read_back: bool,
+    ) -> None:
+        self._primary = primary
+        self._target = persistent
+        self._catalog = catalog
+        self._journal = journal
+        self._clock = clock
+        self._read_back = read_back
+
+    async def work(self, task: Task) -> Done:
+        """Do what the task promises, and prove it. Raises NotFound, Conflict (collision at the target), Corrupt,
+        Rejected, Unavailable."""
+        match task.draft.op:
+            case Op.PUT:
+                return await self._copy(task)
+            case Op.DELETE:
+                return await self._delete(task)
+
+    async def _copy(self, task: Task) -> Done:
+        key = task.draft.key
+        try:
+            reader = await self._primary.get(key)
+        except NotFound:
+            return await self._without_source(task)
+        try:
+            content = task.draft.content or await content_of(self._primary, reader.info)
+            body = await _body(reader)
+            reach("mirror.fetched")
+            info = await self._put(key, body, content, reader.info.content_type)
+        finally:
+            await reader.aclose()
+        reach("mirror.copied")
+        proved = await self._prove(info, content)
+        reach("mirror.verified")
+        try:
+            await self._primary.head(key)
+        except NotFound:
+            # Deleted while it was copied. The delete may have passed the target before this copy came (I4).
+            if await self._entombed(key):
+                await self._target.delete(key)
+                return Done(task, None, note="deleted while it was copied")
+        return Done(task, self._mirrored(key, proved), content.size)
+
+    async def _put(self, key: Key, body: Body, content: Content, content_type: str) -> ObjectInfo:
+        """Put unless it is there; what is there already is proved like a fresh copy, and never overwritten (I3)."""
+        try:
+            return await self._target.put(
+                key, body, size=content.size, content=content, content_type=content_type, if_absent=True
+            )
+        except Conflict:
+            return await self._target.head(key)
+
+    async def _prove(self, put: ObjectInfo, content: Content) -> ObjectInfo:
+        """Ask the target what it holds now. Raises Conflict when that is another content (I3)."""
+        info = await self._target.head(put.key)
+        if info.etag != put.etag:
+            raise Corrupt(f"{put.key} in {self._target.name} changed while it was proved: {put.etag} to {info.etag}")
+        if self._read_back or info.content is None:
+            held = await read_content(self._target, put.key)
+        else:
+            held = info.content
+        if held.collides_with(content) or info.size != content.size:
+            raise Conflict(
+                f"{self._target.name} holds another content under {put.key}: SHA-256 {held.sha256}, {info.size} bytes; "
+                f"promised was SHA-256 {content.sha256}, {content.size} bytes. It was not overwritten: compare both"
+            )
+        if held != content:
+            raise Corrupt(f"the copy of {put.key} in {self._target.name} is damaged: its MD5 is {held.md5}")
+        return info
+
+    async def _without_source(self, task: Task) -> Done:
+        """The primary does not have it: deleted since, or copied before a crash, or lost."""
+        key = task.draft.key
+        if await self._entombed(key):
+            return Done(task, None, note="deleted before it was copied")
+        if task.draft.content is not None:
+            try:
+                proved = await self._prove(await self._target.head(key), task.draft.content)
+            except NotFound:
+                pass
+            else:
+                return Done(task, self._mirrored(key, proved), note="the copy was there already")
+        known = await self._catalog.get(guid_of(key))
+        if known is None or known.deleted_at is not None:
+            return Done(task, None, note="deleted everywhere")
+        raise SourceLost(
+            f"{key} is neither in {self._primary.name} nor in {self._target.name}, though its write was acknowledged: "
+            "restore it from a backup and run `millrace mirror retry`, or delete the blob"
+        )
+
+    async def _delete(self, task: Task) -> Done:
+        key = task.draft.key
+        guid = guid_of(key)
+        if not await self._entombed(key):
+            return Done(task, None, note=_NOT_DELETED)
+        if await self._in_primary(key):
+            return await self._superseded(task, guid)
+        await self._target.delete(key)
+        reach("mirror.target_deleted")
+        try:
+            await self._target.head(key)
+        except NotFound:
+            pass
+        else:
+            raise Conflict(
+                f"{key} is still in {self._target.name} after its deletion: is the bucket versioned or locked?"
+            )
+        if await self._in_primary(key):
+            # Written again by another node while its old copy was deleted here: promise the copy anew.
+            await self._journal.append(Draft(Op.PUT, self._primary.bucket, key), self._clock.now())
+            return await self._superseded(task, guid)
+        await self._primary.delete(tombstone_key(guid))
+        reach("mirror.tombstone_removed")
+        known = await self._catalog.get(guid)
+        if known is not None and known.deleted_at is not None:
+            await self._catalog.forget(guid)
+        return Done(task, None)
+
+    async def _superseded(self, task: Task, guid: Guid) -> Done:
+        await self._primary.delete(tombstone_key(guid))
+        return Done(task, None, note=_NOT_DELETED)
+
+    async def _entombed(self, key: Key) -> bool:
+        try:
+            await self._primary.head(tombstone_key(guid_of(key)))
+        except NotFound:
+            return False
+        return True
+
+    async def _in_primary(self, key: Key) -> bool:
+        try:
+            await self._primary.head(key)
+        except NotFound:
+            return False
+        return True
+
+    def _mirrored(self, key: Key, proved: ObjectInfo) -> Location:
+        now = self._clock.now()
+        return Location(self._target.name, self._target.bucket, key, LocationState.MIRRORED, proved.etag, now)
+
+
+async def _body(reader: ObjectReader) -> Body:
+    if reader.length > _IN_MEMORY:
+        return reader.__aiter__()
+    return b"".join([chunk async for chunk in reader])

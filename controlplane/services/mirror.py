@@ -1,0 +1,168 @@
+"""The write-behind: drains the journal into the persistent store (I1), many objects at once, none blocking another."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+from controlplane.model.keys import guid_of
+from controlplane.model.mirror_plan import Bury, Close, Done, Failed, Failure, Outcome, Postpone, settle
+from controlplane.model.retry import RetrySchedule
+from controlplane.model.tally import MirrorTally
+from controlplane.model.task import Op, Task
+from controlplane.ports.catalog import Catalog
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Conflict, MillraceError, Unavailable
+from controlplane.ports.fault_points import reach
+from controlplane.ports.journal import Journal
+from controlplane.ports.object_store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+_SETTLE_WAIT_S = 0.02
+"""Finished tasks are settled together: one journal transaction for all that finish within this time."""
+
+
+class Mirror:
+    """Keeps `concurrency` tasks under way. once() starts what is due and settles what is done."""
+
+    def __init__(
+        self,
+        work: Callable[[Task], Awaitable[Done]],
+        *,
+        journal: Journal,
+        catalog: Catalog,
+        stores: Sequence[ObjectStore],
+        clock: Clock,
+        schedule: RetrySchedule,
+        jitter: Callable[[], float],
+        tally: MirrorTally,
+        concurrency: int,
+        batch: int,
+    ) -> None:
+        self._work = work
+        self._journal = journal
+        self._catalog = catalog
+        self._stores = stores
+        self._clock = clock
+        self._schedule = schedule
+        self._jitter = jitter
+        self._tally = tally
+        self._concurrency = concurrency
+        self._batch = batch
+        self._waiting: deque[Task] = deque()
+        self._taken: set[int] = set()
+        self._workers: set[asyncio.Task[None]] = set()
+        self._outcomes: list[Outcome] = []
+        self._store_away_until = 0.0
+
+    async def once(self) -> bool:
+        """One round; True when there is more to do at once."""
+        if self._clock.now() >= self._store_away_until:
+            await self._take()
+        if not self._taken:
+            return False
+        await self._clock.sleep(_SETTLE_WAIT_S)
+        await self._settle()
+        return True
+
+    async def aclose(self) -> None:
+        """Finish the copies under way and settle them; what has not begun stays in the journal."""
+        self._waiting.clear()
+        if self._workers:
+            await asyncio.wait(self._workers)
+        await self._settle()
+
+    async def _take(self) -> None:
+        # Half a batch in reserve keeps the workers busy while the next one is read.
+        if len(self._waiting) * 2 <= self._batch:
+            due = await self._journal.due(self._clock.now(), self._batch, self._taken)
+            self._taken.update(task.seq for task in due)
+            self._waiting.extend(due)
+        while self._waiting and len(self._workers) < self._concurrency:
+            worker = asyncio.ensure_future(self._drain())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            task = self._waiting.popleft()
+            self._tally.in_flight += 1
+            try:
+                outcome = await self._attempt(task)
+            finally:
+                self._tally.in_flight -= 1
+            self._outcomes.append(outcome)
+
+    async def _attempt(self, task: Task) -> Outcome:
+        try:
+            return await self._work(task)
+        except Conflict as error:
+            return Failed(task, Failure.HOPELESS, str(error))
+        except Unavailable as error:
+            failure = Failure.STORE if await self._store_away() else Failure.OBJECT
+            return Failed(task, failure, str(error))
+        except MillraceError as error:
+            return Failed(task, Failure.OBJECT, str(error))
+        except Exception as error:
+            log.exception("copying %s failed in an unexpected way: please report it", task.draft.key)
+            return Failed(task, Failure.OBJECT, f"unexpected: {type(error).__name__}: {error}")
+
+    async def _store_away(self) -> bool:
+        """Whether a whole store is away, not only this object: then the journal waits instead of burning its budget."""
+        if self._clock.now() < self._store_away_until:
+            return True
+        for store in self._stores:
+            try:
+                await store.check()
+            except MillraceError as error:
+                if self._clock.now() >= self._store_away_until:
+                    self._tally.store_outages += 1
+                    log.warning("store %s is away, the mirror waits for it: %s", store.name, error)
+                self._store_away_until = self._clock.now() + self._schedule.wait_s(1, self._jitter())
+                return True
+        return False
+
+    async def _settle(self) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        now = self._clock.now()
+        closed: list[Done] = []
+        for outcome in outcomes:
+            match settle(outcome, self._schedule, now, self._jitter()):
+                case Close(done):
+                    closed.append(done)
+                case Postpone(task, attempts, due_at, error):
+                    self._tally.retried += 1
+                    log.info("copying %s failed, again in %.1f s: %s", task.draft.key, due_at - now, error)
+                    await self._journal.postpone(task.seq, attempts=attempts, due_at=due_at, error=error)
+                case Bury(task, attempts, error):
+                    self._tally.buried += 1
+                    log.error("copying %s given up after %d attempts: %s", task.draft.key, attempts, error)
+                    await self._journal.bury(task.seq, attempts=attempts, error=error)
+        await self._close(closed, now)
+        self._taken.difference_update(outcome.task.seq for outcome in outcomes)
+
+    async def _close(self, closed: Sequence[Done], now: float) -> None:
+        if not closed:
+            return
+        await self._catalog.set_locations(
+            [(guid_of(done.task.draft.key), done.location) for done in closed if done.location is not None]
+        )
+        reach("mirror.recorded")
+        await self._journal.close([done.task.seq for done in closed])
+        reach("mirror.closed")
+        for done in closed:
+            self._count(done, now)
+
+    def _count(self, done: Done, now: float) -> None:
+        if done.note:
+            self._tally.superseded += 1
+            log.info("%s %s: %s", done.task.draft.op.value, done.task.draft.key, done.note)
+        elif done.task.draft.op is Op.DELETE:
+            self._tally.deleted += 1
+        else:
+            self._tally.copied += 1
+            self._tally.copied_bytes += done.copied_bytes
+            self._tally.lag.observe(now - done.task.enqueued_at)

@@ -1,0 +1,97 @@
+"""/healthz: the process lives. /readyz: it can do its work, and what is wrong if not. /metrics: Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from controlplane.http import Request, Response
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import MillraceError
+from controlplane.ports.journal import Journal
+from controlplane.status.exposition import CONTENT_TYPE, Sources, render
+
+_REMEMBER_S = 1.0
+_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that readiness looks at."""
+
+    run: Callable[[], Awaitable[object]]
+    needed: bool
+    """Not ready without it; otherwise its failure is said, and the service goes on (I10)."""
+
+
+class AdminApi:
+    """The admin port's handler. Checks run at once and are remembered for a second, so that probes cost little."""
+
+    def __init__(self, checks: Mapping[str, Check], sources: Sources, journal: Journal | None, clock: Clock) -> None:
+        self._checks = checks
+        self._sources = sources
+        self._journal = journal
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self._found: dict[str, str] = {}
+        self._looking = asyncio.Lock()
+
+    def __call__(self, request: Request) -> Response | Awaitable[Response]:
+        if request.method not in ("GET", "HEAD"):
+            return Response(405, [(b"allow", b"GET, HEAD")], b"method not allowed\n")
+        match request.path:
+            case "/healthz":
+                return Response(200, _TEXT, b"ok\n")
+            case "/readyz":
+                return self._ready()
+            case "/metrics":
+                return self._metrics()
+            case _:
+                return Response(404, _TEXT, b"here are /healthz, /readyz and /metrics\n")
+
+    async def _ready(self) -> Response:
+        found = await self._look()
+        ready = not any(found[name] and check.needed for name, check in self._checks.items())
+        body = {
+            "ready": ready,
+            "checks": {
+                name: {"ok": not found[name], "needed": check.needed, "error": found[name] or None}
+                for name, check in self._checks.items()
+            },
+        }
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        return Response(200 if ready else 503, headers, json.dumps(body, indent=2).encode() + b"\n")
+
+    async def _look(self) -> dict[str, str]:
+        async with self._looking:
+            if self._clock.monotonic() - self._looked_at > _REMEMBER_S:
+                errors = await asyncio.gather(*(_error_of(check) for check in self._checks.values()))
+                self._found = dict(zip(self._checks, errors, strict=True))
+                self._looked_at = self._clock.monotonic()
+            return self._found
+
+    async def _metrics(self) -> Response:
+        stats = None
+        if self._journal is not None:
+            try:
+                stats = await self._journal.stats()
+            except MillraceError:
+                # The journal's own failure is readiness's to tell; the other metrics are still worth having.
+                stats = None
+        return Response(200, [(b"content-type", CONTENT_TYPE)], render(self._sources, stats, self._clock.now()))
+
+
+_TEXT = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
+
+
+async def _error_of(check: Check) -> str:
+    try:
+        async with asyncio.timeout(_PATIENCE_S):
+            await check.run()
+    except TimeoutError:
+        return f"no answer within {_PATIENCE_S:g} s"
+    except MillraceError as error:
+        return str(error)
+    return ""

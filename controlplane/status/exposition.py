@@ -1,0 +1,146 @@
+"""Prometheus metrics, made from the plain tallies when they are scraped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from controlplane.model.tally import BlobTally, Histogram, MirrorTally, PublishTally, RequestTally
+from controlplane.ports.hot_cache import HotCache
+from controlplane.ports.journal import JournalStats
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(slots=True)
+class Sources:
+    """What this process has to tell; None: not its business."""
+
+    requests: RequestTally | None = None
+    blobs: BlobTally | None = None
+    mirror: MirrorTally | None = None
+    publish: PublishTally | None = None
+    hot: HotCache | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    """Of millrace_build_info: version, cluster, node."""
+
+
+def render(sources: Sources, journal: JournalStats | None, now: float) -> bytes:
+    """The text exposition format of everything in `sources` and of the journal at `now` (Unix seconds)."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Snapshot(sources, journal, now))
+    return generate_latest(registry)
+
+
+class _Snapshot(Collector):
+    def __init__(self, sources: Sources, journal: JournalStats | None, now: float) -> None:
+        self._sources = sources
+        self._journal = journal
+        self._now = now
+
+    def collect(self) -> Iterable[Metric]:
+        sources = self._sources
+        build = GaugeMetricFamily(
+            "millrace_build_info", "Always 1; the labels tell who this is.", labels=sources.labels
+        )
+        build.add_metric(list(sources.labels.values()), 1)
+        yield build
+        if sources.requests is not None:
+            yield from _requests(sources.requests)
+        if sources.blobs is not None:
+            yield from _blobs(sources.blobs)
+        if sources.hot is not None:
+            yield from _hot(sources.hot)
+        if sources.mirror is not None:
+            yield from _mirror(sources.mirror)
+        if sources.publish is not None:
+            yield from _publish(sources.publish)
+        if self._journal is not None:
+            yield from _journal(self._journal, self._now)
+
+
+def _requests(tally: RequestTally) -> Iterator[Metric]:
+    requests = CounterMetricFamily("millrace_http_requests", "Requests answered.", labels=("method", "status"))
+    for (method, status), count in sorted(tally.requests.items()):
+        requests.add_metric((method, str(status)), count)
+    yield requests
+    seconds = HistogramMetricFamily(
+        "millrace_http_request_duration_seconds", "From the head's arrival to the last byte sent.", labels=("method",)
+    )
+    for method, histogram in sorted(tally.seconds.items()):
+        seconds.add_metric((method,), _buckets(histogram), histogram.total)
+    yield seconds
+    yield CounterMetricFamily("millrace_http_sent_bytes", "Body bytes sent.", tally.sent_bytes)
+    yield CounterMetricFamily("millrace_http_received_bytes", "Body bytes announced by clients.", tally.received_bytes)
+
+
+def _blobs(tally: BlobTally) -> Iterator[Metric]:
+    yield CounterMetricFamily("millrace_blobs_stored", "Blobs acknowledged as new or repaired.", tally.stored)
+    yield CounterMetricFamily("millrace_blobs_deduplicated", "Writes of blobs that were there.", tally.deduplicated)
+    yield CounterMetricFamily("millrace_blobs_deleted", "Blobs deleted.", tally.deleted)
+    yield CounterMetricFamily("millrace_blob_collisions", "MD5 collisions refused and quarantined.", tally.collisions)
+    fills = CounterMetricFamily(
+        "millrace_blob_fills", "Fetches of blobs from a farther store.", labels=("store", "result")
+    )
+    for (store, result), count in sorted(tally.fills.items()):
+        fills.add_metric((store, result), count)
+    yield fills
+
+
+def _hot(cache: HotCache) -> Iterator[Metric]:
+    stats = cache.stats()
+    yield GaugeMetricFamily("millrace_hot_cache_entries", "Blobs in the hot cache.", stats.entries)
+    yield GaugeMetricFamily("millrace_hot_cache_bytes", "Bytes in the hot cache.", stats.bytes)
+    yield GaugeMetricFamily("millrace_hot_cache_limit_bytes", "Bound of the hot cache.", stats.limit_bytes)
+    yield CounterMetricFamily("millrace_hot_cache_hits", "Look-ups that hit.", stats.hits)
+    yield CounterMetricFamily("millrace_hot_cache_misses", "Look-ups that missed.", stats.misses)
+    yield CounterMetricFamily("millrace_hot_cache_evictions", "Blobs evicted for room.", stats.evictions)
+
+
+def _mirror(tally: MirrorTally) -> Iterator[Metric]:
+    yield CounterMetricFamily("millrace_mirror_copied_objects", "Objects copied and proved.", tally.copied)
+    yield CounterMetricFamily("millrace_mirror_copied_bytes", "Bytes of them.", tally.copied_bytes)
+    yield CounterMetricFamily("millrace_mirror_deleted_objects", "Deletions done and proved.", tally.deleted)
+    yield CounterMetricFamily(
+        "millrace_mirror_superseded", "Tasks closed because nothing was left to do.", tally.superseded
+    )
+    yield CounterMetricFamily("millrace_mirror_retries", "Attempts that failed and will be repeated.", tally.retried)
+    yield CounterMetricFamily("millrace_mirror_dead_letters", "Tasks given up.", tally.buried)
+    yield CounterMetricFamily(
+        "millrace_mirror_store_outages", "Times that a whole store was away.", tally.store_outages
+    )
+    yield GaugeMetricFamily("millrace_mirror_in_flight", "Tasks under way.", tally.in_flight)
+    lag = HistogramMetricFamily("millrace_mirror_lag_seconds", "From acknowledgement to proved copy.")
+    lag.add_metric((), _buckets(tally.lag), tally.lag.total)
+    yield lag
+
+
+def _publish(tally: PublishTally) -> Iterator[Metric]:
+    yield GaugeMetricFamily("millrace_endpoint_published", "1 while the endpoint is in the directory.", tally.published)
+    probes = CounterMetricFamily("millrace_endpoint_probes", "Own PUT, GET, DELETE probes.", labels=("result",))
+    probes.add_metric(("passed",), tally.probes_passed)
+    probes.add_metric(("failed",), tally.probes_failed)
+    yield probes
+    yield CounterMetricFamily("millrace_directory_errors", "Failed calls of the directory.", tally.directory_errors)
+
+
+def _journal(stats: JournalStats, now: float) -> Iterator[Metric]:
+    yield GaugeMetricFamily("millrace_journal_pending_entries", "Promised copies not made yet.", stats.pending)
+    yield GaugeMetricFamily("millrace_journal_pending_bytes", "Bytes of them.", stats.pending_bytes)
+    yield GaugeMetricFamily("millrace_journal_failed_entries", "Dead letters.", stats.failed)
+    yield GaugeMetricFamily("millrace_journal_limit_entries", "Bound at which writes are refused.", stats.limit)
+    age = 0.0 if stats.oldest_enqueued_at is None else max(0.0, now - stats.oldest_enqueued_at)
+    yield GaugeMetricFamily("millrace_journal_oldest_age_seconds", "Age of the oldest pending entry.", age)
+
+
+def _buckets(histogram: Histogram) -> Sequence[tuple[str, float]]:
+    total = 0
+    buckets: list[tuple[str, float]] = []
+    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
+    return buckets
