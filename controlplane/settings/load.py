@@ -148,14 +148,12 @@ class _Reader:
             raw = next((reading for reading in raw.readings() if not isinstance(reading, str)), raw)
         if shape.many:
             if not isinstance(raw, list) or not all(isinstance(item, dict) for item in raw):
-                return self._fault(
-                    path, f"must be a list of tables: [[{path}]] in TOML, a JSON list in the environment"
-                )
+                return self._fault(path, f"must be a list of tables: [[{path}]]; in the environment, a JSON list")
             return tuple(self._one(shape, item, f"{path}.{index}") for index, item in enumerate(raw))
         if raw is None and shape.optional:
             return None
         if not isinstance(raw, dict):
-            return self._fault(path, f"must be a table: [{path}] in TOML, a JSON object in the environment")
+            return self._fault(path, f"must be a table: [{path}]; in the environment, a JSON object")
         return self._one(shape, raw, path)
 
     def _one(self, shape: Outline, raw: dict[str, Any], path: str) -> Any:
@@ -214,7 +212,10 @@ class _Reader:
             text = json.dumps(value, default=str)
             return adapter(table, name).validate_json(text, strict=True, context=self._context), []
         except ValidationError as error:
-            return _FAULTY, [_translated(detail, path, shape) for detail in error.errors(include_url=False)]
+            # A list is reported as too short when its items are refused: only the items are at fault.
+            details = error.errors(include_url=False)
+            deep = [detail for detail in details if detail["loc"]] or details
+            return _FAULTY, [_translated(detail, path, shape) for detail in deep]
         except (ValueError, RecursionError):
             return _FAULTY, [Fault(path, f"is too long or nested too deeply: {field.description}")]
 
@@ -243,9 +244,7 @@ def _translated(detail: ErrorDetails, path: str, shape: Outline) -> Fault:
         case "json_invalid":
             return Fault(at, "holds bytes that are not UTF-8 text")
         case "string_pattern_mismatch":
-            message = (
-                "must begin with a letter or digit; letters, digits, dots, hyphens, underscores; at most 63 of them"
-            )
+            message = "must be a letter or digit, and up to 62 letters, digits, dots, hyphens or underscores"
         case "bool_type":
             message = "must be true or false"
         case _:

@@ -62,7 +62,8 @@ def outline(field: FieldInfo) -> Outline:
 def adapter(table: type[Section], name: str) -> TypeAdapter[Any]:
     """Validates the plain value of one field, constraints included."""
     field = table.model_fields[name]
-    return TypeAdapter(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation)
+    whole: Any = Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    return TypeAdapter(whole)
 
 
 def flatten(section: Section, prefix: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ JSON; lists and tables are JSON. Other MILLRACE_ variables are not settings.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from controlplane.settings.faults import Fault
 
@@ -25,7 +25,7 @@ class EnvironmentText(str):
     __slots__ = ("variable",)
     variable: str
 
-    def __new__(cls, text: str, variable: str) -> EnvironmentText:
+    def __new__(cls, text: str, variable: str) -> Self:
         value = super().__new__(cls, text)
         value.variable = variable
         return value

@@ -107,9 +107,8 @@ def _upload_size(values: Mapping[str, Any], store: str) -> Iterator[Contradictio
 
 
 def _same_bucket(values: Mapping[str, Any]) -> Iterator[Contradiction]:
-    one, other = (
-        [f"{store}.{key}" for key in ("endpoints", "bucket", "prefix")] for store in ("primary", "persistent")
-    )
+    keys = ("endpoints", "bucket", "prefix")
+    one, other = ([f"{store}.{key}" for key in keys] for store in ("primary", "persistent"))
     if not _known(values, *one, *other):
         return
     here, there = ([values[path] for path in paths] for paths in (one, other))

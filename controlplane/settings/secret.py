@@ -99,9 +99,7 @@ class Secret:
                 environ = (info.context or {}).get(ENVIRON, os.environ)
                 return cls(_read_variable(name, environ), f"environment variable {name}")
             case str():
-                raise _fault(
-                    f"secrets are not written into the settings, where they would be copied and shown: {_FORM}"
-                )
+                raise _fault(f"a secret is not written into the settings, where it would be copied and shown: {_FORM}")
             case _:
                 raise _fault(f"a secret names exactly one place: {_FORM}")
 

@@ -42,7 +42,7 @@ class Node(Section):
         Path("/var/lib/millrace"), description="journal, catalog, spool; and the embedded stores"
     )
     public_url: OptionalUrl = Field(
-        "", description="the URL clients reach this node by; empty: http://<gateway.listen>"
+        "", description="the URL clients reach this node by; empty: http://<gateway.host>:<gateway.port>"
     )
 
 

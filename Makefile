@@ -1,0 +1,70 @@
+# Everything a newcomer types. Needs make, a POSIX shell and Python 3.11 or later; the rest is made or installed here.
+#
+#   make demo     the main job, end to end, on this machine
+#   make test     all checks and all tests
+#   make check    lint, types, imports, unit tests: under a minute
+#   make bench    speed and memory beside nginx and rclone
+#   make lock     resolve the dependencies anew (UPGRADE="name ..." or UPGRADE=all lifts pins)
+#   make clean    remove what was made here
+
+.POSIX:
+.SUFFIXES:
+.PHONY: help demo test check bench lock clean environment static
+
+PYTHON = python3
+VENV = .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+UPGRADE =
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: environment
+	@.ci/system-packages etcd-server:etcd
+	$(BIN)/python -m tests.demo
+
+test: static
+	@.ci/system-packages etcd-server:etcd
+	$(BIN)/python -m pytest
+
+check: static
+	$(BIN)/python -m pytest tests/unit
+
+bench: environment
+	@.ci/system-packages nginx-light:nginx rclone:rclone wrk:wrk
+	$(BIN)/python -m tests.bench
+
+static: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+lock: environment
+	$(BIN)/python .ci/lock/relock.py $(UPGRADE)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+environment: $(VENV)/.project-installed
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed: $(PYTHON) is `$(PYTHON) --version 2>&1`. Try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/system-packages python3-venv:
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+# The build tools come first and from the lock too: packages without a wheel are built with these, not with whatever
+# is newest today.
+$(VENV)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/dev.txt
+	@echo "Installing the locked packages into $(VENV)"
+	@$(PIP) install --require-hashes -r .ci/lock/build.txt
+	@$(PIP) install --require-hashes --no-build-isolation -r .ci/lock/dev.txt
+	@touch $@
+
+$(VENV)/.project-installed: $(VENV)/.lock-installed pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
