@@ -1,0 +1,6 @@
+"""ObjectStore over the S3 protocol: AWS S3, Riak CS, SeaweedFS, Ceph."""
+
+from controlplane.adapters.s3.options import S3Options
+from controlplane.adapters.s3.store import S3ObjectStore
+
+__all__ = ["S3ObjectStore", "S3Options"]

@@ -1,0 +1,265 @@
+"""Signed requests to one bucket: sent, answered, tried again where that is safe, failures translated."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final, Protocol, TypeAlias
+
+from controlplane.adapters.s3.connection import Connection, ExchangeFailed
+from controlplane.adapters.s3.failures import Failure, error_of, failure_of
+from controlplane.adapters.s3.options import S3Options
+from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Unavailable
+from controlplane.s3.sigv2 import SignerV2
+from controlplane.s3.sigv4 import EMPTY_SHA256, SignerV4
+from controlplane.s3.uri import Query, encode_path, wire_query
+
+BACKOFF_FIRST_S: Final = 0.1
+BACKOFF_MOST_S: Final = 5.0
+MOST_RETRY_AFTER_S: Final = 10.0
+"""A server that wants to be left alone for longer is not waited for: the caller learns when to come again."""
+MAX_ERROR_BYTES: Final = 256 * 1024
+_JOIN_BELOW: Final = 64 * 1024
+_WRITE_BYTES: Final = 1024 * 1024
+
+Chunks: TypeAlias = Callable[[], AsyncGenerator[bytes, None]]
+"""Makes the body anew for every attempt."""
+
+
+class Signer(Protocol):
+    def sign(
+        self, method: str, path: str, query: Query, headers: dict[str, str], payload_sha256: str, now: float
+    ) -> dict[str, str]: ...
+
+
+@dataclass(slots=True)
+class Request:
+    """One request. `key` is the full key, prefix included; None addresses the bucket."""
+
+    method: str
+    key: str | None = None
+    query: Query = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    """Lower-case names."""
+    body: bytes | memoryview | Chunks = b""
+    length: int = 0
+    """Bytes of the body."""
+    payload_sha256: str = EMPTY_SHA256
+    attempts: int | None = None
+    """1 for what must not be sent twice; None: as the options say."""
+
+
+class Answer:
+    """A successful answer whose body is to be read; close() it always."""
+
+    __slots__ = ("_lease", "_pool", "headers", "retried", "status", "url", "what")
+
+    def __init__(self, pool: ConnectionPool, lease: Lease, what: str, retried: bool) -> None:
+        self._pool = pool
+        self._lease: Lease | None = lease
+        self.status = lease.connection.status
+        self.headers = lease.connection.headers
+        self.what = what
+        self.url = lease.site.endpoint.url
+        self.retried = retried
+        """An earlier attempt may have had its effect without an answer."""
+
+    async def read(self) -> bytes:
+        """Some bytes of the body, b"" at its end. Raises Unavailable when it breaks off."""
+        if self._lease is None:
+            return b""
+        try:
+            chunk = await self._lease.connection.read()
+        except ExchangeFailed as error:
+            self._pool.failed(self._lease.site)
+            raise Unavailable(f"{self.what}: {error}") from error
+        if not chunk:
+            self.close()
+        return chunk
+
+    async def read_all(self, limit: int) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        while chunk := await self.read():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                self.close()
+                raise Unavailable(f"{self.what}: the answer is larger than {limit} bytes")
+        return b"".join(parts)
+
+    def close(self) -> None:
+        """Give the connection back; an answer that is still on its way closes it."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            self._pool.release(lease)
+
+
+class S3Client:
+    def __init__(self, options: S3Options, clock: Clock, random: Random) -> None:
+        self._options = options
+        self._clock = clock
+        self._random = random
+        self._pool = ConnectionPool(options, clock, random)
+        self._where = ", ".join(options.endpoints)
+        self._bucket_path = f"/{options.bucket}"
+        self._signer: Signer | None = None
+        if options.access_key and options.signature == "v4":
+            self._signer = SignerV4(options.access_key, options.secret_key, options.region)
+        elif options.access_key:
+            self._signer = SignerV2(options.access_key, options.secret_key)
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    async def send(self, request: Request) -> Answer:
+        """The answer, with a status of 200 to 299. Raises an error of controlplane.ports for every other outcome.
+
+        Tried again, up to `attempts` in all with full jitter, when the connection failed, the server paused too long,
+        or it answered 5xx, 429 or a code that means the same. The caller sees to it that sending twice does no harm.
+        """
+        outcome = await self.try_to_send(request)
+        if isinstance(outcome, Answer):
+            return outcome
+        raise error_of(outcome, self.describe(request))
+
+    async def try_to_send(self, request: Request) -> Answer | Failure:
+        """Like send(), but hands back an S3 answer that is an error and not worth another attempt."""
+        attempts = request.attempts or self._options.attempts
+        attempt = 0
+        stale = 0
+        retried = False
+        avoid: Site | None = None
+        while True:
+            attempt += 1
+            lease: Lease | None = None
+            wait_s = 0.0
+            try:
+                lease = await self._lease(attempts, avoid, fresh=stale > 0)
+                outcome = await self._exchange(request, lease, retried)
+            except ExchangeFailed as error:
+                site = error.site if isinstance(error.site, Site) else (lease.site if lease else None)
+                if attempts > 1 and stale == 0 and lease is not None and error.reused and not error.answered:
+                    # The server closed the idle connection while the request was under way: no attempt is counted.
+                    stale += 1
+                    attempt -= 1
+                    retried = True
+                    continue
+                if lease is not None:
+                    self._pool.failed(lease.site)
+                    retried = True
+                if attempt >= attempts or site is None:
+                    # Without a site there was no place in the pool: waiting again would only make the line longer.
+                    where = site.endpoint.url if site else self._where
+                    tried = f" ({attempt} attempts)" if attempt > 1 else ""
+                    what = f"{request.method} {self._name(request)} at {where}: {error}{tried}"
+                    raise Unavailable(f"{what}; check that the server is up and reachable") from error
+                avoid = site
+            else:
+                if isinstance(outcome, Answer):
+                    return outcome
+                wait_s = outcome.retry_after_s or 0.0
+                if not outcome.retryable or attempt >= attempts or wait_s > MOST_RETRY_AFTER_S:
+                    return outcome
+                retried = True
+                avoid = lease.site
+            await self._clock.sleep(max(wait_s, self._backoff_s(attempt)))
+
+    def describe(self, request: Request) -> str:
+        return f"{request.method} {self._name(request)} at {self._where}"
+
+    def _name(self, request: Request) -> str:
+        return f"s3://{self._options.bucket}" + ("" if request.key is None else f"/{request.key}")
+
+    def may_try_again(self, attempt: int) -> bool:
+        """For protocols above one request: whether attempt number `attempt` (from 1) was not the last."""
+        return attempt < self._options.attempts
+
+    async def back_off(self, attempt: int) -> None:
+        await self._clock.sleep(self._backoff_s(attempt))
+
+    def _backoff_s(self, attempt: int) -> float:
+        longest: float = min(BACKOFF_FIRST_S * 2.0 ** min(attempt - 1, 16), BACKOFF_MOST_S)
+        return self._random.random() * longest
+
+    async def _lease(self, attempts: int, avoid: Site | None, *, fresh: bool) -> Lease:
+        if fresh:
+            return await self._pool.acquire(max_idle_s=-1.0, avoid=avoid)
+        return await self._pool.acquire(max_idle_s=IDLE_S if attempts > 1 else FRESH_IDLE_S, avoid=avoid)
+
+    async def _exchange(self, request: Request, lease: Lease, retried: bool) -> Answer | Failure:
+        """One attempt. The lease is given back unless an Answer takes it over."""
+        connection = lease.connection
+        cut_short = False
+        try:
+            connection.begin(head_only=request.method == "HEAD")
+            head = self._head(request, lease.site)
+            if isinstance(request.body, bytes) and len(request.body) <= _JOIN_BELOW:
+                connection.write(head + request.body)
+            else:
+                connection.write(head)
+                cut_short = await self._send_body(request.body, connection)
+            await connection.head()
+            status = connection.status
+            if 200 <= status < 300:
+                if cut_short:
+                    raise ExchangeFailed("the server called it done before it had the whole body", answered=True)
+                self._pool.succeeded(lease.site)
+                return Answer(self._pool, lease, self.describe(request), retried)
+            body = await self._error_body(lease)
+            if cut_short:
+                connection.abort()
+        except BaseException:
+            connection.abort()
+            self._pool.release(lease)
+            raise
+        failure = failure_of(status, connection.headers, body, has_body=request.method != "HEAD", retried=retried)
+        if status >= 500 and failure.document is None:
+            self._pool.failed(lease.site)
+        elif status < 500:
+            self._pool.succeeded(lease.site)
+        self._pool.release(lease)
+        return failure
+
+    async def _send_body(self, body: bytes | memoryview | Chunks, connection: Connection) -> bool:
+        """Whether the server answered before it had the whole body: then the rest is not sent."""
+        async with aclosing(body() if callable(body) else _in_pieces(body)) as pieces:
+            async for piece in pieces:
+                connection.write(piece)
+                await connection.drain()
+                if connection.status:
+                    return True
+        return False
+
+    async def _error_body(self, lease: Lease) -> bytes:
+        """The body of an error; what is larger than any S3 error is cut, and its connection not used again."""
+        parts: list[bytes] = []
+        size = 0
+        while size <= MAX_ERROR_BYTES and (chunk := await lease.connection.read()):
+            parts.append(chunk)
+            size += len(chunk)
+        return b"".join(parts)
+
+    def _head(self, request: Request, site: Site) -> bytes:
+        path = self._bucket_path if request.key is None else f"{self._bucket_path}/{request.key}"
+        headers = {"host": site.endpoint.host_header, **request.headers}
+        if self._signer is not None:
+            headers = self._signer.sign(
+                request.method, path, request.query, headers, request.payload_sha256, self._clock.now()
+            )
+        target = encode_path(path)
+        if request.query:
+            target = f"{target}?{wire_query(request.query)}"
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        length = f"content-length: {request.length}\r\n" if request.method in ("PUT", "POST") else ""
+        return f"{request.method} {target} HTTP/1.1\r\n{lines}{length}\r\n".encode()
+
+
+async def _in_pieces(data: bytes | memoryview) -> AsyncGenerator[memoryview, None]:
+    view = memoryview(data)
+    for at in range(0, len(view), _WRITE_BYTES):
+        yield view[at : at + _WRITE_BYTES]

@@ -1,0 +1,293 @@
+"""One HTTP/1.1 client connection: an asyncio protocol over httptools' parser, one request at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final, cast
+
+import httptools
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+_PAUSE_ABOVE: Final = 512 * 1024
+_RESUME_BELOW: Final = 128 * 1024
+
+
+class ExchangeFailed(Exception):
+    """A request got no whole, well-formed answer."""
+
+    def __init__(
+        self, reason: str, *, answered: bool = False, reused: bool = False, site: object | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.site = site
+        """Where it happened, as the pool knows it; None before a site was chosen."""
+        self.answered = answered
+        """Whether any byte of the answer had come."""
+        self.reused = reused
+        """Whether the connection had served another request before: then the server may just have closed it idle."""
+
+
+class Connection(asyncio.Protocol):
+    """Life of a request: begin(), write() and drain() for the request, head(), read() until b"" for the answer.
+
+    After that `reusable` says whether another request may follow. Every wait raises ExchangeFailed when the connection
+    is lost, when the other side pauses for longer than read_timeout_s, and when it sends what is not HTTP. The time
+    that the caller takes between calls does not count. Memory: about 512 KiB of an answer that is not read yet.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_complete",
+        "_failure",
+        "_head_bytes",
+        "_head_only",
+        "_loop",
+        "_parser",
+        "_paused",
+        "_pending_write",
+        "_progress_at",
+        "_read_timeout_s",
+        "_status",
+        "_timer",
+        "_transport",
+        "_unread",
+        "_waiter",
+        "_writable",
+        "answered",
+        "busy",
+        "headers",
+        "idle_since",
+        "keep_alive",
+        "requests",
+        "status",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float) -> None:
+        self._loop = loop
+        self._read_timeout_s = read_timeout_s
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._chunks: deque[bytes] = deque()
+        self._unread = 0
+        self._paused = False
+        self._writable = True
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._progress_at = 0.0
+        self._pending_write = 0
+        self._failure: str | None = None
+        self._head_bytes = 0
+        self._head_only = False
+        self._status = 0
+        self._complete = True
+        self.headers: dict[str, str] = {}
+        self.status = 0
+        """Of the final answer, 0 until its head is there."""
+        self.keep_alive = True
+        self.answered = False
+        self.busy = False
+        self.requests = 0
+        self.idle_since = 0.0
+
+    # What the pool asks
+
+    @property
+    def closed(self) -> bool:
+        return self._failure is not None or self._transport is None or self._transport.is_closing()
+
+    @property
+    def reusable(self) -> bool:
+        return self._complete and self.keep_alive and self._writable and not self.closed
+
+    def abort(self) -> None:
+        self._fail("closed on this side")
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # What an exchange does
+
+    def begin(self, *, head_only: bool) -> None:
+        """Make ready for one request; `head_only`: the answer has no body whatever its length says (HEAD)."""
+        if self._head_only:
+            # The parser of a HEAD answer still waits for the body that its length announced.
+            self._parser = httptools.HttpResponseParser(self)
+        if self._chunks:
+            self._chunks.clear()
+            self._unread = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        self._head_only = head_only
+        self._complete = False
+        self._head_bytes = self._status = self.status = 0
+        self.headers = {}
+        self.answered = False
+        self.busy = True
+        self.requests += 1
+
+    def finish(self, now: float) -> None:
+        """The answer was read: wait for the next request."""
+        self.busy = False
+        self.idle_since = now
+
+    def write(self, data: bytes | memoryview) -> None:
+        if self._failure is not None or self._transport is None:
+            raise self._failed()
+        self._transport.write(data)
+
+    async def drain(self) -> None:
+        """Wait until little of what was written is still on this side; return early when the answer's head is there."""
+        while not self._writable and not self.status:
+            await self._wait()
+
+    async def head(self) -> None:
+        """Wait for `status` and `headers`."""
+        while not self.status:
+            await self._wait()
+
+    async def read(self) -> bytes:
+        """Some bytes of the body; b"" at its end. A body that ends short raises."""
+        while not self._chunks:
+            if self._complete:
+                return b""
+            await self._wait()
+        chunk = self._chunks.popleft()
+        self._unread -= len(chunk)
+        if self._paused and self._unread < _RESUME_BELOW and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return chunk
+
+    async def _wait(self) -> None:
+        if self._failure is not None:
+            raise self._failed()
+        self._progress_at = self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._read_timeout_s, self._tick)
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _tick(self) -> None:
+        """The timer is set once and looks back, so that a request costs no timer of its own."""
+        self._timer = None
+        if self._waiter is None or self._transport is None:
+            return
+        now = self._loop.time()
+        pending = self._transport.get_write_buffer_size()
+        if pending < self._pending_write:
+            self._progress_at = now
+        self._pending_write = pending
+        left = self._progress_at + self._read_timeout_s - now
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._tick)
+        else:
+            doing = "took no more of the request" if pending else "sent nothing"
+            self._fail(f"the server {doing} for {self._read_timeout_s:g} s")
+
+    def _fail(self, reason: str) -> None:
+        if self._failure is None:
+            self._failure = reason
+        self.keep_alive = False
+        if self._transport is not None:
+            self._transport.abort()
+        self._wake()
+
+    def _failed(self) -> ExchangeFailed:
+        return ExchangeFailed(self._failure or "not connected", answered=self.answered, reused=self.requests > 1)
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.busy or self._complete:
+            self._fail("the server sent bytes that nobody had asked for")
+            return
+        self.answered = True
+        self._progress_at = self._loop.time()
+        if not self.status:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(f"the server's answer is not HTTP ({error})")
+            return
+        if not self.status and self._head_bytes > MAX_HEAD_BYTES:
+            self._fail(f"the head of the answer is larger than {MAX_HEAD_BYTES} bytes")
+        if self._unread > _PAUSE_ABOVE and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._ends_with_the_connection(exc):
+            self._complete = True
+            self.keep_alive = False
+        if self._failure is None:
+            what = "in the middle of its answer" if self.answered else "before it answered"
+            self._failure = f"the connection was lost {what} ({exc or 'closed by the server'})"
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._transport = None
+        self._wake()
+
+    def _ends_with_the_connection(self, exc: Exception | None) -> bool:
+        """A body without a length ends where the connection ends: error pages of old proxies do that."""
+        measured = "content-length" in self.headers or "transfer-encoding" in self.headers
+        return exc is None and self._failure is None and self.status != 0 and not measured
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._wake()
+
+    # httptools
+
+    def on_message_begin(self) -> None:
+        if self._complete:
+            raise ValueError("a second answer to one request")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
+
+    def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
+        if self._status < 200:
+            return
+        self.status = self._status
+        if self._head_only:
+            # should_keep_alive() speaks of the body that will not come.
+            closing = self.headers.get("connection", "").lower() == "close"
+            self.keep_alive = self._parser.get_http_version() == "1.1" and not closing
+            self._complete = True
+
+    def on_body(self, body: bytes) -> None:
+        if self._head_only:
+            self._fail("the server sent a body in answer to HEAD")
+            return
+        self._chunks.append(body)
+        self._unread += len(body)
+
+    def on_message_complete(self) -> None:
+        if self._status < 200:
+            self.headers = {}
+            return
+        if not self._head_only:
+            self.keep_alive = self._parser.should_keep_alive()
+        self._complete = True

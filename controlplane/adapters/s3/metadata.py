@@ -1,0 +1,108 @@
+"""Object headers: from what is put, and back to ObjectInfo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+
+from controlplane.model.content import Content, MalformedDigest, parse_guid, parse_sha256
+from controlplane.model.keys import Key
+from controlplane.ports.errors import Rejected
+from controlplane.ports.object_store import ObjectInfo
+from controlplane.s3.dates import MalformedDate, parse_http_date
+from controlplane.s3.etag import unquote_etag
+
+_META: Final = "x-amz-meta-"
+_MD5: Final = "millrace-md5"
+_SHA256: Final = "millrace-sha256"
+_SIZE: Final = "millrace-size"
+_OWN: Final = frozenset({_MD5, _SHA256, _SIZE})
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
+_VALUE = re.compile(r"[\x20-\x7e]*\Z")
+
+OCTETS: Final = "application/octet-stream"
+
+
+class MalformedAnswer(ValueError):
+    """Headers that no S3 server sends with an object."""
+
+
+def object_headers(content: Content | None, content_type: str, metadata: Mapping[str, str] | None) -> dict[str, str]:
+    """Raises Rejected for what a header cannot carry."""
+    if not _VALUE.match(content_type) or not content_type:
+        raise Rejected(f"a content type is printable ASCII, not {content_type[:80]!r}")
+    headers = {"content-type": content_type}
+    if content is not None:
+        headers[_META + _MD5] = content.md5
+        headers[_META + _SHA256] = content.sha256
+        headers[_META + _SIZE] = str(content.size)
+    for name, value in (metadata or {}).items():
+        if not _NAME.match(name) or name in _OWN:
+            raise Rejected(f"user metadata cannot be named {name[:80]!r}")
+        if not _VALUE.match(value) or value != value.strip():
+            raise Rejected(f"user metadata {name} is printable ASCII without spaces around, not {value[:80]!r}")
+        headers[_META + name] = value
+    return headers
+
+
+def object_info(key: Key, headers: Mapping[str, str], size: int) -> ObjectInfo:
+    """`size` is that of the whole object. Raises MalformedAnswer when the headers are not an object's."""
+    etag = headers.get("etag")
+    if etag is None:
+        raise MalformedAnswer("no ETag")
+    metadata = {name[len(_META) :]: value for name, value in headers.items() if name.startswith(_META)}
+    return ObjectInfo(
+        key=key,
+        size=size,
+        etag=unquote_etag(etag),
+        modified_at=modified_at(headers.get("last-modified", "")),
+        content_type=headers.get("content-type", OCTETS),
+        content=_content(metadata),
+        metadata={name: value for name, value in metadata.items() if name not in _OWN},
+    )
+
+
+@lru_cache(maxsize=256)
+def modified_at(text: str) -> float:
+    """Unix seconds of an HTTP date; the dates of small objects are often the same, and slow to read."""
+    try:
+        return parse_http_date(text)
+    except MalformedDate as error:
+        raise MalformedAnswer(f"no Last-Modified that can be read: {error}") from error
+
+
+def _content(metadata: Mapping[str, str]) -> Content | None:
+    """What was stored beside the object; None when it is not complete: somebody else wrote it."""
+    size = metadata.get(_SIZE, "")
+    if not (size.isascii() and size.isdigit()):
+        return None
+    try:
+        return Content(parse_guid(metadata.get(_MD5, "")), parse_sha256(metadata.get(_SHA256, "")), int(size))
+    except MalformedDigest:
+        return None
+
+
+def etag_is_md5(headers: Mapping[str, str]) -> bool:
+    """False for objects encrypted with a KMS or customer's key: their ETag looks like an MD5 and is none."""
+    encrypted = "kms" in headers.get("x-amz-server-side-encryption", "")
+    return not encrypted and "x-amz-server-side-encryption-customer-algorithm" not in headers
+
+
+def number(headers: Mapping[str, str], name: str) -> int:
+    text = headers.get(name, "")
+    if not (text.isascii() and text.isdigit()):
+        raise MalformedAnswer(f"no {name} that can be read")
+    return int(text)
+
+
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)\Z")
+
+
+def content_range(headers: Mapping[str, str]) -> tuple[int, int, int]:
+    """First, last and whole size of a partial answer."""
+    match = _RANGE.match(headers.get("content-range", ""))
+    if not match:
+        raise MalformedAnswer("no Content-Range that can be read")
+    return int(match[1]), int(match[2]), int(match[3])

@@ -1,0 +1,83 @@
+"""What an S3 store needs to know, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One base URL, taken apart."""
+
+    url: str
+    host: str
+    port: int
+    tls: bool
+    host_header: str
+
+    @staticmethod
+    def parse(url: str) -> Endpoint:
+        """Raises ValueError unless it is http(s)://host[:port] without path, user, query."""
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"an S3 endpoint is http://host:port or https://host:port, not {url!r}")
+        if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username is not None:
+            raise ValueError(f"an S3 endpoint has neither path, query nor user: {url!r}")
+        tls = parts.scheme == "https"
+        default = 443 if tls else 80
+        port = parts.port or default
+        name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        return Endpoint(
+            f"{parts.scheme}://{parts.netloc}",
+            parts.hostname,
+            port,
+            tls,
+            name if port == default else f"{name}:{port}",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class S3Options:
+    """One bucket behind one or more equivalent endpoints. Raises ValueError for values that cannot work."""
+
+    endpoints: tuple[str, ...]
+    """Base URLs; more than one: requests are spread, and a failing one is left out for some seconds."""
+    bucket: str
+    prefix: str = ""
+    """Put before every key, and taken off again in answers."""
+    region: str = "us-east-1"
+    access_key: str = ""
+    """Empty: requests are not signed."""
+    secret_key: str = field(default="", repr=False)
+    signature: Literal["v4", "v2"] = "v4"
+    list_version: Literal[1, 2] = 2
+    """1 for Riak CS, which answers version 2 with silent truncation."""
+    conditional_put: bool = True
+    """The server honours If-None-Match: *. False (Riak CS): if_absent looks first and writes then."""
+    ca_file: Path | None = None
+    """PEM file of the certificate authority; None: the system's."""
+    connections: int = 32
+    """Most connections to each endpoint."""
+    connect_timeout_s: float = 3.0
+    read_timeout_s: float = 30.0
+    """The longest pause of the server within a request, and the longest wait for a free connection."""
+    attempts: int = 4
+    """Tries of a request that may safely be sent again."""
+    part_bytes: int = 16 * 1024 * 1024
+    """Larger bodies go up in parts of this size."""
+    part_concurrency: int = 2
+
+    def __post_init__(self) -> None:
+        if not self.endpoints or not self.bucket:
+            raise ValueError("an S3 store needs at least one endpoint and a bucket")
+        for url in self.endpoints:
+            Endpoint.parse(url)
+        if min(self.connections, self.attempts, self.part_concurrency, self.part_bytes) < 1:
+            raise ValueError("connections, attempts, part_concurrency and part_bytes are at least 1")
+        if min(self.connect_timeout_s, self.read_timeout_s) <= 0:
+            raise ValueError("timeouts are greater than 0 seconds")
+        if bool(self.access_key) != bool(self.secret_key):
+            raise ValueError("access_key and secret_key come together, or neither is set")

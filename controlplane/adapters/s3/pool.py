@@ -1,0 +1,234 @@
+"""Connections to the endpoints of one store: bounded, reused, and steered away from endpoints that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from controlplane.adapters.s3.connection import Connection, ExchangeFailed
+from controlplane.adapters.s3.options import Endpoint, S3Options
+from controlplane.ports.clock import Clock
+
+IDLE_S: Final = 30.0
+"""An idle connection is not used after this: load balancers forget connections silently."""
+FRESH_IDLE_S: Final = 2.0
+"""The same for requests that cannot be repeated."""
+EJECT_FIRST_S: Final = 1.0
+EJECT_MOST_S: Final = 15.0
+FAILURES_TO_EJECT: Final = 3
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Verifies certificates and host names; TLS 1.2 at least. Reads ca_file: raises OSError, ssl.SSLError."""
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+class Site:
+    """One endpoint: its idle connections, its open count, and how it fared."""
+
+    __slots__ = ("ejected_until", "endpoint", "failures", "idle", "open")
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.idle: deque[Connection] = deque()
+        self.open = 0
+        """Connections open or opening, idle ones included."""
+        self.failures = 0
+        self.ejected_until = 0.0
+
+    @property
+    def busy(self) -> int:
+        return self.open - len(self.idle)
+
+
+class Lease:
+    """The right to use one connection to one site until it is given back."""
+
+    __slots__ = ("connection", "site")
+
+    def __init__(self, site: Site, connection: Connection) -> None:
+        self.site = site
+        self.connection = connection
+
+
+class ConnectionPool:
+    """At most `connections` to each endpoint; whoever finds all busy waits in line, at most read_timeout_s.
+
+    Endpoints: the least busy one that is not ejected. A failed connect ejects at once, other failures after three in a
+    row, for 1 s doubling to 15 s; any answer below 500 forgives. When all are ejected, the first to return is tried.
+    """
+
+    def __init__(self, options: S3Options, clock: Clock, random: Random) -> None:
+        self._options = options
+        self._clock = clock
+        self._random = random
+        self._sites = [Site(Endpoint.parse(url)) for url in options.endpoints]
+        self._waiting: deque[asyncio.Future[Lease | Site]] = deque()
+        self._tls: ssl.SSLContext | None = None
+        self._connections: set[Connection] = set()
+        self._closed = False
+
+    @property
+    def open_connections(self) -> int:
+        return sum(site.open for site in self._sites)
+
+    async def acquire(self, *, max_idle_s: float = IDLE_S, avoid: Site | None = None) -> Lease:
+        """`avoid` is the site that just failed: another one is preferred. Raises ExchangeFailed."""
+        site = None if self._waiting else self._choose(avoid)
+        if site is None:
+            given = await self._wait_in_line()
+            return given if isinstance(given, Lease) else await self._open(given)
+        connection = self._idle_connection(site, max_idle_s)
+        if connection is not None:
+            return Lease(site, connection)
+        site.open += 1
+        return await self._open(site)
+
+    def release(self, lease: Lease) -> None:
+        """Give the connection back; it is kept when its answer was read whole, and closed otherwise."""
+        site, connection = lease.site, lease.connection
+        if connection.reusable and not self._closed:
+            connection.finish(self._clock.monotonic())
+            waiter = self._next_waiter()
+            if waiter is None:
+                site.idle.append(connection)
+            else:
+                waiter.set_result(Lease(site, connection))
+        else:
+            self._drop(connection)
+            self._vacate(site)
+
+    def failed(self, site: Site, *, at_once: bool = False) -> None:
+        site.failures += 1
+        if at_once or site.failures >= FAILURES_TO_EJECT:
+            span = min(EJECT_FIRST_S * 2 ** min(site.failures - 1, 10), EJECT_MOST_S)
+            site.ejected_until = self._clock.monotonic() + span * (0.5 + 0.5 * self._random.random())
+
+    def succeeded(self, site: Site) -> None:
+        site.failures = 0
+        site.ejected_until = 0.0
+
+    async def aclose(self) -> None:
+        """Close every connection; requests under way fail."""
+        self._closed = True
+        for connection in list(self._connections):
+            connection.abort()
+        self._connections.clear()
+        for future in self._waiting:
+            future.cancel()
+        self._waiting.clear()
+        # One turn of the loop, so that transports are closed before it may be.
+        await asyncio.sleep(0)
+
+    def _choose(self, avoid: Site | None) -> Site | None:
+        """The site to use now; None when every one that may be used is full."""
+        if self._closed:
+            raise ExchangeFailed("the store is closed")
+        if len(self._sites) == 1:
+            site = self._sites[0]
+            return site if site.idle or site.open < self._options.connections else None
+        now = self._clock.monotonic()
+        usable = [site for site in self._sites if site.ejected_until <= now]
+        if not usable:
+            usable = [min(self._sites, key=lambda site: site.ejected_until)]
+        elif len(usable) > 1 and avoid in usable:
+            usable.remove(avoid)
+        free = [site for site in usable if site.idle or site.open < self._options.connections]
+        if not free:
+            return None
+        least = min(site.busy for site in free)
+        return self._random.choice([site for site in free if site.busy == least])
+
+    async def _wait_in_line(self) -> Lease | Site:
+        """A connection, or a site with a place for one already counted."""
+        future: asyncio.Future[Lease | Site] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            async with asyncio.timeout(self._options.read_timeout_s):
+                return await future
+        except BaseException as error:
+            if future.done() and not future.cancelled():
+                self._return(future.result())
+            elif future in self._waiting:
+                self._waiting.remove(future)
+            if isinstance(error, TimeoutError):
+                span = self._options.read_timeout_s
+                raise ExchangeFailed(f"all {self.open_connections} connections were busy for {span:g} s") from error
+            if self._closed:
+                raise ExchangeFailed("the store is closed") from error
+            raise
+
+    def _return(self, given: Lease | Site) -> None:
+        if isinstance(given, Lease):
+            self.release(given)
+        else:
+            self._vacate(given)
+
+    def _next_waiter(self) -> asyncio.Future[Lease | Site] | None:
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                return future
+        return None
+
+    def _vacate(self, site: Site) -> None:
+        """A place at `site` became free: it goes to the first in line."""
+        waiter = self._next_waiter()
+        if waiter is None:
+            site.open -= 1
+        else:
+            waiter.set_result(site)
+
+    def _drop(self, connection: Connection) -> None:
+        connection.abort()
+        self._connections.discard(connection)
+
+    async def _open(self, site: Site) -> Lease:
+        """Connect, on a place that is already counted."""
+        endpoint = site.endpoint
+        try:
+            connection = await self._connect(endpoint)
+        except (OSError, TimeoutError) as error:
+            self.failed(site, at_once=True)
+            self._vacate(site)
+            reason = str(error) or f"no answer for {self._options.connect_timeout_s:g} s"
+            raise ExchangeFailed(f"cannot connect ({reason})", site=site) from error
+        except BaseException:
+            self._vacate(site)
+            raise
+        self._connections.add(connection)
+        return Lease(site, connection)
+
+    async def _connect(self, endpoint: Endpoint) -> Connection:
+        loop = asyncio.get_running_loop()
+        if endpoint.tls and self._tls is None:
+            # Reading the authorities takes some 20 ms: once, and beside the loop.
+            self._tls = await asyncio.to_thread(tls_context, self._options.ca_file)
+        async with asyncio.timeout(self._options.connect_timeout_s):
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop, self._options.read_timeout_s),
+                endpoint.host,
+                endpoint.port,
+                ssl=self._tls if endpoint.tls else None,
+            )
+        if self._closed:
+            connection.abort()
+            raise ConnectionAbortedError("the store was closed meanwhile")
+        return connection
+
+    def _idle_connection(self, site: Site, max_idle_s: float) -> Connection | None:
+        """The one used last; those that are closed or too old are dropped on the way."""
+        now = self._clock.monotonic()
+        while site.idle:
+            connection = site.idle.pop()
+            if not connection.closed and now - connection.idle_since <= max_idle_s:
+                return connection
+            self._drop(connection)
+            site.open -= 1
+        return None

@@ -1,0 +1,1 @@
+"""The S3 wire protocol without I/O: signatures, listings, error documents, multipart documents, ETags."""

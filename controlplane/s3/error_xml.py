@@ -1,0 +1,41 @@
+"""The error document of S3: `<Error><Code>...</Code><Message>...</Message>...</Error>`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.s3.xml import Element, MalformedXml, escape, parse_xml
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorDocument:
+    code: str
+    message: str = ""
+    resource: str = ""
+    request_id: str = ""
+
+    def render(self) -> bytes:
+        """In the order of elements that Riak CS uses."""
+        return (
+            '<?xml version="1.0" encoding="UTF-8"?>'
+            f"<Error><Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message>"
+            f"<RequestId>{escape(self.request_id)}</RequestId><Resource>{escape(self.resource)}</Resource></Error>"
+        ).encode()
+
+
+def error_of(root: Element) -> ErrorDocument | None:
+    """The error that an already parsed document is; None when it is another document."""
+    code = root.text_of("Code")
+    if root.name != "Error" or not code:
+        return None
+    return ErrorDocument(
+        code.strip(), root.text_of("Message") or "", root.text_of("Resource") or "", root.text_of("RequestId") or ""
+    )
+
+
+def parse_error(document: bytes) -> ErrorDocument | None:
+    """The S3 error in a body; None when the body is none (a proxy's page, nothing, garbage): not an answer of S3."""
+    try:
+        return error_of(parse_xml(document))
+    except MalformedXml:
+        return None

@@ -1,0 +1,40 @@
+"""The documents of multipart uploads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from controlplane.s3.error_xml import ErrorDocument, error_of
+from controlplane.s3.etag import unquote_etag
+from controlplane.s3.xml import MalformedXml, escape, parse_xml
+
+
+def parse_initiated(document: bytes) -> str:
+    """The upload id. Raises MalformedXml."""
+    root = parse_xml(document)
+    upload_id = root.text_of("UploadId")
+    if root.name != "InitiateMultipartUploadResult" or not upload_id:
+        raise MalformedXml(f"no upload id in <{root.name[:80]}>")
+    return upload_id
+
+
+def render_complete(etags: Sequence[str]) -> bytes:
+    """The request that makes an object of parts 1..n with these ETags (without quotes)."""
+    parts = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>&quot;{escape(etag)}&quot;</ETag></Part>"
+        for number, etag in enumerate(etags, 1)
+    )
+    return f'<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">{parts}</CompleteMultipartUpload>'.encode()
+
+
+def parse_completed(document: bytes) -> str | ErrorDocument:
+    """The new object's ETag, or the error that S3 may send under status 200. Raises MalformedXml."""
+    # S3 may keep the connection alive with blanks while it works.
+    root = parse_xml(document.strip())
+    error = error_of(root)
+    if error is not None:
+        return error
+    etag = root.text_of("ETag")
+    if root.name != "CompleteMultipartUploadResult" or not etag:
+        raise MalformedXml(f"no ETag in <{root.name[:80]}>")
+    return unquote_etag(etag)

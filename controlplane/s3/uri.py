@@ -1,0 +1,32 @@
+"""How S3 writes paths and query strings: each byte outside of A-Z a-z 0-9 - . _ ~ is percent-encoded, once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+from urllib.parse import quote
+
+Query: TypeAlias = tuple[tuple[str, str], ...]
+"""Decoded names and values, in any order. An empty value is a bare name on the wire (`?uploads`)."""
+
+
+def encode_path(path: str) -> str:
+    """`path` (decoded) as it is sent and signed: slashes stay, nothing is normalised, nothing is encoded twice."""
+    return quote(path, safe="/~")
+
+
+def encode_value(text: str) -> str:
+    return quote(text, safe="~")
+
+
+def canonical_query(pairs: Iterable[tuple[str, str]]) -> str:
+    """The query as SigV4 signs it: encoded, sorted by encoded name and then value, `=` also after a bare name."""
+    encoded = sorted((encode_value(name), encode_value(value)) for name, value in pairs)
+    return "&".join(f"{name}={value}" for name, value in encoded)
+
+
+def wire_query(pairs: Iterable[tuple[str, str]]) -> str:
+    """The query as it is sent: in the given order, a bare name where the value is empty."""
+    return "&".join(
+        f"{encode_value(name)}={encode_value(value)}" if value else encode_value(name) for name, value in pairs
+    )
