@@ -45,7 +45,7 @@ class _Snapshot(Collector):
     def collect(self) -> Iterable[Metric]:
         sources = self._sources
         build = GaugeMetricFamily(
-            "millrace_build_info", "Always 1; the labels tell who this is.", labels=sources.labels
+            "millrace_build_info", "Always 1; the labels tell who this is.", labels=list(sources.labels)
         )
         build.add_metric(list(sources.labels.values()), 1)
         yield build

@@ -1,0 +1,1 @@
+"""The one place that builds adapters from settings and processes from services."""

@@ -1,0 +1,149 @@
+"""Each adapter from its part of the settings. Nothing else in Millrace constructs one."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import assert_never
+
+from controlplane.adapters.disk_cache import DiskHotCache
+from controlplane.adapters.filesystem import FilesystemStore
+from controlplane.adapters.memory.hot_cache import MemoryHotCache, NoHotCache
+from controlplane.adapters.memory.object_store import MemoryObjectStore
+from controlplane.adapters.spool import DiskSpool
+from controlplane.adapters.sqlite import SqliteCatalog, SqliteJournal
+from controlplane.model.keys import StoreName
+from controlplane.ports.clock import Clock
+from controlplane.ports.directory import Announcer, Directory
+from controlplane.ports.errors import Unavailable
+from controlplane.ports.hot_cache import HotCache
+from controlplane.ports.object_store import ObjectStore
+from controlplane.settings.tree import FilesystemStore as FilesystemSettings
+from controlplane.settings.tree import MemoryStore, S3Store, Settings, Store
+
+log = logging.getLogger(__name__)
+
+PRIMARY = StoreName("primary")
+PERSISTENT = StoreName("persistent")
+
+
+async def build_store(name: StoreName, store: Store, clock: Clock) -> ObjectStore:
+    """The store, ready for use: an embedded one is opened, a bucket that may be created is. Raises what a port may."""
+    match store:
+        case FilesystemSettings():
+            embedded = FilesystemStore(name, store.path, clock=clock, fsync=store.fsync)
+            await embedded.open()
+            return embedded
+        case MemoryStore():
+            return MemoryObjectStore(name, clock=clock)
+        case S3Store():
+            return await _build_s3(name, store, clock)
+        case _:
+            assert_never(store)
+
+
+async def _build_s3(name: StoreName, store: S3Store, clock: Clock) -> ObjectStore:
+    from controlplane.adapters.s3 import S3ObjectStore, S3Options
+
+    options = S3Options(
+        endpoints=store.endpoints,
+        bucket=store.bucket,
+        prefix=store.prefix,
+        region=store.region,
+        access_key=store.access_key,
+        secret_key=store.secret_key.reveal() if store.secret_key is not None else "",
+        signature=store.signature,
+        list_version=store.list_version,
+        conditional_put=store.conditional_put,
+        ca_file=store.ca_file,
+        connections=store.connections,
+        connect_timeout_s=store.connect_timeout_s,
+        read_timeout_s=store.read_timeout_s,
+        attempts=store.attempts,
+        part_bytes=store.part_bytes,
+        part_concurrency=store.part_concurrency,
+    )
+    if store.create_bucket:
+        from controlplane.adapters.s3_admin import ensure_bucket
+
+        try:
+            await ensure_bucket(options)
+        except Unavailable as error:
+            # It starts and serves without (I10); readiness says so, and the next start creates the bucket.
+            log.warning("bucket %s could not be looked for: %s", store.bucket, error)
+    return S3ObjectStore(name, options, clock=clock, random=random.Random())  # noqa: S311 - jitter, not a secret
+
+
+def is_local(store: Store) -> bool:
+    """Whether its objects are files of this machine, which can be sent as they are."""
+    return isinstance(store, FilesystemSettings)
+
+
+async def open_journal(settings: Settings) -> SqliteJournal:
+    """This node's journal; the gateway and the agent may have it open at once."""
+    journal = SqliteJournal(settings.node.data_dir / "journal.db", limit=settings.journal.limit)
+    await journal.open()
+    return journal
+
+
+async def open_catalog(settings: Settings) -> SqliteCatalog:
+    catalog = SqliteCatalog(settings.node.data_dir / "catalog.db")
+    await catalog.open()
+    return catalog
+
+
+async def open_hot_cache(settings: Settings, clock: Clock) -> HotCache:
+    cache = settings.hot_cache
+    match cache.kind:
+        case "none":
+            return NoHotCache()
+        case "memory":
+            return MemoryHotCache(limit_bytes=cache.limit_bytes, max_blob_bytes=cache.max_blob_bytes)
+        case "disk":
+            disk = DiskHotCache(
+                cache.path or settings.node.data_dir / "hot",
+                limit_bytes=cache.limit_bytes,
+                max_blob_bytes=cache.max_blob_bytes,
+                open_files=cache.open_files,
+                clock=clock,
+            )
+            await disk.open()
+            return disk
+
+
+def open_spool(settings: Settings) -> DiskSpool:
+    """Beside an embedded primary, so that it can link what was received instead of copying it."""
+    spool = DiskSpool(settings.node.data_dir / "spool", memory_bytes=settings.gateway.spool_memory_bytes)
+    spool.prepare()
+    return spool
+
+
+def build_directory(settings: Settings, clock: Clock) -> Directory:
+    """etcd when its endpoints are configured, else an in-process directory that nobody else sees."""
+    etcd = settings.directory.etcd
+    if not etcd.endpoints:
+        from controlplane.adapters.memory.directory import InProcessDirectory
+
+        return InProcessDirectory(clock)
+    from controlplane.adapters.etcd import EtcdDirectory, EtcdOptions
+
+    options = EtcdOptions(
+        endpoints=etcd.endpoints,
+        username=etcd.username,
+        password=etcd.password.reveal() if etcd.password is not None else "",
+        ca_file=etcd.ca_file,
+        cert_file=etcd.cert_file,
+        key_file=etcd.key_file,
+        timeout_s=etcd.timeout_s,
+    )
+    return EtcdDirectory(options, settings.node.cluster, clock)
+
+
+def build_v2_publisher(settings: Settings) -> Announcer | None:
+    """The same endpoint set in the etcd v2 keyspace, when it is asked for."""
+    directory = settings.directory
+    if not directory.v2:
+        return None
+    from controlplane.adapters.etcd_v2 import EtcdV2Publisher
+
+    return EtcdV2Publisher(directory.v2_endpoints or directory.etcd.endpoints, settings.node.cluster)

@@ -1,0 +1,153 @@
+"""The agent: drains the journal and keeps this node's endpoint in the directory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from contextlib import AsyncExitStack
+
+from controlplane.adapters.endpoint_probe import EndpointProbe
+from controlplane.model.endpoints import Endpoint
+from controlplane.model.retry import RetrySchedule
+from controlplane.model.tally import MirrorTally, PublishTally
+from controlplane.ports.catalog import Catalog
+from controlplane.ports.clock import Clock
+from controlplane.ports.directory import Announcer, Directory
+from controlplane.ports.journal import Journal
+from controlplane.ports.object_store import ObjectStore
+from controlplane.services.copying import Copier
+from controlplane.services.mirror import Mirror
+from controlplane.services.publish import Publisher
+from controlplane.services.runner import Runner
+from controlplane.settings.tree import Settings
+from controlplane.status.admin_api import Check
+from controlplane.status.exposition import Sources
+from controlplane.version import VERSION
+from controlplane.wiring.adapters import build_v2_publisher
+from controlplane.wiring.gateway_process import build_labels
+from controlplane.wiring.probe_token import probe_token
+
+log = logging.getLogger(__name__)
+
+SERVICE = "blobs"
+"""The name under which gateways are published."""
+
+
+class AgentProcess:
+    """Mirror and publisher over stores, journal, catalog and directory that its owner opened and will close."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        primary: ObjectStore,
+        persistent: ObjectStore | None,
+        journal: Journal,
+        catalog: Catalog,
+        directory: Directory,
+        gateway_url: str,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._persistent = persistent
+        self._directory = directory
+        self._clock = clock
+        self._closing = AsyncExitStack()
+        self._runners: list[Runner] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.sources = Sources(publish=PublishTally(), labels=build_labels(settings))
+        self._mirror = self._build_mirror(primary, persistent, journal, catalog) if persistent is not None else None
+        self._publisher = self._build_publisher(gateway_url)
+
+    def start(self) -> None:
+        """Begin both loops."""
+        if self._mirror is not None:
+            self._run(Runner("mirror", self._mirror.once, self._clock, every_s=self._settings.mirror.idle_s))
+        interval = self._settings.directory.probe_interval_s
+        self._run(Runner("publish", self._publisher.once, self._clock, every_s=interval))
+
+    async def stop(self) -> None:
+        """Withdraw the endpoint at once, then finish the copies under way; the rest stays in the journal."""
+        for runner in self._runners:
+            runner.stop()
+        await self._publisher.withdraw()
+        await asyncio.gather(*self._tasks)
+        # A round that was in progress may have announced once more.
+        await self._publisher.withdraw()
+        if self._mirror is not None:
+            await self._mirror.aclose()
+        await self._closing.aclose()
+
+    def checks(self) -> dict[str, Check]:
+        checks = {"directory": Check(self._directory.check, needed=False)}
+        if self._persistent is not None:
+            checks["persistent"] = Check(self._persistent.check, needed=False)
+        return checks
+
+    def _run(self, runner: Runner) -> None:
+        self._runners.append(runner)
+        self._tasks.append(asyncio.ensure_future(runner.run()))
+
+    def _build_mirror(
+        self, primary: ObjectStore, persistent: ObjectStore, journal: Journal, catalog: Catalog
+    ) -> Mirror:
+        mirror = self._settings.mirror
+        retry = mirror.retry
+        copier = Copier(
+            primary=primary,
+            persistent=persistent,
+            catalog=catalog,
+            journal=journal,
+            clock=self._clock,
+            read_back=mirror.verify == "read",
+        )
+        self.sources.mirror = MirrorTally()
+        return Mirror(
+            copier.work,
+            journal=journal,
+            catalog=catalog,
+            stores=(primary, persistent),
+            clock=self._clock,
+            schedule=RetrySchedule(retry.first_s, retry.factor, retry.most_s, retry.budget),
+            jitter=random.random,
+            tally=self.sources.mirror,
+            concurrency=mirror.concurrency,
+            batch=mirror.batch,
+        )
+
+    def _build_publisher(self, gateway_url: str) -> Publisher:
+        settings = self._settings
+        node = settings.node
+        announcers: list[Announcer] = [self._directory]
+        v2 = build_v2_publisher(settings)
+        if v2 is not None:
+            announcers.append(v2)
+        probe = EndpointProbe(
+            gateway_url,
+            node.name,
+            probe_token(node.data_dir),
+            timeout_s=min(settings.directory.probe_interval_s, settings.directory.lease_ttl_s / 3),
+            tls=_own_certificate(settings),
+        )
+        self._closing.push_async_callback(probe.aclose)
+        assert self.sources.publish is not None
+        return Publisher(
+            Endpoint(SERVICE, node.name, node.public_url or gateway_url, node.zone, VERSION),
+            probe,
+            announcers,
+            ttl_s=settings.directory.lease_ttl_s,
+            failures_allowed=settings.directory.probe_failures,
+            tally=self.sources.publish,
+        )
+
+
+def _own_certificate(settings: Settings) -> ssl.SSLContext | None:
+    """The probe goes to this node's own address, so it trusts exactly this node's own certificate."""
+    cert_file = settings.gateway.tls.cert_file
+    if cert_file is None:
+        return None
+    context = ssl.create_default_context(cafile=str(cert_file))
+    context.check_hostname = False
+    return context

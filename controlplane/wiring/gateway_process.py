@@ -1,0 +1,168 @@
+"""The gateway: HTTP server, blob services, admin port; from settings to sockets and back."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from contextlib import AsyncExitStack
+
+from controlplane.gateway.auth import Authorizer, Grant, Right
+from controlplane.gateway.blob_api import BlobApi
+from controlplane.gateway.probe_api import ProbeApi
+from controlplane.http import HttpServer, Limits
+from controlplane.model.tally import BlobTally, RequestTally
+from controlplane.ports.catalog import Catalog
+from controlplane.ports.clock import Clock
+from controlplane.ports.journal import Journal
+from controlplane.ports.object_store import ObjectStore
+from controlplane.services.blobs import BlobWriter
+from controlplane.services.guid_locks import GuidLocks
+from controlplane.services.reading import BlobReader
+from controlplane.settings.tree import Settings
+from controlplane.status.admin_api import AdminApi, Check
+from controlplane.status.exposition import Sources
+from controlplane.version import VERSION
+from controlplane.wiring.adapters import is_local, open_hot_cache, open_spool
+from controlplane.wiring.probe_token import probe_token
+
+log = logging.getLogger(__name__)
+
+
+class GatewayProcess:
+    """The data path over stores, journal and catalog that its owner opened and will close."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        primary: ObjectStore,
+        persistent: ObjectStore | None,
+        journal: Journal,
+        catalog: Catalog,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._primary = primary
+        self._persistent = persistent
+        self._journal = journal
+        self._catalog = catalog
+        self._clock = clock
+        self._closing = AsyncExitStack()
+        self.url = ""
+        """Where it listens, from start() on."""
+        self.sources = Sources(requests=RequestTally(), blobs=BlobTally(), labels=build_labels(settings))
+
+    async def start(self) -> None:
+        """Listen. Raises OSError when an address is taken, and what opening the cache and the spool may raise."""
+        settings = self._settings
+        hot = await open_hot_cache(settings, self._clock)
+        self._closing.push_async_callback(hot.aclose)
+        spool = open_spool(settings)
+        self._closing.callback(spool.close)
+        self.sources.hot = hot
+        assert self.sources.blobs is not None
+        assert self.sources.requests is not None
+        locks = GuidLocks()
+        writer = BlobWriter(
+            primary=self._primary,
+            persistent=self._persistent,
+            catalog=self._catalog,
+            journal=self._journal,
+            hot=hot,
+            spool=spool,
+            clock=self._clock,
+            tally=self.sources.blobs,
+            quarantine_limit=settings.gateway.quarantine_limit,
+            locks=locks,
+        )
+        reader = BlobReader(
+            primary=self._primary,
+            primary_is_local=is_local(settings.primary),
+            persistent=self._persistent,
+            catalog=self._catalog,
+            hot=hot,
+            hot_max_bytes=settings.hot_cache.max_blob_bytes,
+            spool=spool,
+            clock=self._clock,
+            tally=self.sources.blobs,
+            recheck_s=settings.gateway.tombstone_recheck_s,
+            locks=locks,
+        )
+        self._closing.push_async_callback(reader.aclose)
+        api = BlobApi(
+            writer=writer,
+            reader=reader,
+            probes=ProbeApi(self._primary),
+            authorizer=_authorizer(settings),
+            max_blob_bytes=settings.gateway.max_blob_bytes,
+            public=settings.gateway.anonymous_read,
+            tally=self.sources.requests,
+            log_access=settings.log.access,
+        )
+        self.url = await self._listen(api)
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests in progress finish within the grace, close what start() opened."""
+        await self._closing.aclose()
+
+    def checks(self) -> dict[str, Check]:
+        """What readiness looks at."""
+        checks = {
+            "primary": Check(self._primary.check, needed=True),
+            "journal": Check(self._journal.stats, needed=True),
+        }
+        if self._persistent is not None:
+            checks["persistent"] = Check(self._persistent.check, needed=False)
+        return checks
+
+    async def _listen(self, api: BlobApi) -> str:
+        gateway = self._settings.gateway
+        limits = Limits(
+            max_body_bytes=gateway.max_blob_bytes,
+            header_timeout_s=gateway.header_timeout_s,
+            body_timeout_s=gateway.body_timeout_s,
+            idle_timeout_s=gateway.idle_timeout_s,
+            min_body_rate=gateway.min_body_rate,
+            max_connections=gateway.max_connections,
+        )
+        context = None
+        if gateway.tls.cert_file is not None and gateway.tls.key_file is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.load_cert_chain(gateway.tls.cert_file, gateway.tls.key_file)
+        server = HttpServer(
+            api, limits, ssl_context=context, refuse=api.refuse, on_fault=api.on_fault, observe=api.observe
+        )
+        host, port = await server.start(gateway.host, gateway.port)
+        self._closing.push_async_callback(server.stop, gateway.shutdown_grace_s)
+        url = f"{'https' if context else 'http'}://{_in_url(host)}:{port}"
+        log.info("gateway listens on %s", url)
+        return url
+
+
+async def start_admin(
+    settings: Settings, port: int, checks: dict[str, Check], sources: Sources, journal: Journal, clock: Clock
+) -> HttpServer:
+    """The admin port of a process."""
+    api = AdminApi(checks, sources, journal, clock)
+    server = HttpServer(api, Limits(max_body_bytes=0))
+    host, port = await server.start(settings.admin.host, port)
+    log.info("admin port listens on http://%s:%d", _in_url(host), port)
+    return server
+
+
+def build_labels(settings: Settings) -> dict[str, str]:
+    return {"version": VERSION, "cluster": settings.node.cluster, "node": settings.node.name}
+
+
+def _authorizer(settings: Settings) -> Authorizer:
+    grants = [
+        Grant.of(token.name, token.secret.reveal(), frozenset(Right(scope.value) for scope in token.scopes))
+        for token in settings.tokens
+    ]
+    grants.append(Grant.of("probe", probe_token(settings.node.data_dir), frozenset({Right.PROBE})))
+    return Authorizer(grants, anonymous_read=settings.gateway.anonymous_read)
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

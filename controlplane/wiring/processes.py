@@ -1,0 +1,197 @@
+"""The programs: gateway, agent, and both in one process for development. Each runs until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvloop
+
+from controlplane.adapters.system_clock import SystemClock
+from controlplane.ports.catalog import Catalog
+from controlplane.ports.clock import Clock
+from controlplane.ports.journal import Journal
+from controlplane.ports.object_store import ObjectStore
+from controlplane.settings.secret import Secret
+from controlplane.settings.tree import FilesystemStore, Gateway, Node, Scope, Settings, Token
+from controlplane.wiring.adapters import (
+    PERSISTENT,
+    PRIMARY,
+    build_directory,
+    build_store,
+    open_catalog,
+    open_journal,
+)
+from controlplane.wiring.agent_process import AgentProcess
+from controlplane.wiring.gateway_process import GatewayProcess, start_admin
+from controlplane.wiring.logs import set_up_logs
+
+log = logging.getLogger(__name__)
+
+
+def run_gateway(settings: Settings) -> int:
+    """`millrace gateway`: exit code 0 after an orderly stop."""
+    set_up_logs(settings.log.level, settings.node.name, "gateway")
+    return _run(_gateway(settings))
+
+
+def run_agent(settings: Settings) -> int:
+    """`millrace agent`: exit code 0 after an orderly stop."""
+    set_up_logs(settings.log.level, settings.node.name, "agent")
+    return _run(_agent(settings))
+
+
+def run_dev(data_dir: Path, port: int | None, settings: Settings | None) -> int:
+    """`millrace dev`: gateway and agent in one process; without settings over embedded stores below `data_dir`."""
+    settings = settings or dev_settings(data_dir, port)
+    set_up_logs(settings.log.level, settings.node.name, "dev")
+    return _run(_dev(settings))
+
+
+def dev_settings(data_dir: Path, port: int | None) -> Settings:
+    """Embedded stores, an in-process directory, one token with all rights in `<data_dir>/dev.token`."""
+    data_dir = data_dir.absolute()
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+    token_file = data_dir / "dev.token"
+    if not token_file.exists():
+        with os.fdopen(os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(24) + "\n")
+    return Settings(
+        node=Node(cluster="dev", data_dir=data_dir),
+        gateway=Gateway() if port is None else Gateway(port=port),
+        tokens=(Token(name="dev", secret=Secret(token_file.read_text().strip()), scopes=frozenset(Scope)),),
+        primary=FilesystemStore(path=data_dir / "primary"),
+        persistent=FilesystemStore(path=data_dir / "persistent"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Foundation:
+    clock: Clock
+    primary: ObjectStore
+    persistent: ObjectStore | None
+    journal: Journal
+    catalog: Catalog
+
+
+@asynccontextmanager
+async def _foundation(settings: Settings) -> AsyncIterator[_Foundation]:
+    """Stores, journal and catalog. A store that is away does not stop the start (I10): it is asked when needed."""
+    clock = SystemClock()
+    settings.node.data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+    closers: list[Callable[[], Awaitable[None]]] = []
+    try:
+        primary = await build_store(PRIMARY, settings.primary, clock)
+        closers.append(primary.aclose)
+        persistent = None
+        if settings.persistent is not None:
+            persistent = await build_store(PERSISTENT, settings.persistent, clock)
+            closers.append(persistent.aclose)
+        journal = await open_journal(settings)
+        closers.append(journal.aclose)
+        catalog = await open_catalog(settings)
+        closers.append(catalog.aclose)
+        yield _Foundation(clock, primary, persistent, journal, catalog)
+    finally:
+        for close in reversed(closers):
+            await close()
+
+
+async def _gateway(settings: Settings) -> int:
+    stopped = _on_signals()
+    async with _foundation(settings) as base:
+        gateway = _new_gateway(settings, base)
+        await gateway.start()
+        admin = await start_admin(
+            settings, settings.admin.port, gateway.checks(), gateway.sources, base.journal, base.clock
+        )
+        await stopped.wait()
+        log.info("stopping")
+        await gateway.stop()
+        await admin.stop(1.0)
+    return 0
+
+
+async def _agent(settings: Settings) -> int:
+    stopped = _on_signals()
+    async with _foundation(settings) as base:
+        await _with_agent(settings, base, _own_url(settings), stopped)
+    return 0
+
+
+async def _dev(settings: Settings) -> int:
+    stopped = _on_signals()
+    async with _foundation(settings) as base:
+        gateway = _new_gateway(settings, base)
+        await gateway.start()
+        admin = await start_admin(
+            settings, settings.admin.port, gateway.checks(), gateway.sources, base.journal, base.clock
+        )
+        try:
+            await _with_agent(settings, base, gateway.url, stopped)
+        finally:
+            await gateway.stop()
+            await admin.stop(1.0)
+    return 0
+
+
+async def _with_agent(settings: Settings, base: _Foundation, gateway_url: str, stopped: asyncio.Event) -> None:
+    directory = build_directory(settings, base.clock)
+    agent = AgentProcess(
+        settings,
+        primary=base.primary,
+        persistent=base.persistent,
+        journal=base.journal,
+        catalog=base.catalog,
+        directory=directory,
+        gateway_url=gateway_url,
+        clock=base.clock,
+    )
+    agent.start()
+    admin = await start_admin(
+        settings, settings.admin.agent_port, agent.checks(), agent.sources, base.journal, base.clock
+    )
+    try:
+        await stopped.wait()
+        log.info("stopping")
+    finally:
+        await agent.stop()
+        await admin.stop(1.0)
+        await directory.aclose()
+
+
+def _new_gateway(settings: Settings, base: _Foundation) -> GatewayProcess:
+    return GatewayProcess(
+        settings,
+        primary=base.primary,
+        persistent=base.persistent,
+        journal=base.journal,
+        catalog=base.catalog,
+        clock=base.clock,
+    )
+
+
+def _own_url(settings: Settings) -> str:
+    """Where this node's gateway listens, seen from this node."""
+    gateway = settings.gateway
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(gateway.host, gateway.host)  # noqa: S104 - compared, not bound
+    return f"{'https' if gateway.tls.cert_file else 'http'}://{host}:{gateway.port}"
+
+
+def _on_signals() -> asyncio.Event:
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    return stopped
+
+
+def _run(program: Coroutine[None, None, int]) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(program)
