@@ -17,8 +17,6 @@ from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import LocalFile
 
 _COPY_BYTES = 1024 * 1024
-_FLUSH_BYTES = 16 * 1024 * 1024
-"""Written bytes after which the disk is made to work while the hashes do, so that the last fsync has little left."""
 _MOST_RENAMES = 100
 """Each needs a delete that prunes the directory just made; more means that something else is wrong."""
 _CANNOT_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EACCES})
@@ -46,7 +44,6 @@ class TempFile:
         self._place = place
         self._fd = -1
         self._made = False
-        self._unsynced = 0
         self._abandoned = False
 
     @property
@@ -62,10 +59,11 @@ class TempFile:
         left = memoryview(data)
         while left:
             left = left[os.write(self._fd, left) :]
-        self._unsynced += len(data)
-        if self._place.fsync and self._unsynced >= _FLUSH_BYTES:
+
+    def flush(self) -> None:
+        """Make the disk work on what is written so far, so that the last fsync has little left."""
+        if self._place.fsync:
             os.fdatasync(self._fd)
-            self._unsynced = 0
 
     def take(self, body: LocalFile, text: bytes) -> bool:
         """Link the file, or copy it where that cannot be; whether the attributes are attached to it already."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -19,6 +19,10 @@ from controlplane.ports.object_store import Body, LocalFile
 _SMALL_BYTES = 256 * 1024
 """A body up to this size is hashed and written by one job in one thread."""
 _BATCH_BYTES = 1024 * 1024
+_MOST_PIECES = 64
+"""A batch of more pieces is joined: each costs its thread the interpreter lock."""
+_FLUSH_FROM_BYTES = 4 * _BATCH_BYTES
+"""A larger body keeps the disk busy while it arrives."""
 
 
 @dataclass(slots=True)
@@ -69,32 +73,31 @@ class Upload:
             raise
 
     async def _pipe(self, first: bytes, stream: AsyncIterator[bytes]) -> Found:
-        """While the stream fills a batch, one thread takes the MD5 of the last, another its SHA-256 and writes it."""
+        """While the stream fills a batch, threads take the last one's digests and write it, and the disk flushes."""
         await self.threads.run(self.temp.open)
         md5, sha256 = digests.new_md5(), digests.new_sha256()
-        compare = self.content is not None
-
-        def write(batch: bytes) -> None:
-            self.temp.write(batch)
-            if compare:
-                sha256.update(batch)
-
-        lanes = (_Lane(self.threads, md5.update), _Lane(self.threads, write))
+        lanes = [_Lane(self.threads, md5.update), _Lane(self.threads, self.temp.write)]
+        if self.content is not None:
+            lanes.append(_Lane(self.threads, sha256.update))
+        flushes = _Lane(self.threads, lambda _: self.temp.flush())
         try:
             size, batch, length = 0, [first], len(first)
             async for chunk in stream:
                 batch.append(chunk)
                 length += len(chunk)
                 if length >= _BATCH_BYTES:
-                    await _feed(lanes, b"".join(batch))
+                    await _feed(lanes, batch)
                     size, batch, length = size + length, [], 0
-            await _feed(lanes, b"".join(batch))
-            for lane in lanes:
+                    if size >= _FLUSH_FROM_BYTES and flushes.is_free:
+                        await flushes.take([b""])
+            await _feed(lanes, batch)
+            for lane in (*lanes, flushes):
                 await lane.idle()
         finally:
-            for lane in lanes:
+            for lane in (*lanes, flushes):
                 await lane.stop()
-        return Found(Md5(md5.hexdigest()), Sha256(sha256.hexdigest()) if compare else None, size + length)
+        whole = Sha256(sha256.hexdigest()) if self.content is not None else None
+        return Found(Md5(md5.hexdigest()), whole, size + length)
 
     async def _identify(self, body: LocalFile) -> Found:
         """The digests of the file: its owner's where they are trusted, else computed."""
@@ -162,21 +165,32 @@ class _Lane:
         self._work = work
         self._running: asyncio.Future[None] | None = None
 
+    @property
+    def is_free(self) -> bool:
+        return self._running is None or self._running.done()
+
     async def idle(self) -> None:
         """Wait for the batch under way; raise what it raised."""
         if self._running is not None:
             await asyncio.shield(self._running)
             self._running = None
 
-    async def take(self, batch: bytes) -> None:
+    async def take(self, batch: Sequence[bytes]) -> None:
         await self.idle()
-        self._running = self._threads.start(self._work, batch)
+        self._running = self._threads.start(_each, self._work, batch)
 
     async def stop(self) -> None:
         if self._running is not None:
             await ended(self._running)
 
 
-async def _feed(lanes: tuple[_Lane, ...], batch: bytes) -> None:
+async def _feed(lanes: Sequence[_Lane], batch: Sequence[bytes]) -> None:
+    if len(batch) > _MOST_PIECES:
+        batch = [b"".join(batch)]
     for lane in lanes:
         await lane.take(batch)
+
+
+def _each(work: Callable[[bytes], None], batch: Sequence[bytes]) -> None:
+    for piece in batch:
+        work(piece)
