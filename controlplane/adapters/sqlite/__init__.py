@@ -1,0 +1,1 @@
+"""Journal and catalog in SQLite files: a writer thread each, group commit, readers that never wait."""

@@ -1,0 +1,126 @@
+"""What is done to manifests inside a write transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from controlplane.adapters.sqlite.catalog_schema import (
+    CATALOG,
+    decode_locations,
+    decode_manifest,
+    encode_locations,
+)
+from controlplane.adapters.sqlite.write_session import WriteSession
+from controlplane.model.content import Guid
+from controlplane.model.keys import StoreName
+from controlplane.model.manifest import Location, LocationState, Manifest
+from controlplane.ports.catalog import Quarantined
+from controlplane.ports.errors import Conflict
+
+
+class CatalogSession(WriteSession):
+    """How many locations are in which state is counted along, and written once a transaction."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, CATALOG)
+        self._changes: Counter[tuple[StoreName, LocationState]] = Counter()
+
+    def load(self) -> None:
+        self._changes.clear()
+
+    def store(self) -> None:
+        changes = [(store, state.value, change) for (store, state), change in self._changes.items() if change]
+        if changes:
+            self.connection.executemany(
+                "INSERT INTO location_count VALUES (?, ?, ?)"
+                " ON CONFLICT (store, state) DO UPDATE SET blobs = blobs + excluded.blobs",
+                changes,
+            )
+
+    def mark(self) -> object:
+        return self._changes.copy()
+
+    def restore(self, mark: object) -> None:
+        if isinstance(mark, Counter):
+            self._changes = mark
+
+    def record(self, manifest: Manifest) -> None:
+        known = self._find(manifest.guid)
+        before: tuple[Location, ...] = ()
+        if known is not None:
+            before = known.locations
+            if known.deleted_at is None and known.content != manifest.content:
+                raise Conflict(
+                    f"{self.name} knows the blob {manifest.guid} with SHA-256 {known.content.sha256} and "
+                    f"{known.content.size} bytes, not {manifest.content.sha256} and {manifest.content.size}: "
+                    "two contents with one MD5; the first stays"
+                )
+        named = {at.store: at for at in manifest.locations}
+        after = (*named.values(), *(at for at in before if at.store not in named))
+        self._count(before, after)
+        content = manifest.content
+        self.connection.execute(
+            "INSERT OR REPLACE INTO manifest (guid, sha256, size, content_type, created_at, deleted_at, locations)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                bytes.fromhex(content.md5),
+                bytes.fromhex(content.sha256),
+                content.size,
+                manifest.content_type,
+                manifest.created_at,
+                manifest.deleted_at,
+                encode_locations(manifest.guid, after),
+            ),
+        )
+
+    def set_locations(self, updates: Sequence[tuple[Guid, Location]]) -> None:
+        by_guid: dict[Guid, list[Location]] = {}
+        for guid, location in updates:
+            by_guid.setdefault(guid, []).append(location)
+        for guid, locations in by_guid.items():
+            key = bytes.fromhex(guid)
+            row = self.connection.execute("SELECT locations FROM manifest WHERE guid = ?", (key,)).fetchone()
+            if row is None:
+                continue
+            before = decode_locations(guid, row[0])
+            after = {at.store: at for at in before} | {at.store: at for at in locations}
+            self._count(before, after.values())
+            self.connection.execute(
+                "UPDATE manifest SET locations = ? WHERE guid = ?", (encode_locations(guid, after.values()), key)
+            )
+
+    def entomb(self, guid: Guid, at: float) -> None:
+        self.connection.execute(
+            "INSERT INTO manifest (guid, sha256, size, content_type, created_at, deleted_at, locations)"
+            " VALUES (?1, x'', 0, '', ?2, ?2, '[]')"
+            " ON CONFLICT (guid) DO UPDATE SET deleted_at = ?2",
+            (bytes.fromhex(guid), at),
+        )
+
+    def forget(self, guid: Guid) -> None:
+        known = self._find(guid)
+        if known is not None:
+            self._count(known.locations, ())
+            self.connection.execute("DELETE FROM manifest WHERE guid = ?", (bytes.fromhex(guid),))
+
+    def quarantine(self, entry: Quarantined) -> None:
+        content = entry.content
+        self.connection.execute(
+            "INSERT OR IGNORE INTO quarantine (md5, sha256, size, at, kept) VALUES (?, ?, ?, ?, ?)",
+            (bytes.fromhex(content.md5), bytes.fromhex(content.sha256), content.size, entry.at, entry.kept),
+        )
+
+    def _find(self, guid: Guid) -> Manifest | None:
+        row = self.connection.execute(
+            "SELECT guid, sha256, size, content_type, created_at, deleted_at, locations FROM manifest WHERE guid = ?",
+            (bytes.fromhex(guid),),
+        ).fetchone()
+        return None if row is None else decode_manifest(row)
+
+    def _count(self, before: Iterable[Location], after: Iterable[Location]) -> None:
+        for at in before:
+            self._changes[at.store, at.state] -= 1
+        for at in after:
+            self._changes[at.store, at.state] += 1
