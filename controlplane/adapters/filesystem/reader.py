@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator
 
 from controlplane.adapters.filesystem.failures import translated
-from controlplane.adapters.filesystem.threads import Threads
+from controlplane.adapters.threads import Threads
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.object_store import ObjectInfo
 

@@ -25,8 +25,8 @@ from controlplane.adapters.filesystem.names import is_permanent, path_of
 from controlplane.adapters.filesystem.reader import FileReader
 from controlplane.adapters.filesystem.scratch import Scratch
 from controlplane.adapters.filesystem.temp_file import Place, TempFile
-from controlplane.adapters.filesystem.threads import Threads
 from controlplane.adapters.filesystem.upload import Upload
+from controlplane.adapters.threads import Threads
 from controlplane.model.content import Content
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.ports.clock import Clock

@@ -12,7 +12,7 @@ from controlplane.adapters.filesystem import digests
 from controlplane.adapters.filesystem.attributes import Attributes
 from controlplane.adapters.filesystem.digests import Found
 from controlplane.adapters.filesystem.temp_file import TempFile
-from controlplane.adapters.filesystem.threads import Threads, ended
+from controlplane.adapters.threads import Threads, ended
 from controlplane.model.content import Content, Md5, Sha256
 from controlplane.ports.object_store import Body, LocalFile
 
