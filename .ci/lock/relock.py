@@ -21,7 +21,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RUNTIME, DEV, BUILD = (HERE / f"{name}.txt" for name in ("runtime", "dev", "build"))
-BUILD_PACKAGES = ("pip", "setuptools", "wheel")
+BUILD_PACKAGES = ("pip", "setuptools")
 HEADER = "# Written by `make lock`; installed by the Makefile with pip's --require-hashes.\n"
 
 

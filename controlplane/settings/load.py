@@ -86,8 +86,14 @@ def _placed(fault: Fault, origins: Mapping[str, str], lines: Mapping[str, int]) 
         return replace(fault, variable=origins[at])
     if at in lines:
         return replace(fault, line=lines[at])
-    below = (variable for path, variable in origins.items() if path.startswith(f"{fault.path}."))
-    return replace(fault, variable=next(below, None))
+    # What is missing was given by no one: its neighbours tell who should have.
+    at = fault.path
+    while at:
+        for path, variable in origins.items():
+            if path.startswith(f"{at}."):
+                return replace(fault, variable=variable)
+        at = at.rpartition(".")[0]
+    return fault
 
 
 def _reading_order(fault: Fault) -> tuple[bool, int, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 _SKIP = re.compile(
     r'"""(?:\\.|[^\\])*?"""+|\'\'\'.*?\'\'\'+|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|\#[^\n]*|[\[\]{}\n]|[^"\'\#\[\]{}\n]+',
@@ -47,7 +48,16 @@ def key_lines(text: str) -> dict[str, int]:
 
 
 def _names(dotted: str) -> list[str]:
-    return [name.strip("\"'") for name in _ONE_NAME.findall(dotted)]
+    return [_plain(name) for name in _ONE_NAME.findall(dotted)]
+
+
+def _plain(name: str) -> str:
+    if name[0] not in "\"'":
+        return name
+    try:
+        return str(tomllib.loads(f"name = {name}")["name"])
+    except tomllib.TOMLDecodeError:  # not a key after all: the text was not accepted either
+        return name
 
 
 def _resolved(names: list[str], counts: dict[str, int]) -> str:

@@ -49,8 +49,12 @@ class Node(Section):
 class Tls(Section):
     """A server certificate; empty: plain HTTP."""
 
-    cert_file: ReadableFile | None = Field(None, description="PEM file with the certificate chain")
-    key_file: ReadableFile | None = Field(None, description="PEM file with the private key")
+    cert_file: ReadableFile | None = Field(
+        None, description="PEM file with the certificate chain", examples=["/etc/millrace/server.pem"]
+    )
+    key_file: ReadableFile | None = Field(
+        None, description="PEM file with the private key", examples=["/etc/millrace/server.key"]
+    )
 
 
 class Gateway(Section):
@@ -80,9 +84,15 @@ class Gateway(Section):
 class Token(Section):
     """A bearer token of the blob API."""
 
-    name: Name = Field(..., description="for the logs; never the token itself")
-    secret: Secret = Field(..., description='the token: { file = "…" } or { env = "…" }')
-    scopes: frozenset[Scope] = Field(..., min_length=1, description="any of read, write, delete")
+    name: Name = Field(..., description="for the logs; never the token itself", examples=["builder"])
+    secret: Secret = Field(
+        ...,
+        description='the token: { file = "…" } or { env = "…" }',
+        examples=[{"file": "/etc/millrace/builder.token"}],
+    )
+    scopes: frozenset[Scope] = Field(
+        ..., min_length=1, description="any of read, write, delete", examples=[["read", "write", "delete"]]
+    )
 
 
 class Admin(Section):
@@ -97,7 +107,7 @@ class FilesystemStore(Section):
     """An embedded store: a directory of files."""
 
     kind: Literal["filesystem"] = "filesystem"
-    path: AbsolutePath = Field(..., description="directory; created when missing")
+    path: AbsolutePath = Field(..., description="directory; created when missing", examples=["/srv/blobs"])
     fsync: bool = Field(True, description="false loses acknowledged blobs on power failure: for throw-away set-ups")
 
 
@@ -112,20 +122,31 @@ class S3Store(Section):
 
     kind: Literal["s3"] = "s3"
     endpoints: tuple[BaseUrl, ...] = Field(
-        ..., min_length=1, description="base URLs; more than one: spread and failed over"
+        ...,
+        min_length=1,
+        description="base URLs; more than one: spread and failed over",
+        examples=[["https://s3.example.net"]],
     )
-    bucket: str = Field(..., min_length=3, max_length=63, description="must exist, unless create_bucket is true")
+    bucket: str = Field(
+        ..., min_length=3, max_length=63, description="must exist, unless create_bucket is true", examples=["millrace"]
+    )
     prefix: str = Field("", description="put before every key")
     region: str = Field("us-east-1", description="for the signature")
     access_key: str = Field("", description="empty: unsigned requests")
-    secret_key: Secret | None = Field(None, description='{ file = "…" } or { env = "…" }')
+    secret_key: Secret | None = Field(
+        None, description='{ file = "…" } or { env = "…" }', examples=[{"env": "S3_SECRET_KEY"}]
+    )
     signature: Literal["v4", "v2"] = Field("v4", description="Riak CS takes both")
     list_version: Literal[1, 2] = Field(2, description="1 for Riak CS: it answers version 2 with silent truncation")
     conditional_put: bool = Field(
         True, description="the server honours If-None-Match: * on PUT; false for Riak CS, which answers 412 always"
     )
     create_bucket: bool = Field(False, description="create the bucket at start when it is missing")
-    ca_file: ReadableFile | None = Field(None, description="PEM file of the certificate authority; empty: the system's")
+    ca_file: ReadableFile | None = Field(
+        None,
+        description="PEM file of the certificate authority; empty: the system's",
+        examples=["/etc/millrace/s3-ca.pem"],
+    )
     connections: int = Field(32, ge=1, le=1024, description="most connections to each endpoint")
     connect_timeout_s: Seconds = Field(3, description="to open a connection")
     read_timeout_s: Seconds = Field(30, description="the longest pause of a server within a request")
@@ -143,7 +164,9 @@ class HotCache(Section):
     """The copies of the blobs asked for most, on this node."""
 
     kind: Literal["disk", "memory", "none"] = Field("disk", description="disk, memory or none")
-    path: AbsolutePath | None = Field(None, description="directory of the disk cache; empty: <node.data_dir>/hot")
+    path: AbsolutePath | None = Field(
+        None, description="directory of the disk cache; empty: <node.data_dir>/hot", examples=["/var/lib/millrace/hot"]
+    )
     limit_bytes: Bytes = Field(2 * GIB, description="least recently used blobs leave when this is reached")
     max_blob_bytes: Bytes = Field(256 * MIB, description="larger blobs are not kept")
     open_files: int = Field(1024, ge=0, description="files kept open for the fastest answer (disk)")
@@ -181,10 +204,18 @@ class Etcd(Section):
 
     endpoints: tuple[BaseUrl, ...] = Field((), description="base URLs of the members; empty: an in-process directory")
     username: str = Field("", description="empty: no authentication")
-    password: Secret | None = Field(None, description='{ file = "…" } or { env = "…" }')
-    ca_file: ReadableFile | None = Field(None, description="PEM file of the certificate authority")
-    cert_file: ReadableFile | None = Field(None, description="PEM file of the client certificate")
-    key_file: ReadableFile | None = Field(None, description="PEM file of the client's private key")
+    password: Secret | None = Field(
+        None, description='{ file = "…" } or { env = "…" }', examples=[{"file": "/etc/millrace/etcd.password"}]
+    )
+    ca_file: ReadableFile | None = Field(
+        None, description="PEM file of the certificate authority", examples=["/etc/millrace/etcd-ca.pem"]
+    )
+    cert_file: ReadableFile | None = Field(
+        None, description="PEM file of the client certificate", examples=["/etc/millrace/etcd-client.pem"]
+    )
+    key_file: ReadableFile | None = Field(
+        None, description="PEM file of the client's private key", examples=["/etc/millrace/etcd-client.key"]
+    )
     timeout_s: Seconds = Field(3, description="of one request to one member")
 
 

@@ -1,0 +1,106 @@
+"""What must hold between settings, in a file and in the program alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import ValidationError
+
+from controlplane.settings.load import parse_settings
+from controlplane.settings.secret import Secret
+from controlplane.settings.tree import Directory, FilesystemStore, MemoryStore, Settings
+
+if TYPE_CHECKING:
+    from tests.unit.settings.conftest import FaultsOf
+
+S3 = 'kind = "s3"\nendpoints = ["http://a", "http://S3"]\nbucket = "abc"\n'
+TOKEN = '[[tokens]]\nname = "{}"\nsecret = {{ env = "{}" }}\nscopes = ["read"]\n'
+SECRETS = {"ONE": "1", "SAME": "1", "TWO": "2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "part"),
+    [
+        (TOKEN.format("a", "ONE") + TOKEN.format("a", "TWO"), "tokens.1.name", "same as tokens.0.name"),
+        (TOKEN.format("a", "ONE") + TOKEN.format("b", "SAME"), "tokens.1.secret", "same as tokens.0.secret"),
+        ('[gateway.tls]\ncert_file = "{file}"', "gateway.tls.cert_file", "without gateway.tls.key_file"),
+        ('[gateway.tls]\nkey_file = "{file}"', "gateway.tls.key_file", "without gateway.tls.cert_file"),
+        ('[directory.etcd]\ncert_file = "{file}"', "directory.etcd.cert_file", "without"),
+        ('[directory.etcd]\nusername = "root"', "directory.etcd.username", "without directory.etcd.password"),
+        ("[persistent]\n" + S3 + 'access_key = "K"', "persistent.access_key", "without persistent.secret_key"),
+        ("[primary]\n" + S3 + 'secret_key = { env = "ONE" }', "primary.secret_key", "without primary.access_key"),
+        ("[admin]\nport = 8470", "admin.port", "same address and port as gateway.port"),
+        ("[admin]\nagent_port = 8471", "admin.agent_port", "same address and port as admin.port"),
+        ("[mirror.retry]\nmost_s = 0.1", "mirror.retry.most_s", "at least mirror.retry.first_s"),
+        ("[hot_cache]\nlimit_bytes = 1000", "hot_cache.limit_bytes", "at least hot_cache.max_blob_bytes"),
+        ("[directory]\nlease_ttl_s = 5", "directory.lease_ttl_s", "must exceed directory.probe_interval_s"),
+        ("[directory]\nprobe_interval_s = 60", "directory.lease_ttl_s", "must exceed directory.probe_interval_s"),
+        ("[directory]\nv2 = true", "directory.v2", "needs directory.v2_endpoints"),
+        ("[persistent]\n" + S3 + "part_bytes = 5242880", "persistent.part_bytes", "at least 5368710"),
+        ("[primary]\n" + S3 + "[persistent]\n" + S3.replace("S3", "s3"), "persistent.bucket", "same bucket"),
+        ('[persistent]\nkind = "filesystem"\npath = "/var/lib/millrace/primary"', "persistent.path", "primary.path"),
+        (
+            '[persistent]\nkind = "filesystem"\npath = "/var/lib/millrace/primary/../primary/x"',
+            "persistent.path",
+            "lies in",
+        ),
+        ('[primary]\nkind = "filesystem"\npath = "/var/lib"', "primary.path", "holds node.data_dir"),
+        ('[primary]\nkind = "filesystem"\npath = "/var/lib/millrace"', "primary.path", "holds node.data_dir"),
+        ('[hot_cache]\npath = "/var/lib/millrace/primary"', "hot_cache.path", "same place as primary.path"),
+        ('[primary]\nkind = "filesystem"\npath = "/var/lib/millrace/hot"', "hot_cache.path", "same place"),
+    ],
+)
+def test_a_contradiction_is_a_fault(text: str, path: str, part: str, faults_of: FaultsOf, tmp_path: Path) -> None:
+    file = tmp_path / "file.pem"
+    file.write_text("")
+    faults = faults_of(text.replace("{file}", str(file)), **SECRETS)
+    assert part in faults[path].message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOKEN.format("a", "ONE") + TOKEN.format("b", "TWO"),
+        "[admin]\nport = 0\nagent_port = 0\n[gateway]\nport = 0",
+        '[admin]\nhost = "10.0.0.1"\nport = 8470',
+        '[directory]\nv2 = true\nv2_endpoints = ["http://a"]',
+        '[directory]\nv2 = true\n[directory.etcd]\nendpoints = ["http://a"]',
+        "[primary]\n" + S3 + "[persistent]\n" + S3 + 'prefix = "mirror/"',
+        "[primary]\n" + S3 + "[persistent]\n" + S3.replace("abc", "other"),
+        '[primary]\nkind = "memory"\n[persistent]\nkind = "memory"',
+        '[hot_cache]\nkind = "memory"\npath = "/var/lib/millrace/primary"',
+        '[persistent]\nkind = "filesystem"\npath = "/var/lib/millrace/primary2"',
+    ],
+)
+def test_what_only_looks_like_one_is_accepted(text: str) -> None:
+    assert isinstance(parse_settings(text, SECRETS), Settings)
+
+
+def test_the_places_are_compared_by_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    with pytest.raises(ValidationError, match="same place"):
+        Settings(primary=FilesystemStore(path=tmp_path / "there"), persistent=FilesystemStore(path=tmp_path / "link"))
+
+
+def test_a_faulty_value_hides_no_contradiction_elsewhere_and_makes_none(faults_of: FaultsOf) -> None:
+    faults = faults_of("[directory]\nprobe_interval_s = 'x'\nlease_ttl_s = 2\nv2 = true\n[gateway]\nport = 99999\n")
+    assert set(faults) == {"directory.probe_interval_s", "directory.v2", "gateway.port"}
+
+
+def test_a_contradiction_made_by_a_variable_names_it(faults_of: FaultsOf) -> None:
+    fault = faults_of("[directory]\nprobe_interval_s = 9\n", MILLRACE__DIRECTORY__LEASE_TTL_S="8")[
+        "directory.lease_ttl_s"
+    ]
+    assert fault.variable == "MILLRACE__DIRECTORY__LEASE_TTL_S"
+
+
+def test_settings_built_by_the_program_keep_the_same_rules() -> None:
+    with pytest.raises(ValidationError, match="must exceed"):
+        Settings(primary=MemoryStore(), directory=Directory(lease_ttl_s=3, probe_interval_s=3))
+    with pytest.raises(ValidationError) as caught:
+        Settings.model_validate({"tokens": [{"name": "a", "secret": Secret("hunter2"), "scopes": ["read"]}] * 2})
+    assert "same as tokens.0.secret" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
