@@ -39,8 +39,8 @@ class _JumpingSelector(selectors.DefaultSelector):
         if self.threads_working:
             return super().select(None)
         if timeout is None:
-            if threading.active_count() > 1:
-                ready = super().select(_FOREIGN_THREAD_GRACE_S)
+            # Also when no thread is left: the last may have woken the loop after the look above, and ended.
+            ready = super().select(_FOREIGN_THREAD_GRACE_S if threading.active_count() > 1 else 0)
             if not ready:
                 raise Deadlock("every task waits, and nothing is left that could wake one")
             return ready

@@ -118,10 +118,7 @@ class Files:
             os.rename(temp, self.path(name))
             return True
         finally:
-            try:
-                os.unlink(temp)
-            except FileNotFoundError:
-                pass  # renamed; it still exists after a rename onto another name of the same inode
+            _unlink_left(temp)
 
     def remove(self, name: str) -> None:
         """Unlink a blob. What cannot be unlinked is said in the log, and found again at the next start."""
@@ -151,8 +148,19 @@ class Files:
         current = _read_text(_BOOT_ID)
         if current:
             temp = f"{self._tmp}/boot"
-            _write(temp, [current.encode()])
-            os.rename(temp, self._boot)
+            try:
+                _write(temp, [current.encode()])
+                os.rename(temp, self._boot)
+            finally:
+                _unlink_left(temp)
+
+
+def _unlink_left(temp: str) -> None:
+    """Also after a rename: onto another name of the same inode it changes nothing."""
+    try:
+        os.unlink(temp)
+    except FileNotFoundError:
+        pass  # renamed
 
 
 def _link_or_copy(body: LocalFile, temp: str) -> None:
