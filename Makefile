@@ -67,4 +67,5 @@ $(VENV)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/dev.txt
 
 $(VENV)/.project-installed: $(VENV)/.lock-installed pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@$(PIP) check >/dev/null || { $(PIP) check; echo "The locks do not fit pyproject.toml: run make lock"; exit 1; }
 	@touch $@
