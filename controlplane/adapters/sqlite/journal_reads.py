@@ -15,7 +15,7 @@ from controlplane.ports.journal import JournalStats
 WAITING_CONSIDERED = 1000
 """Most entries that came due and have not been sifted that one read looks at."""
 
-_FAILED = 3
+_FAILED = 2
 _OPS = {op.value: op for op in Op}
 
 
@@ -25,13 +25,14 @@ def read_due(connection: sqlite3.Connection, now: float, limit: int, skip: Colle
     connection.execute("BEGIN")
     try:
         came_due = connection.execute(
-            "SELECT seq FROM entry INDEXED BY entry_waiting WHERE stage = 2 AND due_at <= ? ORDER BY due_at LIMIT ?",
+            "SELECT seq FROM entry INDEXED BY entry_waiting"
+            " WHERE stage = 1 AND waits = 1 AND due_at <= ? ORDER BY due_at LIMIT ?",
             (now, WAITING_CONSIDERED + 1),
         ).fetchall()
         rows = connection.execute(
             "SELECT seq, stage, op, bucket, key, md5, sha256, size, etag, attempts, due_at, enqueued_at, error"
             " FROM entry INDEXED BY entry_by_stage"
-            " WHERE stage = 1 AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
+            " WHERE stage = 1 AND waits = 0 AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
             (skipped, limit),
         ).fetchall()
         if came_due:
@@ -52,7 +53,7 @@ def read_due(connection: sqlite3.Connection, now: float, limit: int, skip: Colle
 def read_failed(connection: sqlite3.Connection, limit: int, after: int) -> list[Task]:
     rows = connection.execute(
         "SELECT seq, stage, op, bucket, key, md5, sha256, size, etag, attempts, due_at, enqueued_at, error"
-        " FROM entry WHERE stage = 3 AND seq > ? ORDER BY seq LIMIT ?",
+        " FROM entry WHERE stage = 2 AND waits = 0 AND seq > ? ORDER BY seq LIMIT ?",
         (after, limit),
     ).fetchall()
     return [_task(row) for row in rows]
@@ -61,8 +62,8 @@ def read_failed(connection: sqlite3.Connection, limit: int, after: int) -> list[
 def read_stats(connection: sqlite3.Connection, limit: int) -> JournalStats:
     pending, pending_bytes, failed, oldest = connection.execute(
         "SELECT pending, pending_bytes, failed, (SELECT enqueued_at FROM entry WHERE seq = (SELECT min(first) FROM ("
-        " SELECT min(seq) AS first FROM entry WHERE stage = 1"
-        " UNION ALL SELECT min(seq) FROM entry WHERE stage = 2))) FROM meta"
+        " SELECT min(seq) AS first FROM entry WHERE stage = 1 AND waits = 0"
+        " UNION ALL SELECT min(seq) FROM entry WHERE stage = 1 AND waits = 1))) FROM meta"
     ).fetchone()
     return JournalStats(pending, pending_bytes, failed, oldest, limit)
 

@@ -1,10 +1,10 @@
 """The journal's tables (docs/decisions/0001-manifest-and-journal-format.md).
 
-Stages of an entry. A (bucket, key) with pending entries has exactly one that is ready or waiting: its oldest pending.
+Stages of an entry. A (bucket, key) with pending entries has exactly one that is first: its oldest pending.
 0 blocked   pending, behind an older pending entry of the same key
-1 ready     pending, first of its key, and due as far as is known
-2 waiting   pending, first of its key, and postponed: due_at says until when
-3 failed    a dead letter
+1 first     pending, first of its key; ready (waits = 0: due as far as is known) or waiting (waits = 1: see due_at)
+2 failed    a dead letter
+`waits` is a column of its own because it changes most, and so does not touch the largest index.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ JOURNAL = Schema(
 CREATE TABLE entry (
   seq INTEGER PRIMARY KEY,
   stage INTEGER NOT NULL,
+  waits INTEGER NOT NULL,
   op TEXT NOT NULL,
   bucket TEXT NOT NULL,
   key TEXT NOT NULL,
@@ -38,8 +39,8 @@ CREATE TABLE entry (
   error TEXT NOT NULL
 ) STRICT;
 CREATE INDEX entry_by_key ON entry (bucket, key, stage);
-CREATE INDEX entry_by_stage ON entry (stage);
-CREATE INDEX entry_waiting ON entry (due_at) WHERE stage = 2;
+CREATE INDEX entry_by_stage ON entry (stage, waits);
+CREATE INDEX entry_waiting ON entry (due_at) WHERE stage = 1 AND waits = 1;
 CREATE TABLE meta (
   id INTEGER PRIMARY KEY CHECK (id = 1),
   last_stamp INTEGER NOT NULL,

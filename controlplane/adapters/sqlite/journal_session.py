@@ -19,7 +19,7 @@ from controlplane.model.task import Draft, Task, TaskState
 from controlplane.ports.errors import Full
 from controlplane.ports.fault_points import reach
 
-SIFTED_ROWS = 4096
+SIFTED_ROWS = 2048
 """Most entries that one sift() moves either way: a few tens of milliseconds under the write lock."""
 _INSERTED_AT_ONCE = (64, 16, 4, 1)
 
@@ -113,21 +113,22 @@ class JournalSession(WriteSession):
         superseded = execute(
             "DELETE FROM entry WHERE seq IN ("
             " SELECT f.seq FROM json_each(?1) j CROSS JOIN entry c ON c.seq = j.value"
-            " CROSS JOIN entry f INDEXED BY entry_by_key ON f.bucket = c.bucket AND f.key = c.key AND f.stage = 3 AND f.seq < c.seq)",
+            " CROSS JOIN entry f INDEXED BY entry_by_key ON f.bucket = c.bucket AND f.key = c.key"
+            "  AND f.stage = 2 AND f.seq < c.seq)",
             (closing,),
         ).rowcount
         # An entry that is closed while an older one of its key is open does not open the way for younger ones.
         execute(
-            "UPDATE entry SET stage = CASE WHEN due_at > enqueued_at THEN 2 ELSE 1 END WHERE seq IN ("
+            "UPDATE entry SET stage = 1, waits = due_at > enqueued_at WHERE seq IN ("
             " SELECT (SELECT b.seq FROM entry b WHERE b.bucket = c.bucket AND b.key = c.key AND b.stage = 0"
             "  AND b.seq NOT IN (SELECT value FROM json_each(?1))"
             "   ORDER BY b.seq LIMIT 1)"
-            " FROM json_each(?1) j CROSS JOIN entry c ON c.seq = j.value WHERE c.stage IN (1, 2))",
+            " FROM json_each(?1) j CROSS JOIN entry c ON c.seq = j.value WHERE c.stage = 1)",
             (closing,),
         )
         pending, pending_bytes, failed = execute(
-            "SELECT count(*) FILTER (WHERE stage < 3), coalesce(sum(size) FILTER (WHERE stage < 3), 0),"
-            " count(*) FILTER (WHERE stage = 3) FROM entry WHERE seq IN (SELECT value FROM json_each(?1))",
+            "SELECT count(*) FILTER (WHERE stage < 2), coalesce(sum(size) FILTER (WHERE stage < 2), 0),"
+            " count(*) FILTER (WHERE stage = 2) FROM entry WHERE seq IN (SELECT value FROM json_each(?1))",
             (closing,),
         ).fetchone()
         execute("DELETE FROM entry WHERE seq IN (SELECT value FROM json_each(?1))", (closing,))
@@ -137,14 +138,13 @@ class JournalSession(WriteSession):
 
     def postpone(self, seq: int, attempts: int, due_at: float, error: str) -> None:
         self.connection.execute(
-            "UPDATE entry SET attempts = ?, due_at = ?, error = ?, stage = CASE stage WHEN 0 THEN 0 ELSE 2 END"
-            " WHERE seq = ? AND stage < 3",
+            "UPDATE entry SET attempts = ?, due_at = ?, error = ?, waits = (stage = 1) WHERE seq = ? AND stage < 2",
             (attempts, due_at, error, seq),
         )
 
     def bury(self, seq: int, attempts: int, error: str) -> None:
         buried = self.connection.execute(
-            "UPDATE entry SET stage = 3, attempts = ?, error = ? WHERE seq = ? AND stage < 3"
+            "UPDATE entry SET stage = 2, waits = 0, attempts = ?, error = ? WHERE seq = ? AND stage < 2"
             " RETURNING coalesce(size, 0)",
             (attempts, error, seq),
         ).fetchall()
@@ -155,18 +155,18 @@ class JournalSession(WriteSession):
         self._counters.failed += 1
         # The oldest that was behind it is the first of its key now, unless the buried one was not the first itself.
         self.connection.execute(
-            "UPDATE entry SET stage = CASE WHEN due_at > enqueued_at THEN 2 ELSE 1 END WHERE seq = ("
+            "UPDATE entry SET stage = 1, waits = due_at > enqueued_at WHERE seq = ("
             " SELECT (SELECT b.seq FROM entry b WHERE b.bucket = f.bucket AND b.key = f.key AND b.stage = 0"
             "   ORDER BY b.seq LIMIT 1) FROM entry f WHERE f.seq = ?"
             "  AND NOT EXISTS ("
-            "   SELECT 1 FROM entry h WHERE h.bucket = f.bucket AND h.key = f.key AND h.stage IN (1, 2)))",
+            "   SELECT 1 FROM entry h WHERE h.bucket = f.bucket AND h.key = f.key AND h.stage = 1))",
             (seq,),
         )
 
     def failed_after(self, after: int, limit: int) -> list[int]:
         found: str = self.connection.execute(
             "SELECT json_group_array(seq) FROM ("
-            "SELECT seq FROM entry WHERE stage = 3 AND seq > ? ORDER BY seq LIMIT ?)",
+            "SELECT seq FROM entry WHERE stage = 2 AND waits = 0 AND seq > ? ORDER BY seq LIMIT ?)",
             (after, limit),
         ).fetchone()[0]
         seqs: list[int] = json.loads(found)
@@ -177,12 +177,12 @@ class JournalSession(WriteSession):
         execute = self.connection.execute
         chosen, size = execute(
             "SELECT json_group_array(f.seq), coalesce(sum(f.size), 0) FROM entry f"
-            " WHERE f.seq IN (SELECT value FROM json_each(?)) AND +f.stage = 3 AND NOT EXISTS (SELECT 1 FROM entry p"
-            "  WHERE p.bucket = f.bucket AND p.key = f.key AND p.stage IN (0, 1, 2) AND p.seq > f.seq)",
+            " WHERE f.seq IN (SELECT value FROM json_each(?)) AND +f.stage = 2 AND NOT EXISTS (SELECT 1 FROM entry p"
+            "  WHERE p.bucket = f.bucket AND p.key = f.key AND p.stage IN (0, 1) AND p.seq > f.seq)",
             (json.dumps(list(seqs)),),
         ).fetchone()
         revived = execute(
-            "UPDATE entry SET stage = 0, attempts = 0, due_at = ?, error = ''"
+            "UPDATE entry SET stage = 0, waits = 0, attempts = 0, due_at = ?, error = ''"
             " WHERE seq IN (SELECT value FROM json_each(?))",
             (now, chosen),
         ).rowcount
@@ -191,7 +191,7 @@ class JournalSession(WriteSession):
             " SELECT (SELECT b.seq FROM entry b WHERE b.bucket = r.bucket AND b.key = r.key AND b.stage = 0"
             "   ORDER BY b.seq LIMIT 1)"
             " FROM json_each(?) j CROSS JOIN entry r ON r.seq = j.value WHERE NOT EXISTS ("
-            "  SELECT 1 FROM entry h WHERE h.bucket = r.bucket AND h.key = r.key AND h.stage IN (1, 2)))",
+            "  SELECT 1 FROM entry h WHERE h.bucket = r.bucket AND h.key = r.key AND h.stage = 1))",
             (chosen,),
         )
         self._counters.pending += revived
@@ -200,16 +200,17 @@ class JournalSession(WriteSession):
         return revived
 
     def sift(self, now: float) -> None:
-        """Move entries that came due from WAITING to READY, those due first, and the other way what a clock that was
+        """Move entries that came due from waiting to ready, those due first, and the other way what a clock that was
         set back has made early; at most SIFTED_ROWS each."""
         self.connection.execute(
-            "UPDATE entry SET stage = 1 WHERE seq IN ("
-            "SELECT seq FROM entry INDEXED BY entry_waiting WHERE stage = 2 AND due_at <= ? ORDER BY due_at LIMIT ?)",
+            "UPDATE entry SET waits = 0 WHERE seq IN ("
+            "SELECT seq FROM entry INDEXED BY entry_waiting"
+            " WHERE stage = 1 AND waits = 1 AND due_at <= ? ORDER BY due_at LIMIT ?)",
             (now, SIFTED_ROWS),
         )
         self.connection.execute(
-            "UPDATE entry SET stage = 2 WHERE due_at > ? AND seq IN ("
-            "SELECT seq FROM entry WHERE stage = 1 ORDER BY seq LIMIT ?)",
+            "UPDATE entry SET waits = 1 WHERE due_at > ? AND seq IN ("
+            "SELECT seq FROM entry WHERE stage = 1 AND waits = 0 ORDER BY seq LIMIT ?)",
             (now, SIFTED_ROWS),
         )
 
@@ -218,8 +219,8 @@ class JournalSession(WriteSession):
 def _insertion(rows: int) -> str:
     row = (
         "(?, CASE WHEN ? OR EXISTS ("
-        "SELECT 1 FROM entry WHERE bucket = ? AND key = ? AND stage IN (1, 2)) THEN 0 ELSE 1 END,"
+        "SELECT 1 FROM entry WHERE bucket = ? AND key = ? AND stage = 1) THEN 0 ELSE 1 END, 0,"
         " ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, '')"
     )
-    columns = "seq, stage, op, bucket, key, md5, sha256, size, etag, attempts, due_at, enqueued_at, error"
+    columns = "seq, stage, waits, op, bucket, key, md5, sha256, size, etag, attempts, due_at, enqueued_at, error"
     return f"INSERT INTO entry ({columns}) VALUES {', '.join([row] * rows)}"  # noqa: S608 - constant text

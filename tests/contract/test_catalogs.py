@@ -1,0 +1,34 @@
+"""The catalog's contract on every adapter."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from controlplane.adapters.memory.catalog import MemoryCatalog
+from controlplane.adapters.sqlite.catalog import SqliteCatalog
+from controlplane.ports.catalog import Catalog
+from tests.contract.catalog_suite import CatalogSuite, Make
+
+
+class TestMemoryCatalog(CatalogSuite):
+    @pytest.fixture
+    def make(self) -> Make:
+        async def make() -> Catalog:
+            catalog = MemoryCatalog()
+            await catalog.open()
+            return catalog
+
+        return make
+
+
+class TestSqliteCatalog(CatalogSuite):
+    @pytest.fixture
+    def make(self, tmp_path: Path) -> Make:
+        async def make() -> Catalog:
+            catalog = SqliteCatalog(tmp_path / "catalog.db")
+            await catalog.open()
+            return catalog
+
+        return make
