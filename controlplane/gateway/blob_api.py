@@ -328,7 +328,7 @@ def _manifest_json(stored: Stored) -> bytes:
                 "content_type": stored.manifest.content_type,
                 "created": stored.created,
                 "locations": [
-                    {"store": at.store, "bucket": at.bucket, "key": at.key, "state": at.state.value}
+                    {"store": at.store, "state": at.state.value}
                     for at in stored.manifest.locations
                 ],
             }

@@ -11,7 +11,8 @@ from controlplane.adapters.filesystem import FilesystemStore
 from controlplane.adapters.memory.hot_cache import MemoryHotCache, NoHotCache
 from controlplane.adapters.memory.object_store import MemoryObjectStore
 from controlplane.adapters.spool import DiskSpool
-from controlplane.adapters.sqlite import SqliteCatalog, SqliteJournal
+from controlplane.adapters.sqlite.catalog import SqliteCatalog
+from controlplane.adapters.sqlite.journal import SqliteJournal
 from controlplane.model.keys import StoreName
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from controlplane.adapters.filesystem import FilesystemStore
-from controlplane.adapters.sqlite import SqliteJournal
+from controlplane.adapters.sqlite.journal import SqliteJournal
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.content import Guid
 from controlplane.model.keys import BLOBS, Key, StoreName, blob_key

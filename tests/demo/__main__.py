@@ -194,7 +194,7 @@ def _lags(node: Node, sources: Sequence[Source]) -> list[float]:
     """Seconds from acknowledgement to proved copy, of every object, from the node's catalog."""
     import asyncio
 
-    from controlplane.adapters.sqlite import SqliteCatalog
+    from controlplane.adapters.sqlite.catalog import SqliteCatalog
     from controlplane.model.content import Guid
     from controlplane.model.keys import StoreName
 
