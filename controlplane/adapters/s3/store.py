@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from random import Random
 
 from controlplane.adapters.s3.bucket_listing import list_page
@@ -108,21 +109,27 @@ class S3ObjectStore:
                 return object_info(key, answer.headers, number(answer.headers, "content-length"))
             except MalformedAnswer as error:
                 raise Unavailable(f"{answer.what}: the answer is not an object: {error}") from error
-        if not 400 <= answer.status < 500:
+        if answer.retryable or answer.status == HTTPStatus.INSUFFICIENT_STORAGE:
             raise error_of(answer, self._client.describe(request))
-        return await self._head_by_get(key, answer)
+        return await self._head_by_get(key)
 
-    async def _head_by_get(self, key: Key, failure: Failure) -> ObjectInfo:
-        """What the HEAD could not say: the S3 error behind its status."""
+    async def _head_by_get(self, key: Key) -> ObjectInfo:
+        """What the refused HEAD could not say: the S3 error behind its status."""
+        request = Request("GET", self._full(key), headers={"range": "bytes=0-0"})
+        answer = await self._client.try_to_send(request)
+        if isinstance(answer, Failure):
+            if answer.code == "InvalidRange":
+                raise Unavailable(f"{self._client.describe(request)}: an empty object appeared under this key just now")
+            raise error_of(answer, self._client.describe(request))
         try:
-            reader = await self.get(key, byte_range=ByteRange(0, 0))
-        except Rejected as error:
-            if failure.status != 404:
-                raise
-            # 416: an empty object came into being meanwhile; 403 and others: the truth is not known.
-            raise Unavailable(f"HEAD said 404, and then: {error}") from error
-        await reader.aclose()
-        return reader.info
+            whole = content_range(answer.headers)[2] if answer.status == HTTPStatus.PARTIAL_CONTENT else None
+            return object_info(
+                key, answer.headers, number(answer.headers, "content-length") if whole is None else whole
+            )
+        except MalformedAnswer as error:
+            raise Unavailable(f"{answer.what}: the answer is not an object: {error}") from error
+        finally:
+            answer.close()
 
     async def delete(self, key: Key) -> None:
         request = Request("DELETE", self._full(key))
