@@ -1,0 +1,176 @@
+"""The command line. Each command names the function that does it, as text: nothing is imported before it is chosen."""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+from controlplane.cli.exit_codes import MEANINGS
+from controlplane.version import VERSION
+
+_EPILOG = (
+    "exit codes:\n"
+    + "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
+    + """
+
+environment:
+  MILLRACE_CONFIG      settings file, instead of /etc/millrace/millrace.toml
+  MILLRACE__A__B       the setting a.b, over the file's
+  MILLRACE_URL         base URL of a gateway (several: separated by spaces)
+  MILLRACE_TOKEN       bearer token for the gateway
+  MILLRACE_TOKEN_FILE  file that holds the token
+  MILLRACE_CA_FILE     certificate authority of the gateway
+  MILLRACE_DEBUG=1     tracebacks instead of one-line errors
+"""
+)
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="millrace",
+        description="Blobs by GUID, mirrored to S3, found through etcd.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"millrace {VERSION}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _serving(commands)
+    _blobs(commands)
+    _mirror(commands)
+    _endpoints(commands)
+    _settings(commands)
+    _doctor(commands)
+    _command(commands, "version", "print the version", "config_commands:version")
+    return parser
+
+
+def _command(commands: Commands, name: str, what: str, run: str = "") -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=what, description=what, allow_abbrev=False)
+    if run:
+        parser.set_defaults(run=f"controlplane.cli.{run}")
+    return parser
+
+
+def _group(commands: Commands, name: str, what: str) -> Commands:
+    return _command(commands, name, what).add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _config(parser: argparse.ArgumentParser) -> None:
+    what = "settings file (default: $MILLRACE_CONFIG, else /etc/millrace/millrace.toml where there is one)"
+    parser.add_argument("--config", metavar="FILE", help=what)
+
+
+def _json(parser: argparse.ArgumentParser, what: str = "print JSON") -> None:
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def _serving(commands: Commands) -> None:
+    dev = _command(
+        commands, "dev", "gateway and agent in one process over embedded stores: nothing to install", "serve_commands:dev"
+    )
+    dev.add_argument("--data-dir", metavar="DIR", help="where everything is kept (default: ./millrace-data)")
+    dev.add_argument("--port", type=_port, help="port of the blob API (default: 8470; 0 takes a free one)")
+    dev.add_argument("--config", metavar="FILE", help="settings file; without one, settings made for trying things out")
+    _config(_command(commands, "gateway", "serve the blob API until SIGTERM", "serve_commands:gateway"))
+    _config(_command(commands, "agent", "mirror, and publish the endpoint, until SIGTERM", "serve_commands:agent"))
+
+
+def _blobs(commands: Commands) -> None:
+    blob = _group(commands, "blob", "put, get, remove and look at blobs")
+    put = _command(blob, "put", "store files; print GUID, size and name of each", "blob_commands:put")
+    put.add_argument("files", nargs="+", metavar="FILE", help="a file, or - for standard input")
+    put.add_argument("--guid", metavar="GUID", help="the GUID that the one file must have")
+    put.add_argument("--content-type", metavar="TYPE", default="application/octet-stream", help="media type to keep")
+    _json(put, "print one JSON object a line")
+    get = _command(blob, "get", "fetch a blob and verify its MD5 and SHA-256", "blob_commands:get")
+    get.add_argument("guid", nargs="?", metavar="GUID")
+    get.add_argument("--sha256", metavar="HEX", help="find the blob by its SHA-256 instead")
+    get.add_argument("-o", "--output", metavar="FILE", help="file to write, or - for standard output (the default)")
+    rm = _command(blob, "rm", "delete blobs, from every store", "blob_commands:rm")
+    rm.add_argument("guids", nargs="+", metavar="GUID")
+    stat = _command(blob, "stat", "what is known about a blob", "blob_commands:stat")
+    stat.add_argument("guid", nargs="?", metavar="GUID")
+    stat.add_argument("--sha256", metavar="HEX", help="find the blob by its SHA-256 instead")
+    _json(stat)
+    for parser in (put, get, rm, stat):
+        _gateway_options(parser)
+
+
+def _gateway_options(parser: argparse.ArgumentParser) -> None:
+    where = parser.add_argument_group("gateway")
+    what = "base URL; may be repeated (default: $MILLRACE_URL, else the endpoints in the directory of the settings)"
+    where.add_argument("--url", action="append", metavar="URL", help=what)
+    what = "file that holds the bearer token (default: $MILLRACE_TOKEN, else $MILLRACE_TOKEN_FILE)"
+    where.add_argument("--token-file", metavar="FILE", help=what)
+    what = "PEM file of the certificate authority (default: $MILLRACE_CA_FILE, else the system's)"
+    where.add_argument("--ca-file", metavar="FILE", help=what)
+    what = "how long to try again while the service is unavailable (default: 0)"
+    where.add_argument("--wait", type=_seconds, default=0.0, metavar="SECONDS", help=what)
+    what = "longest silence of the gateway (default: 300)"
+    where.add_argument("--timeout", type=_positive_seconds, default=300.0, metavar="SECONDS", help=what)
+    where.add_argument("--quiet", action="store_true", help="no progress bar")
+    _config(parser)
+
+
+def _mirror(commands: Commands) -> None:
+    mirror = _group(commands, "mirror", "the copies in the persistent store, as this node's journal knows them")
+    status = _command(mirror, "status", "what is pending, what failed; exit code 1 when it is unhealthy", "mirror_commands:status")
+    status.add_argument("--max-age", type=_seconds, metavar="SECONDS", help="unhealthy when a copy is pending for longer")
+    failed = _command(mirror, "failed", "the copies that were given up", "mirror_commands:failed")
+    retry = _command(mirror, "retry", "try failed copies again", "mirror_commands:retry")
+    retry.add_argument("seqs", nargs="*", type=int, metavar="SEQ", help="numbers, as `mirror failed` prints them")
+    retry.add_argument("--all", action="store_true", help="all that failed")
+    for parser in (status, failed, retry):
+        _json(parser)
+        parser.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir, such as that of `millrace dev`")
+        _config(parser)
+
+
+def _endpoints(commands: Commands) -> None:
+    endpoints = _group(commands, "endpoints", "who serves, as etcd says")
+    for name, what in (("list", "the endpoints now"), ("watch", "the endpoints now, and each change until interrupted")):
+        parser = _command(endpoints, name, what, f"endpoint_commands:{name}_endpoints")
+        parser.add_argument("--service", default="blobs", help="default: blobs")
+        _json(parser, "print JSON" if name == "list" else "print one JSON object a line")
+        _config(parser)
+
+
+def _settings(commands: Commands) -> None:
+    check = _command(commands, "check-config", "find every fault in a settings file", "config_commands:check_config")
+    check.add_argument("file", metavar="FILE")
+    check.add_argument("--show", action="store_true", help="print the settings in force as JSON, without secrets")
+    _command(commands, "example-config", "print a settings file with every setting explained", "config_commands:example")
+
+
+def _doctor(commands: Commands) -> None:
+    doctor = _command(commands, "doctor", "try every configured part; say what is wrong and what to do", "doctor:doctor")
+    doctor.add_argument("--timeout", type=_positive_seconds, default=10.0, metavar="SECONDS", help="of each check (10)")
+    doctor.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir, such as that of `millrace dev`")
+    _json(doctor)
+    _config(doctor)
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
+
+
+def _positive_seconds(text: str) -> float:
+    value = _seconds(text)
+    if not value:
+        raise argparse.ArgumentTypeError("must be more than 0 seconds")
+    return value

@@ -1,0 +1,57 @@
+"""Which settings a command works with, and as which user it touches a node's files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from controlplane.cli.exit_codes import CommandFailed, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from controlplane.settings.tree import Settings
+
+SYSTEM_FILE = Path("/etc/millrace/millrace.toml")
+
+
+def settings_file(given: str | None, environ: Mapping[str, str]) -> Path | None:
+    """The settings file: `given`, $MILLRACE_CONFIG, or the system's where there is one."""
+    named = given or environ.get("MILLRACE_CONFIG")
+    if named:
+        return Path(named)
+    return SYSTEM_FILE if SYSTEM_FILE.exists() else None
+
+
+def load(given: str | None, *, data_dir: str | None = None) -> Settings:
+    """The settings of settings_file() with the environment over them. Raises UsageError with every fault."""
+    from controlplane.settings.faults import InvalidSettings
+    from controlplane.settings.load import load_settings
+
+    environ: Mapping[str, str] = os.environ
+    if data_dir is not None:
+        environ = {**environ, "MILLRACE__NODE__DATA_DIR": os.path.abspath(data_dir)}
+    try:
+        return load_settings(settings_file(given, os.environ), environ)
+    except InvalidSettings as error:
+        faults = "; ".join(str(fault) for fault in error.faults)
+        where = error.file or "the environment"
+        raise UsageError(f"settings in {where}: {faults}; `millrace check-config` lists them line by line") from error
+
+
+def become_owner(data_dir: Path) -> None:
+    """For root: go on as the user that `data_dir` belongs to.
+
+    SQLite makes files beside its database for whoever opens it: made by root, they would lock the service out.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        found = data_dir.stat()
+    except OSError as error:
+        reason = f"{error.strerror}: is this the node's settings file?"
+        raise CommandFailed(f"data directory {data_dir}: {reason}", ExitCode.NOT_FOUND) from error
+    if found.st_uid != 0:
+        os.setgroups([found.st_gid])
+        os.setgid(found.st_gid)
+        os.setuid(found.st_uid)
