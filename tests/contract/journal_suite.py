@@ -125,6 +125,14 @@ class JournalSuite:
         await journal.close([second.seq])
         assert [task.seq for task in await journal.failed()] == [other.seq]
 
+    async def test_burying_one_in_the_middle_does_not_let_the_next_overtake(self, journal: Journal) -> None:
+        first, second, third = [await journal.append(draft("a"), NOW) for _ in range(3)]
+        await journal.bury(second.seq, attempts=1, error="")
+        assert list(await journal.due(NOW, 10)) == [first]
+        assert await journal.revive([second.seq], NOW) == 0  # the third supersedes it
+        await journal.close([first.seq])
+        assert list(await journal.due(NOW, 10)) == [third]
+
     async def test_a_superseded_dead_letter_is_not_revived_in_front_of_newer_truth(self, journal: Journal) -> None:
         first, second = [await journal.append(draft("a"), NOW) for _ in range(2)]
         await journal.bury(first.seq, attempts=1, error="")
