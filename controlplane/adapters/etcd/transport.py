@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import weakref
 
 import aiohttp
 
@@ -64,6 +65,8 @@ class Stream:
         return arrived
 
     def close(self) -> None:
+        # aiohttp does not wake a reader whose own side closes the connection.
+        self._response.content.set_exception(aiohttp.ClientConnectionError("closed here"))
         self._response.close()
 
     def _result(self, line: bytes) -> Json:
@@ -87,6 +90,7 @@ class Transport:
         self._token: str | None = None
         self._auth_is_off = False
         self._authenticating = asyncio.Lock()
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
 
     @property
     def closed(self) -> bool:
@@ -109,10 +113,14 @@ class Transport:
 
     async def open_stream(self, url: str, path: str, body: Json) -> Stream:
         """A stream that has begun. Raises like ask()."""
-        return Stream(url, await self._open(url, path, body, self._deadline()))
+        stream = Stream(url, await self._open(url, path, body, self._deadline()))
+        self._streams.add(stream)
+        return stream
 
     async def aclose(self) -> None:
         self._closed = True
+        for stream in tuple(self._streams):
+            stream.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
