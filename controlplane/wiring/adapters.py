@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from controlplane.adapters.disk_cache import DiskHotCache
 from controlplane.adapters.filesystem import FilesystemStore
@@ -16,11 +16,14 @@ from controlplane.adapters.sqlite.journal import SqliteJournal
 from controlplane.model.keys import StoreName
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory
-from controlplane.ports.errors import Unavailable
+from controlplane.ports.errors import NotFound, Unavailable
 from controlplane.ports.hot_cache import HotCache
 from controlplane.ports.object_store import ObjectStore
 from controlplane.settings.tree import FilesystemStore as FilesystemSettings
 from controlplane.settings.tree import MemoryStore, S3Store, Settings, Store
+
+if TYPE_CHECKING:
+    from controlplane.adapters.s3 import S3Options
 
 log = logging.getLogger(__name__)
 
@@ -64,15 +67,23 @@ async def _build_s3(name: StoreName, store: S3Store, clock: Clock) -> ObjectStor
         part_bytes=store.part_bytes,
         part_concurrency=store.part_concurrency,
     )
+    bucket = S3ObjectStore(name, options, clock=clock, random=random.Random())  # noqa: S311 - jitter, not a secret
     if store.create_bucket:
-        from controlplane.adapters.s3_admin import ensure_bucket
+        await _create_when_missing(bucket, options)
+    return bucket
 
-        try:
-            await ensure_bucket(options)
-        except Unavailable as error:
-            # It starts and serves without (I10); readiness says so, and the next start creates the bucket.
-            log.warning("bucket %s could not be looked for: %s", store.bucket, error)
-    return S3ObjectStore(name, options, clock=clock, random=random.Random())  # noqa: S311 - jitter, not a secret
+
+async def _create_when_missing(store: ObjectStore, options: S3Options) -> None:
+    try:
+        await store.check()
+    except NotFound:
+        # boto3 costs a second and 60 MB: only who creates a bucket pays.
+        from controlplane.adapters.s3_admin import S3BucketAdmin
+
+        await S3BucketAdmin(options).ensure_bucket()
+    except Unavailable as error:
+        # It starts and serves without (I10); readiness says so, and the next start creates the bucket.
+        log.warning("bucket %s could not be looked for: %s", options.bucket, error)
 
 
 def is_local(store: Store) -> bool:

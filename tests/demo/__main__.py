@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +56,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="millrace-demo-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         console.print("[bold]1[/] a real etcd, and moto's server in place of AWS S3")
-        etcd = stack.enter_context(_etcd(folder))
+        etcd = stack.enter_context(EtcdCluster(1, folder=folder / "etcd"))
         aws = stack.enter_context(moto_server(folder))
-        console.print(f"  etcd at {etcd.endpoints[0]}, S3 at {aws.url}")
+        console.print(f"  etcd at {etcd.urls[0]}, S3 at {aws.url}")
         console.print("[bold]2[/] Millrace: a gateway and an agent over an embedded primary store")
-        node = _node(folder, etcd.endpoints, aws.url)
+        node = _node(folder, etcd.urls, aws.url)
         stack.callback(node.stop)
         node.start("gateway")
         node.start("agent")
@@ -71,16 +71,6 @@ def main() -> int:
         _find(node, sources)
     _report(result, time.monotonic() - started)
     return 0 if result.verified == result.objects and result.endpoints else 1
-
-
-@contextlib.contextmanager
-def _etcd(folder: Path) -> Iterator[EtcdCluster]:
-    cluster = EtcdCluster(folder / "etcd", members=1)
-    cluster.start()
-    try:
-        yield cluster
-    finally:
-        cluster.stop()
 
 
 def _node(folder: Path, etcd: Sequence[str], s3_url: str) -> Node:
