@@ -38,18 +38,16 @@ class Answering(Flow):
 
         When `_stream` is set afterwards, the caller sees to it that `_pump` runs.
         """
-        keep = self._keep
         if response.close or self._engine.stopping or (request.has_body and not self._keeps_after_body()):
-            keep = self._keep = False
-        end = _END_CLOSE if not keep else _END_KEEP if self._is_1_1 else _END_KEEP_1_0
+            self._keep = False
         body = response.body
         if request.has_body:
             self._end_body(request)
         self._status = status = response.status
         if body.__class__ is bytes and request.method != "HEAD" and status not in (204, 304):
-            tail = b"\r\nContent-Length: %d%b" % (len(body), end)
+            tail = b"\r\nContent-Length: %d%b" % (len(body), self._end())
         else:
-            tail = self._framing(request, response) + end
+            tail = self._framing(request, response) + self._end()
             body = response.body
         try:
             head = self._engine.heads.head(self._started, status, response.headers, tail)
@@ -66,6 +64,12 @@ class Answering(Flow):
             self._stream = body
             return False
         return self._complete(request, 0, whole=True)
+
+    def _end(self) -> bytes:
+        """The end of the head, with the Connection field it needs."""
+        if self._keep:
+            return _END_KEEP if self._is_1_1 else _END_KEEP_1_0
+        return _END_CLOSE
 
     def _answer_fault(self, request: Request, exc: Exception) -> bool:
         response = self._engine.fault(request, exc)

@@ -9,11 +9,13 @@ from typing import Final
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _ENGINE_NAMES: Final = {b"content-length", b"date", b"connection", b"transfer-encoding", b"keep-alive", b"upgrade"}
-_NAMES_KEPT: Final = 1024
+_BREAKING: Final = re.compile(rb"[\r\n\0]")
+_LINES_KEPT: Final = 4096
+_LINE_KEPT_BYTES: Final = 128
 _DAYS: Final = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS: Final = (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec")
 
-_line_starts: Final[dict[bytes, bytes]] = {}
+_lines: Final[dict[tuple[bytes, bytes], bytes]] = {}  # fields checked before, as they are written
 _PHRASES: Final = {s.value: s.phrase.encode("ascii") for s in HTTPStatus}
 
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -42,18 +44,10 @@ class HeadWriter:
         start = self._starts.get(status)
         if start is None:
             start = self._starts[status] = _status_and_date(status)
-        if not headers:
-            return start + tail
-        parts = [start]
-        for name, value in headers:
-            parts.append(_line_starts.get(name) or _line_start(name))
-            parts.append(value)
-        parts.append(tail)
-        head = b"".join(parts)
-        lines = len(headers) + 2 + tail.count(b"\n") - 1
-        if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
-            raise ValueError("a response header has CR, LF or NUL in its value")
-        return head
+        lines = _lines
+        for field in headers:
+            start += lines.get(field) or _line(field)
+        return start + tail
 
 
 def _status_and_date(status: int) -> bytes:
@@ -73,12 +67,17 @@ def _status_and_date(status: int) -> bytes:
     )
 
 
-def _line_start(name: bytes) -> bytes:
+def _line(field: tuple[bytes, bytes]) -> bytes:
+    name, value = field
     if _NAME.fullmatch(name) is None:
         raise ValueError(f"{name!r} is no header name")
     if name.lower() in _ENGINE_NAMES:
         raise ValueError(f"the header {name.decode()} is made by the engine")
-    start = b"\r\n%b: " % name
-    if len(_line_starts) < _NAMES_KEPT:
-        _line_starts[name] = start
-    return start
+    if _BREAKING.search(value):
+        raise ValueError(f"the response header {name.decode()} has CR, LF or NUL in its value")
+    line = b"\r\n%b: %b" % field
+    if len(line) <= _LINE_KEPT_BYTES:
+        if len(_lines) >= _LINES_KEPT:
+            _lines.clear()
+        _lines[field] = line
+    return line
