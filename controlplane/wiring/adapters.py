@@ -36,7 +36,13 @@ async def build_store(name: StoreName, store: Store, clock: Clock) -> ObjectStor
     match store:
         case FilesystemSettings():
             embedded = FilesystemStore(name, store.path, clock=clock, fsync=store.fsync)
-            await embedded.open()
+            try:
+                await embedded.open()
+            except Unavailable as error:
+                if name != PERSISTENT:
+                    raise
+                # It starts and serves without (I10): once opened in the past, the store works as soon as it is back.
+                log.warning("the persistent store is away: %s", error)
             return embedded
         case MemoryStore():
             return MemoryObjectStore(name, clock=clock)
