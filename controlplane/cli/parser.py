@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import TypeAlias
 
 from controlplane.cli.exit_codes import MEANINGS
 from controlplane.version import VERSION
@@ -24,7 +25,7 @@ environment:
 """
 )
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -69,7 +70,10 @@ def _json(parser: argparse.ArgumentParser, what: str = "print JSON") -> None:
 
 def _serving(commands: Commands) -> None:
     dev = _command(
-        commands, "dev", "gateway and agent in one process over embedded stores: nothing to install", "serve_commands:dev"
+        commands,
+        "dev",
+        "gateway and agent in one process over embedded stores",
+        "serve_commands:dev",
     )
     dev.add_argument("--data-dir", metavar="DIR", help="where everything is kept (default: ./millrace-data)")
     dev.add_argument("--port", type=_port, help="port of the blob API (default: 8470; 0 takes a free one)")
@@ -117,21 +121,26 @@ def _gateway_options(parser: argparse.ArgumentParser) -> None:
 
 def _mirror(commands: Commands) -> None:
     mirror = _group(commands, "mirror", "the copies in the persistent store, as this node's journal knows them")
-    status = _command(mirror, "status", "what is pending, what failed; exit code 1 when it is unhealthy", "mirror_commands:status")
-    status.add_argument("--max-age", type=_seconds, metavar="SECONDS", help="unhealthy when a copy is pending for longer")
+    status = _command(
+        mirror, "status", "what is pending, what failed; exit code 1: unhealthy", "mirror_commands:status"
+    )
+    status.add_argument("--max-age", type=_seconds, metavar="SECONDS", help="unhealthy when one is pending longer")
     failed = _command(mirror, "failed", "the copies that were given up", "mirror_commands:failed")
     retry = _command(mirror, "retry", "try failed copies again", "mirror_commands:retry")
     retry.add_argument("seqs", nargs="*", type=int, metavar="SEQ", help="numbers, as `mirror failed` prints them")
     retry.add_argument("--all", action="store_true", help="all that failed")
     for parser in (status, failed, retry):
         _json(parser)
-        parser.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir, such as that of `millrace dev`")
+        parser.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir: that of `millrace dev`")
         _config(parser)
 
 
 def _endpoints(commands: Commands) -> None:
     endpoints = _group(commands, "endpoints", "who serves, as etcd says")
-    for name, what in (("list", "the endpoints now"), ("watch", "the endpoints now, and each change until interrupted")):
+    for name, what in (
+        ("list", "the endpoints now"),
+        ("watch", "the endpoints now, and each change"),
+    ):
         parser = _command(endpoints, name, what, f"endpoint_commands:{name}_endpoints")
         parser.add_argument("--service", default="blobs", help="default: blobs")
         _json(parser, "print JSON" if name == "list" else "print one JSON object a line")
@@ -142,13 +151,13 @@ def _settings(commands: Commands) -> None:
     check = _command(commands, "check-config", "find every fault in a settings file", "config_commands:check_config")
     check.add_argument("file", metavar="FILE")
     check.add_argument("--show", action="store_true", help="print the settings in force as JSON, without secrets")
-    _command(commands, "example-config", "print a settings file with every setting explained", "config_commands:example")
+    _command(commands, "example-config", "print a settings file that explains each setting", "config_commands:example")
 
 
 def _doctor(commands: Commands) -> None:
-    doctor = _command(commands, "doctor", "try every configured part; say what is wrong and what to do", "doctor:doctor")
+    doctor = _command(commands, "doctor", "try every configured part; say what is wrong", "doctor:doctor")
     doctor.add_argument("--timeout", type=_positive_seconds, default=10.0, metavar="SECONDS", help="of each check (10)")
-    doctor.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir, such as that of `millrace dev`")
+    doctor.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir: that of `millrace dev`")
     _json(doctor)
     _config(doctor)
 

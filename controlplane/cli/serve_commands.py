@@ -20,9 +20,9 @@ def dev(arguments: Namespace) -> int:
 
     data_dir = Path(arguments.data_dir or _DEV_DIR).absolute()
     if settings is None:
-        port = "" if arguments.port == 0 else f"http://127.0.0.1:{arguments.port or 8470}"
+        url = "<the URL in the log>" if arguments.port == 0 else f"http://127.0.0.1:{arguments.port or 8470}"
         output.complain(f"millrace dev: everything is kept in {data_dir}; in another terminal:")
-        output.complain(f"  export MILLRACE_URL={port or '<the URL in the log>'} MILLRACE_TOKEN_FILE={data_dir}/dev.token")
+        output.complain(f"  export MILLRACE_URL={url} MILLRACE_TOKEN_FILE={data_dir}/dev.token")
         output.complain("  millrace blob put FILE")
     return run_dev(data_dir, arguments.port, settings)
 
