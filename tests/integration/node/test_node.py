@@ -1,0 +1,208 @@
+"""A whole node of real processes, with a real etcd and a real S3 server: what an operator and a client see."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from tests.support.etcd_cluster import EtcdCluster
+from tests.support.millrace_node import Node
+from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, moto_server
+
+BUCKET = "mirror"
+
+
+@pytest.fixture(scope="module")
+def etcd() -> Iterator[EtcdCluster]:
+    with EtcdCluster(3) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def node(tmp_path: Path, etcd: EtcdCluster) -> Iterator[Node]:
+    made = Node(tmp_path / "node", etcd=etcd.urls)
+    yield made
+    made.stop()
+
+
+def until(true: Callable[[], bool], within_s: float, what: str) -> float:
+    """Wait for it; the seconds that it took."""
+    begun = time.monotonic()
+    while time.monotonic() - begun < within_s:
+        if true():
+            return time.monotonic() - begun
+        time.sleep(0.05)
+    raise AssertionError(f"not within {within_s} s: {what}")
+
+
+def endpoints(node: Node) -> list[str]:
+    listed = node.cli("endpoints", "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    return [endpoint["node"] for endpoint in json.loads(listed.stdout)["endpoints"]]
+
+
+def drained(node: Node) -> bool:
+    return node.metrics("gateway")["millrace_journal_pending_entries"] == 0
+
+
+def test_blobs_reach_s3_and_come_back_from_it(tmp_path: Path, etcd: EtcdCluster) -> None:
+    """In by the API, at the target byte by byte, and read through from there when the primary has lost them (I2)."""
+    with moto_server(tmp_path) as aws:
+        secret = tmp_path / "secret"
+        secret.write_text(SECRET_KEY)
+        secret.chmod(0o600)
+        persistent = {
+            "kind": "s3", "endpoints": [aws.url], "bucket": BUCKET, "access_key": ACCESS_KEY,
+            "secret_key": {"file": str(secret)}, "create_bucket": True, "part_bytes": 6 * 1024 * 1024,
+        }  # fmt: skip
+        node = Node(tmp_path / "node", persistent=persistent, etcd=etcd.urls, extra={"hot_cache": {"kind": "none"}})
+        try:
+            node.start("gateway")
+            node.start("agent")
+            bodies = [b"", b"small", os.urandom(300_000), os.urandom(12_000_000)]
+            guids = [json.loads(node.request("POST", "/blobs", body)[2])["guid"] for body in bodies]
+            until(lambda: drained(node), 30, "all mirrored")
+            s3 = boto3.client(
+                "s3", endpoint_url=aws.url, aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+                region_name="us-east-1", config=Config(s3={"addressing_style": "path"}),
+            )  # fmt: skip
+            for guid, body in zip(guids, bodies, strict=True):
+                assert s3.get_object(Bucket=BUCKET, Key=f"blobs/{guid}")["Body"].read() == body
+            for path in (tmp_path / "node" / "primary" / "objects").rglob("*"):
+                if path.is_file():
+                    path.unlink()
+            for guid, body in zip(guids, bodies, strict=True):
+                status, headers, found = node.request("GET", f"/blobs/{guid}")
+                assert (status, found) == (200, body)
+                assert headers["millrace-sha256"] == hashlib.sha256(body).hexdigest()
+            kept = [path for path in (tmp_path / "node" / "primary" / "objects").rglob("*") if path.is_file()]
+            assert len(kept) >= len(bodies), "what was fetched is kept in the primary"
+            assert node.request("DELETE", f"/blobs/{guids[1]}")[0] == 204
+            until(lambda: drained(node), 30, "the delete mirrored")
+            assert node.request("GET", f"/blobs/{guids[1]}")[0] == 404
+            keys = {item["Key"] for item in s3.list_objects(Bucket=BUCKET)["Contents"]}
+            assert f"blobs/{guids[1]}" not in keys
+        finally:
+            node.stop()
+
+
+def test_the_endpoint_is_there_while_the_node_serves_and_leaves_at_once_on_sigterm(node: Node) -> None:
+    """I7, with real processes."""
+    node.start("agent")
+    time.sleep(2)
+    assert endpoints(node) == [], "no gateway answers, so nothing is published"
+    node.start("gateway")
+    until(lambda: endpoints(node) == ["node1"], 10, "published once the probe passes")
+    node.stop("agent")
+    assert endpoints(node) == []
+
+
+def test_the_endpoint_leaves_when_the_gateway_dies(node: Node) -> None:
+    """I7: the probe fails, and the agent withdraws it."""
+    node.start("gateway")
+    node.start("agent")
+    until(lambda: endpoints(node) == ["node1"], 10, "published")
+    node.kill("gateway")
+    assert until(lambda: endpoints(node) == [], 10, "withdrawn") < 5 + 3
+    node.start("gateway")
+    until(lambda: endpoints(node) == ["node1"], 10, "published again")
+
+
+def test_the_endpoint_leaves_within_the_lease_when_the_whole_node_dies(node: Node) -> None:
+    """I7: nobody is left to withdraw it."""
+    node.start("gateway")
+    node.start("agent")
+    until(lambda: endpoints(node) == ["node1"], 10, "published")
+    node.kill("agent")
+    node.kill("gateway")
+    # etcd ends a lease up to a second or two late, and no earlier than its time to live.
+    assert until(lambda: endpoints(node) == [], 15, "the lease ended") < 5 + 4
+
+
+def test_it_starts_and_serves_without_etcd_and_says_so(tmp_path: Path) -> None:
+    """I10: the directory is away from the start, then comes."""
+    with EtcdCluster(1) as cluster:
+        cluster.stop_member(0)
+        node = Node(tmp_path / "node", etcd=cluster.urls)
+        try:
+            node.start("gateway")
+            node.start("agent")
+            status, _, answer = node.request("POST", "/blobs", b"written while etcd is away")
+            assert status == 201
+            until(lambda: drained(node), 20, "mirrored while etcd is away")
+            check = node.ready("agent")["checks"]["directory"]
+            assert not check["ok"]
+            assert check["error"]
+            assert node.ready("agent")["ready"], "the agent's work goes on"
+            until(lambda: node.metrics("agent")["millrace_directory_errors_total"] > 0, 20, "counted")
+            assert '"level": "warning"' in node.log("agent")
+            cluster.restart_member(0)
+            until(lambda: endpoints(node) == ["node1"], 20, "published once etcd is there")
+            guid = json.loads(answer)["guid"]
+            assert node.request("GET", f"/blobs/{guid}")[2] == b"written while etcd is away"
+        finally:
+            node.stop()
+
+
+def test_it_starts_and_serves_without_the_persistent_store_and_says_so(tmp_path: Path, etcd: EtcdCluster) -> None:
+    """I10, I1: acknowledged and journalled, pushed back at the bound, never dropped, and no dead letter is made."""
+    with moto_server(tmp_path) as aws:
+        secret = tmp_path / "secret"
+        secret.write_text(SECRET_KEY)
+        secret.chmod(0o600)
+    # The server is gone, its port is free again: nobody answers there.
+    persistent = {
+        "kind": "s3", "endpoints": [aws.url], "bucket": BUCKET, "access_key": ACCESS_KEY,
+        "secret_key": {"file": str(secret)}, "create_bucket": True,
+    }  # fmt: skip
+    extra = {"journal": {"limit": 5}, "mirror": {"retry": {"first_s": 0.2, "most_s": 1}}}
+    node = Node(tmp_path / "node", persistent=persistent, etcd=etcd.urls, extra=extra)
+    try:
+        node.start("gateway")
+        node.start("agent")
+        for number in range(5):
+            assert node.request("POST", "/blobs", b"blob %d" % number)[0] == 201
+        status, headers, answer = node.request("POST", "/blobs", b"one too many")
+        assert status == 503
+        assert int(headers["retry-after"]) >= 1
+        assert json.loads(answer)["type"] == "urn:millrace:problem:journal-full"
+        assert node.ready("gateway")["ready"]
+        assert not node.ready("gateway")["checks"]["persistent"]["ok"]
+        missing = hashlib.md5(b"nobody knows").hexdigest()
+        assert node.request("GET", f"/blobs/{missing}")[0] == 503, "an outage is never 'not found' (I5)"
+        time.sleep(2)
+        assert node.metrics("gateway")["millrace_journal_failed_entries"] == 0, "an outage makes no dead letters"
+    finally:
+        node.stop()
+
+
+def test_a_gateway_that_stops_finishes_what_it_has_begun(node: Node) -> None:
+    """SIGTERM in the middle of an upload: it is received, acknowledged, and kept."""
+    process = node.start("gateway")
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
+    connection.putrequest("POST", "/blobs")
+    connection.putheader("Authorization", "Bearer a-token-of-the-tests")
+    connection.putheader("Content-Length", "1000000")
+    connection.endheaders()
+    connection.send(b"x" * 500_000)
+    time.sleep(0.2)
+    process.terminate()
+    time.sleep(0.3)
+    connection.send(b"x" * 500_000)
+    answer = connection.getresponse()
+    assert answer.status == 201
+    guid = json.loads(answer.read())["guid"]
+    connection.close()
+    assert process.wait(10) == 0
+    node.processes.pop("gateway")
+    node.start("gateway")
+    assert node.request("GET", f"/blobs/{guid}")[2] == b"x" * 1_000_000
