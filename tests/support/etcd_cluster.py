@@ -219,6 +219,12 @@ class EtcdCluster:
         if wait:
             self.wait_healthy([at])
 
+    def wipe(self, at: int) -> None:
+        """Remove a stopped member's data."""
+        if self._processes[at] is not None:
+            raise EtcdFailed(f"etcd member {at} still runs: stop it first")
+        shutil.rmtree(self.folder / f"member{at}")
+
     def wait_healthy(self, members: Sequence[int] | None = None, timeout_s: float = START_TIMEOUT_S) -> None:
         """Until those members (all by default) answer a quorum read."""
         deadline = time.monotonic() + timeout_s

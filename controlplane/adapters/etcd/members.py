@@ -11,6 +11,7 @@ from controlplane.adapters.etcd.wire import Json
 from controlplane.ports.errors import Unavailable
 
 _RETRY_AFTER_S = 2.0
+_ELECTION_PAUSE_S = 0.1
 
 
 class OutcomeUnknown(Unavailable):
@@ -42,21 +43,26 @@ class Members:
         A request that is not repeatable goes to another member only if it cannot have been applied.
         Raises Refused, Rejected (credentials), Unavailable (none answered); OutcomeUnknown, which is Unavailable.
         """
-        reasons: list[str] = []
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self.timeout_s
         doubtful = False
-        for url in tuple(self._order):
-            try:
-                return Answer(await self._transport.ask(url, path, body), doubtful)
-            except AttemptFailed as error:
-                self._demote(url)
-                reasons.append(f"{url}: {error}")
-                doubtful = doubtful or error.applied
-                if error.applied and not repeatable:
-                    raise OutcomeUnknown(
-                        f"etcd may or may not have done what it was asked ({reasons[-1]}): read back what is there",
-                        _RETRY_AFTER_S,
-                    ) from error
-        raise _nobody(reasons)
+        while True:
+            reasons: list[str] = []
+            electing = False
+            for url in tuple(self._order):
+                try:
+                    return Answer(await self._transport.ask(url, path, body), doubtful)
+                except AttemptFailed as error:
+                    self._demote(url)
+                    reasons.append(f"{url}: {error}")
+                    doubtful = doubtful or error.applied
+                    electing = electing or error.electing
+                    if error.applied and not repeatable:
+                        raise _unknown(reasons[-1]) from error
+            # Members without a leader say so at once; asking them again spares callers every change of leader.
+            if not electing or loop.time() + _ELECTION_PAUSE_S > give_up_at:
+                raise _nobody(reasons)
+            await asyncio.sleep(_ELECTION_PAUSE_S)
 
     async def ask_each(self, path: str, body: Json) -> dict[str, Json | Exception]:
         """The answer of every member, or why it gave none. Raises Rejected when one refuses the credentials."""
@@ -89,6 +95,12 @@ class Members:
     def _demote(self, url: str) -> None:
         self._order.remove(url)
         self._order.append(url)
+
+
+def _unknown(reason: str) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"etcd may or may not have done what it was asked ({reason}): read back what is there", _RETRY_AFTER_S
+    )
 
 
 def _nobody(reasons: list[str]) -> Unavailable:

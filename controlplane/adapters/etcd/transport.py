@@ -34,6 +34,8 @@ class AttemptFailed(Exception):
 
     def __init__(self, reason: str, *, applied: bool) -> None:
         super().__init__(reason)
+        self.electing = "leader" in reason
+        """Whether the members seem to be choosing a leader, which takes a second or so."""
         self.applied = applied
         """Whether the request may have been applied, now or later."""
 
