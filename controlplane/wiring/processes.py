@@ -29,7 +29,6 @@ from controlplane.wiring.adapters import (
     open_catalog,
     open_journal,
 )
-from controlplane.wiring.agent_process import AgentProcess
 from controlplane.wiring.gateway_process import GatewayProcess, start_admin
 from controlplane.wiring.logs import set_up_logs
 
@@ -143,6 +142,9 @@ async def _dev(settings: Settings) -> int:
 
 
 async def _with_agent(settings: Settings, base: _Foundation, gateway_url: str, stopped: asyncio.Event) -> None:
+    # Not at the top: the gateway does not need what the agent imports (aiohttp: 20 MB, a third of a second).
+    from controlplane.wiring.agent_process import AgentProcess
+
     directory = build_directory(settings, base.clock)
     agent = AgentProcess(
         settings,
