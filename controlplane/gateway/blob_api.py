@@ -15,7 +15,7 @@ from controlplane.gateway.auth import Authorizer, Right, Verdict
 from controlplane.gateway.probe_api import ProbeApi
 from controlplane.gateway.problem import problem, problem_for
 from controlplane.gateway.ranges import Unsatisfiable, parse_range
-from controlplane.http import FileBody, Request, Response, StreamBody
+from controlplane.http import ClientFault, ClientGone, FileBody, Request, Response, StreamBody
 from controlplane.model.content import Content, Guid, MalformedDigest, parse_guid, parse_sha256
 from controlplane.model.tally import RequestTally
 from controlplane.ports.errors import MillraceError
@@ -34,6 +34,8 @@ _PROBE = re.compile(r"/probes/([A-Za-z0-9][A-Za-z0-9._-]{0,62})\Z")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}\Z")
 _CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(?:[ \t]*;[ \t]*[ -~]{1,200})?\Z")
 _HOT_PATH_LENGTH = len("/blobs/") + 32
+
+_KINDS = {408: "too-slow", 411: "length-required", 413: "too-large", 414: "too-long", 431: "headers-too-large"}
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -72,7 +74,7 @@ class BlobApi:
         if given is not None and _REQUEST_ID.match(given):
             request.id = given.decode()
         else:
-            request.id = f"{self._id_prefix}-{next(self._id_count):x}"
+            request.id = self._new_id()
         if request.method == "GET" and len(request.path) == _HOT_PATH_LENGTH:
             hit = self._hot(request)
             if hit is not None:
@@ -81,7 +83,10 @@ class BlobApi:
 
     def refuse(self, status: int, detail: str) -> Response:
         """The engine's own refusals, in the API's form."""
-        return problem(status, "bad-request", detail)
+        return problem(status, _kind_of(status), detail, request_id=self._new_id())
+
+    def _new_id(self) -> str:
+        return f"{self._id_prefix}-{next(self._id_count):x}"
 
     def on_fault(self, request: Request, error: BaseException) -> Response:
         log.error("request %s: %s %s failed", request.id, request.method, request.path, exc_info=error)
@@ -132,6 +137,10 @@ class BlobApi:
             return await self._route(request)
         except (MillraceError, MalformedDigest) as error:
             return problem_for(error, request.id)
+        except ClientGone:
+            raise
+        except ClientFault as fault:
+            return problem(fault.status, _kind_of(fault.status), str(fault), request_id=request.id)
 
     async def _route(self, request: Request) -> Response:
         path = request.path
@@ -209,17 +218,23 @@ class BlobApi:
             wanted = None
         blob = await self._reader.open(guid, ranged=wanted is not None)
         try:
-            part = parse_range(wanted.decode("latin-1"), blob.content.size) if wanted is not None else None
+            return self._answer(request, blob, wanted)
         except Unsatisfiable:
             blob.release()
             headers = ((b"content-range", b"bytes */%d" % blob.content.size),)
             detail = f"the blob has {blob.content.size} bytes"
             return problem(416, "range-not-satisfiable", detail, request_id=request.id, headers=headers)
-        headers_out = self._headers(request, blob.content, blob.content_type)
+        except BaseException:
+            blob.release()
+            raise
+
+    def _answer(self, request: Request, blob: OpenBlob, wanted: bytes | None) -> Response:
+        part = parse_range(wanted.decode("latin-1"), blob.content.size) if wanted is not None else None
+        headers = self._headers(request, blob.content, blob.content_type)
         if part is None:
-            return Response(200, headers_out, _body(blob, ByteRange(0, blob.content.size - 1)))
-        headers_out.append((b"content-range", b"bytes %d-%d/%d" % (part.first, part.last, blob.content.size)))
-        return Response(206, headers_out, _body(blob, part))
+            return Response(200, headers, _body(blob, ByteRange(0, blob.content.size - 1)))
+        headers.append((b"content-range", b"bytes %d-%d/%d" % (part.first, part.last, blob.content.size)))
+        return Response(206, headers, _body(blob, part))
 
     async def _head(self, request: Request, find: Callable[[], Awaitable[Guid]]) -> Response:
         guid = await find()
@@ -271,6 +286,11 @@ class BlobApi:
             (b"millrace-sha256", content.sha256.encode()),
             (b"x-content-type-options", b"nosniff"),
         )
+
+
+def _kind_of(status: int) -> str:
+    """The stable name of a refusal that its status alone tells."""
+    return _KINDS.get(status, "bad-request")
 
 
 def _body(blob: OpenBlob, part: ByteRange) -> bytes | FileBody | StreamBody:
@@ -327,10 +347,7 @@ def _manifest_json(stored: Stored) -> bytes:
                 "size": content.size,
                 "content_type": stored.manifest.content_type,
                 "created": stored.created,
-                "locations": [
-                    {"store": at.store, "state": at.state.value}
-                    for at in stored.manifest.locations
-                ],
+                "locations": [{"store": at.store, "state": at.state.value} for at in stored.manifest.locations],
             }
         ).encode()
         + b"\n"

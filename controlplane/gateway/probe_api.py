@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from controlplane.gateway.problem import problem
 from controlplane.http import Request, Response
 from controlplane.model.keys import probe_key
-from controlplane.ports.errors import Rejected
 from controlplane.ports.object_store import ObjectStore
 from controlplane.services.verification import read_content
 
@@ -22,7 +22,7 @@ class ProbeApi:
         try:
             body = await request.body.read(_MOST_BYTES)
         except ValueError as error:
-            raise Rejected(f"probe of {node}: {error}") from error
+            return problem(413, "too-large", f"probe of {node}: {error}", request_id=request.id)
         await self._primary.put(probe_key(node), body)
         return Response(204)
 

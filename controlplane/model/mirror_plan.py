@@ -76,12 +76,15 @@ def settle(outcome: Outcome, schedule: RetrySchedule, now: float, jitter: float)
     match outcome:
         case Done():
             return Close(outcome)
-        case Failed(task, Failure.STORE, error):
-            return Postpone(task, task.attempts, now + schedule.wait_s(task.attempts + 1, jitter), error)
-        case Failed(task, Failure.HOPELESS, error):
-            return Bury(task, task.attempts + 1, error)
-        case Failed(task, Failure.OBJECT, error):
+        case Failed(task, failure, error):
             attempts = task.attempts + 1
-            if schedule.exhausted(attempts):
-                return Bury(task, attempts, error)
-            return Postpone(task, attempts, now + schedule.wait_s(attempts, jitter), error)
+            due_at = now + schedule.wait_s(attempts, jitter)
+            match failure:
+                case Failure.STORE:
+                    return Postpone(task, task.attempts, due_at, error)
+                case Failure.HOPELESS:
+                    return Bury(task, attempts, error)
+                case Failure.OBJECT if schedule.exhausted(attempts):
+                    return Bury(task, attempts, error)
+                case Failure.OBJECT:
+                    return Postpone(task, attempts, due_at, error)

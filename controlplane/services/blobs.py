@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -17,12 +18,18 @@ from controlplane.ports.errors import Conflict, Corrupt, Full, MillraceError, No
 from controlplane.ports.fault_points import reach
 from controlplane.ports.hot_cache import HotCache
 from controlplane.ports.journal import Journal
-from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.object_store import ObjectInfo, ObjectStore
 from controlplane.ports.spool import Spool, Spooled
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.verification import content_of
 
 log = logging.getLogger(__name__)
+
+_PROMISES = 65_536
+"""So many GUIDs that this process journalled are remembered, to write no second promise for a blob sent again."""
+
+_TRIES = 4
+"""How often a step is taken again that another node undid between two looks."""
 
 
 class WrongGuid(Corrupt):
@@ -67,14 +74,16 @@ class BlobWriter:
         self._tally = tally
         self._quarantine_limit = quarantine_limit
         self._locks = locks
+        self._promised: OrderedDict[Guid, None] = OrderedDict()
 
     async def store(
         self, chunks: AsyncIterator[bytes], *, size: int | None, content_type: str, expected: Guid | None = None
     ) -> Stored:
         """Receive, hash and keep a blob; when this returns, it is in the primary and its copy is journalled (I1).
 
-        Raises WrongGuid, Collision, Full (journal), StorageFull, Unavailable; and whatever `chunks` raises. In every
-        such case nothing of it is served; a body that broke off leaves nothing behind.
+        Raises WrongGuid, Collision, Full (journal), StorageFull, Unavailable; and whatever `chunks` raises. A body that
+        broke off or was refused leaves nothing behind; one that failed after it reached the primary may stay there,
+        unacknowledged, and sending it again completes it.
         """
         await self._require_room()
         writer = self._spool.open(size)
@@ -105,14 +114,14 @@ class BlobWriter:
             if not await self._exists(guid):
                 raise NotFound(f"no blob {guid}")
             await self._require_room()
-            await self._primary.put(tombstone_key(guid), b"", content_type="application/x-millrace-tombstone")
-            reach("blobs.entombed")
-            await self._catalog.entomb(guid, self._clock.now())
-            self._hot.evict(guid)
-            if self._persistent is not None:
-                await self._journal.append(Draft(Op.DELETE, self._primary.bucket, blob_key(guid)), self._clock.now())
-                reach("blobs.delete_journalled")
-            await self._primary.delete(blob_key(guid))
+            self._promised.pop(guid, None)
+            for _ in range(_TRIES):
+                await self._remove(guid)
+                # The mirror takes back a deletion that seems to have broken off: was it this one?
+                if await self._is_entombed(guid):
+                    break
+            else:
+                raise Unavailable(f"blob {guid}: its tombstone vanishes again and again: somebody else writes it")
             # A read that began before the tombstone may have filled the cache meanwhile.
             self._hot.evict(guid)
             reach("blobs.deleted")
@@ -122,6 +131,23 @@ class BlobWriter:
             self._tally.deleted += 1
             log.info("deleted blob %s", guid)
 
+    async def _remove(self, guid: Guid) -> None:
+        await self._primary.put(tombstone_key(guid), b"", content_type="application/x-millrace-tombstone")
+        reach("blobs.entombed")
+        await self._catalog.entomb(guid, self._clock.now())
+        self._hot.evict(guid)
+        if self._persistent is not None:
+            await self._journal.append(Draft(Op.DELETE, self._primary.bucket, blob_key(guid)), self._clock.now())
+            reach("blobs.delete_journalled")
+        await self._primary.delete(blob_key(guid))
+
+    async def _is_entombed(self, guid: Guid) -> bool:
+        try:
+            await self._primary.head(tombstone_key(guid))
+        except NotFound:
+            return False
+        return True
+
     async def _keep(self, spooled: Spooled, content_type: str) -> Stored:
         content = spooled.content
         guid = content.md5
@@ -129,20 +155,11 @@ class BlobWriter:
         buried = known is not None and known.deleted_at is not None
         if known is not None and not buried and known.content.collides_with(content):
             await self._refuse_collision(spooled, known.content)
-        try:
-            info = await self._primary.put(
-                blob_key(guid), spooled.body, content=content, content_type=content_type, if_absent=True
-            )
-            there = False
-        except Conflict:
-            info = await self._primary.head(blob_key(guid))
-            held = await content_of(self._primary, info)
-            if held.collides_with(content):
-                await self._refuse_collision(spooled, held)
-            there = True
+        info, there = await self._put(spooled, content_type)
         reach("blobs.stored")
-        promised = known is not None and not buried and self._copy_is_promised(known)
-        if there and promised and known is not None:
+        promised = there and known is not None and not buried and self._copy_is_promised(known)
+        # A tombstone beside a live blob is a deletion that broke off: it is lifted below like any other.
+        if promised and known is not None and not await self._is_entombed(guid):
             self._tally.deduplicated += 1
             return Stored(known, created=False)
         now = self._clock.now()
@@ -150,33 +167,64 @@ class BlobWriter:
             Location(self._primary.name, self._primary.bucket, blob_key(guid), LocationState.MIRRORED, info.etag, now)
         ]
         if self._persistent is not None:
-            await self._journal.append(Draft(Op.PUT, self._primary.bucket, blob_key(guid), content, info.etag), now)
-            reach("blobs.journalled")
             locations.append(
                 Location(self._persistent.name, self._persistent.bucket, blob_key(guid), LocationState.PENDING)
             )
-        await self._lift_tombstone(guid)
         manifest = Manifest(content, info.content_type if there else content_type, now, tuple(locations))
+        # Before the journal: the mirror may be done with the entry, and mark the copy in the catalog, at once.
         await self._catalog.record(manifest)
         reach("blobs.recorded")
+        if self._persistent is not None:
+            await self._journal.append(Draft(Op.PUT, self._primary.bucket, blob_key(guid), content, info.etag), now)
+            reach("blobs.journalled")
+            self._remember_promise(guid)
+        # Written again: the blob must be readable from here on, also after the primary loses it.
+        if await self._is_entombed(guid):
+            await self._primary.delete(tombstone_key(guid))
         self._tally.stored += 1
         return Stored(manifest, created=not there)
 
+    async def _put(self, spooled: Spooled, content_type: str) -> tuple[ObjectInfo, bool]:
+        """Put the blob into the primary unless it is there; what is there now, and whether it was. Raises Collision."""
+        content = spooled.content
+        key = blob_key(content.md5)
+        for _ in range(_TRIES):
+            try:
+                info = await self._primary.put(
+                    key, spooled.body, content=content, content_type=content_type, if_absent=True
+                )
+                return info, False
+            except Conflict:
+                pass
+            try:
+                info = await self._primary.head(key)
+                held = await content_of(self._primary, info)
+            except NotFound:
+                continue  # deleted by another node between the two looks
+            if held.collides_with(content):
+                await self._refuse_collision(spooled, held)
+            if held == content:
+                return info, True
+            # What is there does not hash to its own name: it is damaged, and here are the right bytes.
+            log.error("%s in %s is damaged (MD5 %s): it is replaced", key, self._primary.name, held.md5)
+            return await self._primary.put(key, spooled.body, content=content, content_type=content_type), True
+        raise Unavailable(f"blob {content.md5} is written and deleted by others at this moment", retry_after=1.0)
+
     def _copy_is_promised(self, known: Manifest) -> bool:
-        """The catalog is written after the journal, so a location in it means that its entry was durable."""
+        """Whether the journal has, or had, an entry for the copy. PENDING alone does not prove it: the catalog is
+        written first, and the process may have died between the two."""
         if self._persistent is None:
             return True
         at = known.location(self._persistent.name)
-        return at is not None and at.state is not LocationState.DELETED
+        if at is None:
+            return False
+        return at.state in (LocationState.MIRRORED, LocationState.FAILED) or known.guid in self._promised
 
-    async def _lift_tombstone(self, guid: Guid) -> None:
-        """Written again: the blob must be readable from here on, also after the primary loses it."""
-        key = tombstone_key(guid)
-        try:
-            await self._primary.head(key)
-        except NotFound:
-            return
-        await self._primary.delete(key)
+    def _remember_promise(self, guid: Guid) -> None:
+        self._promised[guid] = None
+        self._promised.move_to_end(guid)
+        if len(self._promised) > _PROMISES:
+            self._promised.popitem(last=False)
 
     async def _refuse_collision(self, spooled: Spooled, held: Content) -> None:
         content = spooled.content
@@ -197,14 +245,16 @@ class BlobWriter:
         )  # fmt: skip
         raise Collision(
             f"another content with the MD5 {content.md5} is stored already (SHA-256 {held.sha256}, {held.size} bytes); "
-            f"this one (SHA-256 {content.sha256}, {content.size} bytes) was put into quarantine"
+            f"this one (SHA-256 {content.sha256}, {content.size} bytes) was refused"
+            f"{' and kept in quarantine' if kept else ''}"
         )
 
     async def _exists(self, guid: Guid) -> bool:
         """Whether there is anything to delete. An outage of the persistent store counts as yes: it may hold a copy."""
         known = await self._catalog.get(guid)
-        if known is not None:
-            return known.deleted_at is None
+        if known is not None and known.deleted_at is None:
+            return True
+        # Also with a tombstone in the catalog: the deletion may have broken off before the primary.
         try:
             await self._primary.head(blob_key(guid))
             return True
@@ -212,11 +262,8 @@ class BlobWriter:
             pass
         if self._persistent is None:
             return False
-        try:
-            await self._primary.head(tombstone_key(guid))
+        if known is not None or await self._is_entombed(guid):
             return False
-        except NotFound:
-            pass
         try:
             await self._persistent.head(blob_key(guid))
         except NotFound:

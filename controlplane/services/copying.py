@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from dataclasses import replace
 
 from controlplane.model.content import Content, Guid
 from controlplane.model.keys import Key, guid_of, tombstone_key
@@ -11,7 +13,7 @@ from controlplane.model.mirror_plan import Done
 from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Conflict, Corrupt, NotFound
+from controlplane.ports.errors import Conflict, Corrupt, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import Body, ObjectInfo, ObjectReader, ObjectStore
@@ -23,6 +25,16 @@ _IN_MEMORY = 1 << 20
 """Blobs up to this size are read whole before they are sent: such a put can be retried inside the adapter."""
 
 _NOT_DELETED = "the blob was written again, or its deletion broke off before it was acknowledged"
+
+_PATIENCE = 3
+"""Attempts after which a blob that still stands beside its tombstone is taken for a deletion that broke off. Until
+then the gateway may be between its journal entry and its removal of the blob."""
+
+_PLAIN_ETAG = re.compile(r"[0-9a-f]{32}\Z")
+
+
+class DamagedCopy(Corrupt):
+    """What the target holds under the blob's key does not hash to it."""
 
 
 class SourceLost(Corrupt):
@@ -68,46 +80,69 @@ class Copier:
             content = task.draft.content or await content_of(self._primary, reader.info)
             body = await _body(reader)
             reach("mirror.fetched")
-            info = await self._put(key, body, content, reader.info.content_type)
+            info, fresh = await self._put(key, body, content, reader.info.content_type)
         finally:
             await reader.aclose()
         reach("mirror.copied")
-        proved = await self._prove(info, content)
-        reach("mirror.verified")
         try:
-            await self._primary.head(key)
-        except NotFound:
-            # Deleted while it was copied. The delete may have passed the target before this copy came (I4).
-            if await self._entombed(key):
-                await self._target.delete(key)
-                return Done(task, None, note="deleted while it was copied")
+            proved = await self._prove(info, content)
+        except DamagedCopy:
+            # The right bytes are in the primary: the next attempt finds the way free for them.
+            await self._target.delete(key)
+            raise
+        reach("mirror.verified")
+        if not await self._in_primary(key):
+            return await self._deleted_meanwhile(task, fresh)
         return Done(task, self._mirrored(key, proved), content.size)
 
-    async def _put(self, key: Key, body: Body, content: Content, content_type: str) -> ObjectInfo:
-        """Put unless it is there; what is there already is proved like a fresh copy, and never overwritten (I3)."""
+    async def _deleted_meanwhile(self, task: Task, fresh: bool) -> Done:
+        """The blob was deleted while it was copied, and the delete may have passed the target before this copy (I4)."""
+        key = task.draft.key
+        if await self._entombed(key):
+            await self._target.delete(key)
+            return Done(task, None, note="deleted while it was copied")
+        if fresh:
+            # Another node's deletion may have gone all its way meanwhile. A copy that nothing confirms must not stay;
+            # whether it was a deletion, the next attempt finds out.
+            await self._target.delete(key)
+        raise Unavailable(f"{key} vanished from {self._primary.name} while it was copied")
+
+    async def _put(self, key: Key, body: Body, content: Content, content_type: str) -> tuple[ObjectInfo, bool]:
+        """Put unless it is there, and whether it was put; what is there already is proved like a fresh copy, and
+        never overwritten (I3)."""
         try:
-            return await self._target.put(
+            put = await self._target.put(
                 key, body, size=content.size, content=content, content_type=content_type, if_absent=True
             )
+            return put, True
         except Conflict:
-            return await self._target.head(key)
+            return await self._target.head(key), False
 
     async def _prove(self, put: ObjectInfo, content: Content) -> ObjectInfo:
-        """Ask the target what it holds now. Raises Conflict when that is another content (I3)."""
+        """Ask the target what it holds now. Raises Conflict when that is another content (I3), DamagedCopy when it is
+        no content of that name at all.
+
+        Its metadata is believed only where the size fits, and the ETag if it looks like an MD5; else the bytes decide.
+        """
         info = await self._target.head(put.key)
         if info.etag != put.etag:
             raise Corrupt(f"{put.key} in {self._target.name} changed while it was proved: {put.etag} to {info.etag}")
-        if self._read_back or info.content is None:
+        believed = info.content
+        if info.size != content.size or (_PLAIN_ETAG.match(info.etag) and info.etag != content.md5):
+            believed = None
+        if self._read_back or believed is None:
             held = await read_content(self._target, put.key)
         else:
-            held = info.content
-        if held.collides_with(content) or info.size != content.size:
+            held = believed
+        if held.collides_with(content):
             raise Conflict(
-                f"{self._target.name} holds another content under {put.key}: SHA-256 {held.sha256}, {info.size} bytes; "
+                f"{self._target.name} holds another content under {put.key}: SHA-256 {held.sha256}, {held.size} bytes; "
                 f"promised was SHA-256 {content.sha256}, {content.size} bytes. It was not overwritten: compare both"
             )
         if held != content:
-            raise Corrupt(f"the copy of {put.key} in {self._target.name} is damaged: its MD5 is {held.md5}")
+            raise DamagedCopy(
+                f"the copy of {put.key} in {self._target.name} is damaged: its MD5 is {held.md5}, its size {held.size}"
+            )
         return info
 
     async def _without_source(self, task: Task) -> Done:
@@ -115,15 +150,18 @@ class Copier:
         key = task.draft.key
         if await self._entombed(key):
             return Done(task, None, note="deleted before it was copied")
-        if task.draft.content is not None:
+        known = await self._catalog.get(guid_of(key))
+        content = task.draft.content
+        if content is None and known is not None and known.deleted_at is None:
+            content = known.content
+        if content is not None:
             try:
-                proved = await self._prove(await self._target.head(key), task.draft.content)
+                proved = await self._prove(await self._target.head(key), content)
             except NotFound:
                 pass
             else:
                 return Done(task, self._mirrored(key, proved), note="the copy was there already")
-        known = await self._catalog.get(guid_of(key))
-        if known is None or known.deleted_at is not None:
+        if known is not None and known.deleted_at is not None:
             return Done(task, None, note="deleted everywhere")
         raise SourceLost(
             f"{key} is neither in {self._primary.name} nor in {self._target.name}, though its write was acknowledged: "
@@ -134,23 +172,20 @@ class Copier:
         key = task.draft.key
         guid = guid_of(key)
         if not await self._entombed(key):
-            return Done(task, None, note=_NOT_DELETED)
+            return await self._not_deleted(task, guid)
         if await self._in_primary(key):
-            return await self._superseded(task, guid)
+            if task.attempts + 1 < _PATIENCE:
+                raise Unavailable(f"{key} is still in {self._primary.name}: its deletion is under way, or broke off")
+            return await self._taken_back(task, guid)
         await self._target.delete(key)
         reach("mirror.target_deleted")
-        try:
-            await self._target.head(key)
-        except NotFound:
-            pass
-        else:
+        if await self._in_target(key):
             raise Conflict(
                 f"{key} is still in {self._target.name} after its deletion: is the bucket versioned or locked?"
             )
         if await self._in_primary(key):
-            # Written again by another node while its old copy was deleted here: promise the copy anew.
-            await self._journal.append(Draft(Op.PUT, self._primary.bucket, key), self._clock.now())
-            return await self._superseded(task, guid)
+            # Written again by another node while its old copy was deleted here.
+            return await self._taken_back(task, guid)
         await self._primary.delete(tombstone_key(guid))
         reach("mirror.tombstone_removed")
         known = await self._catalog.get(guid)
@@ -158,9 +193,29 @@ class Copier:
             await self._catalog.forget(guid)
         return Done(task, None)
 
-    async def _superseded(self, task: Task, guid: Guid) -> Done:
+    async def _taken_back(self, task: Task, guid: Guid) -> Done:
+        """Lift the tombstone of a blob that stands. The gateway looks for its tombstone after it removed the blob, and
+        this looks for the blob after it removed the tombstone: of two that cross, one sees the other (I4)."""
         await self._primary.delete(tombstone_key(guid))
-        return Done(task, None, note=_NOT_DELETED)
+        if not await self._in_primary(task.draft.key):
+            await self._primary.put(tombstone_key(guid), b"", content_type="application/x-millrace-tombstone")
+            raise Unavailable(f"{task.draft.key} was deleted at this very moment")
+        return await self._not_deleted(task, guid)
+
+    async def _not_deleted(self, task: Task, guid: Guid) -> Done:
+        """The blob lives: its copy is promised anew, since an attempt of this task may have removed it; and the
+        catalog must not call it deleted."""
+        key = task.draft.key
+        lives = await self._in_primary(key)
+        if lives:
+            await self._journal.append(Draft(Op.PUT, self._primary.bucket, key), self._clock.now())
+        known = await self._catalog.get(guid)
+        if known is not None and known.deleted_at is not None:
+            if known.content.sha256 and (lives or await self._in_target(key)):
+                await self._catalog.record(replace(known, deleted_at=None))
+            else:
+                await self._catalog.forget(guid)
+        return Done(task, None, note=_NOT_DELETED if lives else "deleted, or written again, before")
 
     async def _entombed(self, key: Key) -> bool:
         try:
@@ -172,6 +227,13 @@ class Copier:
     async def _in_primary(self, key: Key) -> bool:
         try:
             await self._primary.head(key)
+        except NotFound:
+            return False
+        return True
+
+    async def _in_target(self, key: Key) -> bool:
+        try:
+            await self._target.head(key)
         except NotFound:
             return False
         return True

@@ -27,6 +27,8 @@ class Source:
     reader: ObjectReader
     most_bytes: int | None
     """A larger blob is not worth a spool file: every reader streams it for itself. None: always fetched."""
+    expected: Content | None
+    """What the catalog says that the blob is, if it knows it."""
 
 
 Locate: TypeAlias = Callable[[], Awaitable[Source]]
@@ -59,16 +61,24 @@ class Fetch:
         self.too_large = False
         """Not fetched, see Source.most_bytes."""
         self._proved = False
-        self._failure: MillraceError | None = None
+        self.source: StoreName | None = None
+        """Where it was found."""
+        self.failure: MillraceError | None = None
         self._writer: SpoolWriter | None = None
         self._spooled: Spooled | None = None
         self._progress = asyncio.Event()
         self._users = 1
 
+    @property
+    def is_corrupt(self) -> bool:
+        """It ended because the copy is not the blob."""
+        return isinstance(self.failure, Corrupt) and not self._proved
+
     async def run(self) -> None:
         """Never raises but for cancellation: a failure is what the followers get."""
         try:
             source = await self._locate()
+            self.source = source.store
             try:
                 if source.most_bytes is not None and source.reader.length > source.most_bytes:
                     self.too_large = True
@@ -78,32 +88,38 @@ class Fetch:
                 await source.reader.aclose()
             await self._keep(source, spooled)
         except MillraceError as error:
-            self._failure = error
+            self.failure = error
         except BaseException as error:
-            self._failure = Unavailable(f"fetching blob {self.guid} broke off: {type(error).__name__}")
+            self.failure = Unavailable(f"fetching blob {self.guid} broke off: {type(error).__name__}")
             raise
         finally:
             self._notify()
             self.leave()
 
     async def opened(self) -> None:
-        """Wait until the answer can begin: its content is known and its first bytes may be served, or it failed."""
-        while not self.too_large:
-            if self._failure is not None and not self._proved:
-                raise self._failure
-            if self._proved:
-                break
-            if self.info is not None and self.content is not None and self.info.size > HOLD_BACK:
-                break
-            await self._next_progress()
-        self._users += 1
+        """Wait until the answer can begin: its content is known and its first bytes may be served, or it failed.
+
+        When it returns, the caller is a user, who must leave()."""
+        self._users += 1  # from now on: the fetch may end, and drop its bytes, before this one is woken
+        try:
+            while not self.too_large:
+                if self.failure is not None and not self._proved:
+                    raise self.failure
+                if self._proved:
+                    break
+                if self.info is not None and self.content is not None and self.info.size > HOLD_BACK:
+                    break
+                await self._next_progress()
+        except BaseException:
+            self.leave()
+            raise
 
     async def chunks(self, part: ByteRange) -> AsyncIterator[bytes]:
         """Follow bytes part.first..part.last while they arrive. Only between opened() and leave()."""
         offset, end = part.first, part.last + 1
         while offset < end:
-            if self._failure is not None and not self._proved:
-                raise self._failure
+            if self.failure is not None and not self._proved:
+                raise self.failure
             assert self._writer is not None
             assert self.info is not None
             limit = end if self._proved else min(end, self.info.size - HOLD_BACK, self._writer.written)
@@ -125,14 +141,17 @@ class Fetch:
 
     async def _transfer(self, source: Source) -> Spooled:
         reader = source.reader
+        claimed = reader.info.content
+        if claimed is not None and source.expected is not None:
+            check_identity(self.guid, source.expected, claimed, source.store)
         writer = self._writer = self._spool.open(reader.length)
         self.info = reader.info
-        self.content = reader.info.content
+        self.content = claimed
         async for chunk in reader:
             await writer.write(chunk)
             self._notify()
         spooled = self._spooled = await writer.finish()
-        check_identity(self.guid, reader.info.content, spooled.content, source.store)
+        check_identity(self.guid, claimed or source.expected, spooled.content, source.store)
         self.content = spooled.content
         self._proved = True
         self._notify()

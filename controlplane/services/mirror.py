@@ -6,20 +6,24 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from controlplane.model.keys import guid_of
+from controlplane.model.manifest import LocationState
 from controlplane.model.mirror_plan import Bury, Close, Done, Failed, Failure, Outcome, Postpone, settle
 from controlplane.model.retry import RetrySchedule
 from controlplane.model.tally import MirrorTally
 from controlplane.model.task import Op, Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Conflict, MillraceError, Unavailable
+from controlplane.ports.errors import Conflict, Corrupt, MillraceError, StorageFull
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
+
+_UNDER_WAY = (LocationState.PENDING, LocationState.COPYING)
 
 _SETTLE_WAIT_S = 0.02
 """Finished tasks are settled together: one journal transaction for all that finish within this time."""
@@ -101,11 +105,16 @@ class Mirror:
             return await self._work(task)
         except Conflict as error:
             return Failed(task, Failure.HOPELESS, str(error))
-        except Unavailable as error:
+        except Corrupt as error:
+            return Failed(task, Failure.OBJECT, str(error))
+        except StorageFull as error:
+            # Room is the store's affair, not the object's.
+            self._wait_for_store(str(error))
+            return Failed(task, Failure.STORE, str(error))
+        except MillraceError as error:
+            # Also a refusal: credentials that ended must not bury the journal.
             failure = Failure.STORE if await self._store_away() else Failure.OBJECT
             return Failed(task, failure, str(error))
-        except MillraceError as error:
-            return Failed(task, Failure.OBJECT, str(error))
         except Exception as error:
             log.exception("copying %s failed in an unexpected way: please report it", task.draft.key)
             return Failed(task, Failure.OBJECT, f"unexpected: {type(error).__name__}: {error}")
@@ -118,31 +127,59 @@ class Mirror:
             try:
                 await store.check()
             except MillraceError as error:
-                if self._clock.now() >= self._store_away_until:
-                    self._tally.store_outages += 1
-                    log.warning("store %s is away, the mirror waits for it: %s", store.name, error)
-                self._store_away_until = self._clock.now() + self._schedule.wait_s(1, self._jitter())
+                self._wait_for_store(f"{store.name}: {error}")
                 return True
         return False
 
+    def _wait_for_store(self, error: str) -> None:
+        now = self._clock.now()
+        if now >= self._store_away_until:
+            self._tally.store_outages += 1
+            log.warning("a store is away or full, the mirror waits for it: %s", error)
+        self._store_away_until = now + self._schedule.wait_s(1, self._jitter())
+
     async def _settle(self) -> None:
-        outcomes, self._outcomes = self._outcomes, []
+        """Tell the journal what became of the finished tasks. An outcome that it does not take is kept for the next
+        time: until then its task stays taken, and open."""
         now = self._clock.now()
         closed: list[Done] = []
-        for outcome in outcomes:
-            match settle(outcome, self._schedule, now, self._jitter()):
-                case Close(done):
-                    closed.append(done)
-                case Postpone(task, attempts, due_at, error):
-                    self._tally.retried += 1
-                    log.info("copying %s failed, again in %.1f s: %s", task.draft.key, due_at - now, error)
-                    await self._journal.postpone(task.seq, attempts=attempts, due_at=due_at, error=error)
-                case Bury(task, attempts, error):
-                    self._tally.buried += 1
-                    log.error("copying %s given up after %d attempts: %s", task.draft.key, attempts, error)
-                    await self._journal.bury(task.seq, attempts=attempts, error=error)
-        await self._close(closed, now)
-        self._taken.difference_update(outcome.task.seq for outcome in outcomes)
+        left, self._outcomes = self._outcomes, []
+        try:
+            while left:
+                await self._settle_one(left[-1], now, closed)
+                left.pop()
+            await self._close(closed, now)
+            closed = []
+        finally:
+            self._outcomes += [*left, *closed]
+
+    async def _settle_one(self, outcome: Outcome, now: float, closed: list[Done]) -> None:
+        match settle(outcome, self._schedule, now, self._jitter()):
+            case Close(done):
+                closed.append(done)
+            case Postpone(task, attempts, due_at, error):
+                await self._journal.postpone(task.seq, attempts=attempts, due_at=due_at, error=error)
+                self._taken.discard(task.seq)
+                self._tally.retried += 1
+                log.info("copying %s failed, again in %.1f s: %s", task.draft.key, due_at - now, error)
+            case Bury(task, attempts, error):
+                await self._journal.bury(task.seq, attempts=attempts, error=error)
+                self._taken.discard(task.seq)
+                self._tally.buried += 1
+                log.error("copying %s given up after %d attempts: %s", task.draft.key, attempts, error)
+                await self._record_failure(task)
+
+    async def _record_failure(self, task: Task) -> None:
+        """Let the catalog say what the journal says: the promised copy is a dead letter."""
+        guid = guid_of(task.draft.key)
+        try:
+            known = await self._catalog.get(guid)
+            promised = () if known is None or task.draft.op is Op.DELETE else known.locations
+            failed = [(guid, replace(at, state=LocationState.FAILED)) for at in promised if at.state in _UNDER_WAY]
+            if failed:
+                await self._catalog.set_locations(failed)
+        except MillraceError as error:
+            log.warning("the catalog does not know that %s is a dead letter: %s", task.draft.key, error)
 
     async def _close(self, closed: Sequence[Done], now: float) -> None:
         if not closed:
@@ -152,6 +189,7 @@ class Mirror:
         )
         reach("mirror.recorded")
         await self._journal.close([done.task.seq for done in closed])
+        self._taken.difference_update(done.task.seq for done in closed)
         reach("mirror.closed")
         for done in closed:
             self._count(done, now)

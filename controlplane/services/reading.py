@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.model.content import Content, Guid, Md5, Sha256
 from controlplane.model.keys import StoreName, blob_key, tombstone_key
@@ -108,7 +108,7 @@ class BlobReader:
         await fetch.opened()
         if fetch.too_large:
             fetch.leave()
-            return await self._open_stream(guid)
+            return (await self._open_part(guid) if ranged else None) or await self._open_stream(guid)
         assert fetch.content is not None
         assert fetch.info is not None
         return OpenBlob(fetch.content, fetch.info.content_type, None, fetch.chunks, fetch.leave)
@@ -134,7 +134,8 @@ class BlobReader:
 
     async def aclose(self) -> None:
         """Let the fetches in progress end."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # -- the hot cache ------------------------------------------------------------------------------------------
 
@@ -154,18 +155,25 @@ class BlobReader:
         if now - hit.validated_at <= self._recheck_s:
             return
         try:
-            try:
-                await self._primary.head(blob_key(guid))
-            except NotFound:
-                await self._refuse_if_entombed(guid)
+            await self._primary.head(blob_key(guid))
         except NotFound:
-            self._hot.evict(guid)
-            raise
+            await self._still_far(guid)
         except Unavailable as error:
-            # The bytes are proved and immutable: better served while the primary is away than refused.
+            # The bytes are proved and immutable, and nobody can delete while the primary is away: better served.
             log.warning("hot blob %s served unchecked: %s", guid, error)
             return
         self._hot.touch(guid, now)
+
+    async def _still_far(self, guid: Guid) -> None:
+        """The primary does not have it. Without a tombstone the deletion may be complete: only a copy tells."""
+        try:
+            await self._refuse_if_entombed(guid)
+            if self._persistent is None:
+                raise NotFound(f"no blob {guid}")
+            await self._persistent.head(blob_key(guid))
+        except NotFound:
+            self._hot.evict(guid)
+            raise
 
     async def _refuse_if_entombed(self, guid: Guid) -> None:
         known = await self._catalog.get(guid)
@@ -190,6 +198,11 @@ class BlobReader:
         if content is None or reader.file is None:
             await reader.aclose()
             return None
+        try:
+            self._check(guid, content, replace(content, size=info.size), self._primary.name)
+        except Corrupt:
+            await reader.aclose()
+            raise
         if info.size > _SMALL:
             return OpenBlob(content, info.content_type, reader.file, _sent_as_file, self._closing(reader))
         await reader.aclose()
@@ -205,8 +218,21 @@ class BlobReader:
             data = b"".join([chunk async for chunk in reader])
         finally:
             await reader.aclose()
-        check_identity(guid, content, _digest(data), self._primary.name)
+        self._check(guid, content, _digest(data), self._primary.name)
         return data
+
+    def _check(self, guid: Guid, claimed: Content | None, found: Content, store: StoreName) -> None:
+        """Raise Corrupt, counted and said, unless `found` is the blob (I2)."""
+        try:
+            check_identity(guid, claimed, found, store)
+        except Corrupt as error:
+            self._count_corrupt(store, str(error))
+            raise
+
+    def _count_corrupt(self, store: StoreName, error: str) -> None:
+        self._tally.corrupt += 1
+        self._tally.count_fill(store, "corrupt")
+        log.error("%s; repair that copy, or write the blob again", error)
 
     async def _open_part(self, guid: Guid) -> OpenBlob | None:
         """A remote primary's blob of which only a range is wanted: fetching all of it would cost too much."""
@@ -214,18 +240,21 @@ class BlobReader:
             info = await self._primary.head(blob_key(guid))
         except NotFound:
             return None
-        if info.content is None:
+        content = info.content
+        if content is None:
             return None
+        self._check(guid, content, replace(content, size=info.size), self._primary.name)
 
         async def chunks(part: ByteRange) -> AsyncIterator[bytes]:
-            reader = await self._primary.get(blob_key(guid), byte_range=part)
+            whole = part.length == content.size
+            reader = await self._primary.get(blob_key(guid), byte_range=None if whole else part)
             try:
-                async for chunk in reader:
+                async for chunk in self._proved(guid, content, reader) if whole else reader:
                     yield chunk
             finally:
                 await reader.aclose()
 
-        return OpenBlob(info.content, info.content_type, None, chunks, lambda: None)
+        return OpenBlob(content, info.content_type, None, chunks, lambda: None)
 
     async def _open_stream(self, guid: Guid) -> OpenBlob:
         """A blob too large for the hot cache, straight from the primary; its end is held back until it is proved."""
@@ -238,9 +267,27 @@ class BlobReader:
             content,
             reader.info.content_type,
             None,
-            lambda _part: _proved(guid, content, reader, self._primary.name),
+            lambda _part: self._proved(guid, content, reader),
             self._closing(reader),
         )
+
+    async def _proved(self, guid: Guid, content: Content, reader: ObjectReader) -> AsyncIterator[bytes]:
+        """The bytes of the primary's reader; the last HOLD_BACK of them only after all have been proved."""
+        md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
+        held: deque[bytes] = deque()
+        held_bytes = 0
+        async for chunk in reader:
+            await asyncio.to_thread(_update, md5, sha256, chunk)
+            size += len(chunk)
+            held.append(chunk)
+            held_bytes += len(chunk)
+            while held_bytes - len(held[0]) >= HOLD_BACK:
+                held_bytes -= len(held[0])
+                yield held.popleft()
+        found = Content(Md5(md5.hexdigest()), Sha256(sha256.hexdigest()), size)
+        self._check(guid, content, found, self._primary.name)
+        for chunk in held:
+            yield chunk
 
     def _closing(self, reader: ObjectReader) -> Callable[[], None]:
         return lambda: self._spawn(reader.aclose())
@@ -256,13 +303,18 @@ class BlobReader:
                 await fetch.run()
             finally:
                 del self._fetches[guid]
+            if fetch.is_corrupt and fetch.source is not None:
+                self._count_corrupt(fetch.source, str(fetch.failure))
 
         self._spawn(run())
         return fetch
 
     async def _locate(self, guid: Guid) -> Source:
+        known = await self._catalog.get(guid)
+        expected = known.content if known is not None and known.deleted_at is None else None
         try:
-            return Source(self._primary.name, await self._primary.get(blob_key(guid)), self._hot_max_bytes)
+            reader = await self._primary.get(blob_key(guid))
+            return Source(self._primary.name, reader, self._hot_max_bytes, expected)
         except NotFound:
             pass
         await self._refuse_if_entombed(guid)
@@ -270,7 +322,7 @@ class BlobReader:
         if store is None:
             raise NotFound(f"no blob {guid}")
         try:
-            return Source(store.name, await store.get(blob_key(guid)), None)
+            return Source(store.name, await store.get(blob_key(guid)), None, expected)
         except NotFound:
             self._tally.count_fill(store.name, "missing")
             raise NotFound(f"no blob {guid}") from None
@@ -293,21 +345,30 @@ class BlobReader:
                     await self._fill_primary(guid, source, spooled)
             except NotFound:
                 return
+            except Conflict as error:
+                log.error("blob %s was served, but the stores do not agree on it (I3): %s", guid, error)  # noqa: TRY400
+                return
             except MillraceError as error:
                 log.warning("blob %s was served, but not kept in %s: %s", guid, self._primary.name, error)
             info = source.reader.info
             await self._hot.admit(spooled.content, info.content_type, spooled.body, self._clock.now())
 
     async def _fill_primary(self, guid: Guid, source: Source, spooled: Spooled) -> None:
+        """Raises NotFound when it was deleted meanwhile, Conflict when another content has its place."""
         assert self._persistent is not None
         info = source.reader.info
+        await self._refuse_if_entombed(guid)
         try:
             kept = await self._primary.put(
                 blob_key(guid), spooled.body, content=spooled.content, content_type=info.content_type, if_absent=True
             )
         except Conflict:
+            there = await self._primary.head(blob_key(guid))
+            if there.content is not None and there.content != spooled.content:
+                raise
             return
         try:
+            # Again: another node's deletion does not wait for this node's lock.
             await self._refuse_if_entombed(guid)
             await self._persistent.head(blob_key(guid))
         except NotFound:
@@ -333,24 +394,6 @@ class BlobReader:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-async def _proved(guid: Guid, content: Content, reader: ObjectReader, store: StoreName) -> AsyncIterator[bytes]:
-    """The reader's bytes; the last HOLD_BACK of them only after all have been proved."""
-    md5, sha256, size = hashlib.md5(usedforsecurity=False), hashlib.sha256(), 0
-    held: deque[bytes] = deque()
-    held_bytes = 0
-    async for chunk in reader:
-        await asyncio.to_thread(_update, md5, sha256, chunk)
-        size += len(chunk)
-        held.append(chunk)
-        held_bytes += len(chunk)
-        while held_bytes - len(held[0]) >= HOLD_BACK:
-            held_bytes -= len(held[0])
-            yield held.popleft()
-    check_identity(guid, content, Content(Md5(md5.hexdigest()), Sha256(sha256.hexdigest()), size), store)
-    for chunk in held:
-        yield chunk
 
 
 def _update(md5: hashlib._Hash, sha256: hashlib._Hash, chunk: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError
 from controlplane.ports.journal import Journal
 from controlplane.status.exposition import CONTENT_TYPE, Sources, render
+
+log = logging.getLogger(__name__)
 
 _REMEMBER_S = 1.0
 _PATIENCE_S = 5.0
@@ -94,4 +97,7 @@ async def _error_of(check: Check) -> str:
         return f"no answer within {_PATIENCE_S:g} s"
     except MillraceError as error:
         return str(error)
+    except Exception as error:
+        log.exception("a readiness check failed in an unexpected way: please report it")
+        return f"unexpected: {type(error).__name__}: {error}"
     return ""

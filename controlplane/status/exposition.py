@@ -83,6 +83,7 @@ def _blobs(tally: BlobTally) -> Iterator[Metric]:
     yield CounterMetricFamily("millrace_blobs_deduplicated", "Writes of blobs that were there.", tally.deduplicated)
     yield CounterMetricFamily("millrace_blobs_deleted", "Blobs deleted.", tally.deleted)
     yield CounterMetricFamily("millrace_blob_collisions", "MD5 collisions refused and quarantined.", tally.collisions)
+    yield CounterMetricFamily("millrace_blobs_corrupt", "Damaged copies met and not served.", tally.corrupt)
     fills = CounterMetricFamily(
         "millrace_blob_fills", "Fetches of blobs from a farther store.", labels=("store", "result")
     )

@@ -21,6 +21,7 @@ _DEPTH = 4
 _INLINE_HASH = 64 * 1024
 _WRITEBACK_EVERY = 8 << 20
 _IOV_MAX = 1024
+_JOIN_BELOW = 4096
 _SYNC_FILE_RANGE_WRITE = 2
 
 
@@ -88,7 +89,10 @@ class Writer:
         return self._on_disk if self._lanes is not None else self._size
 
     async def write(self, chunk: bytes) -> None:
-        self._held.append(chunk)
+        if self._held and len(chunk) < _JOIN_BELOW and len(self._held[-1]) < _JOIN_BELOW:
+            self._held[-1] += chunk  # tiny chunks must not cost a list entry each
+        else:
+            self._held.append(chunk)
         self._held_bytes += len(chunk)
         self._size += len(chunk)
         if self._lanes is None:
