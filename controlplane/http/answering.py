@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable
 from math import inf
 from typing import TYPE_CHECKING, Final, cast
@@ -127,7 +126,7 @@ class Answering(Flow):
         body = response.body if isinstance(response.body, bytes) else b""
         self._engine.dispose(response)
         tail = b"\r\nContent-Length: %d%b" % (len(body), _END_CLOSE)
-        now = time.monotonic()
+        now = self._engine.now()
         try:
             head = self._engine.heads.head(now, response.status, response.headers, tail)
         except (ValueError, TypeError, AttributeError):
@@ -158,7 +157,8 @@ class Answering(Flow):
 
     def _begin_file(self, request: Request, head: bytes, body: FileBody) -> bool:
         try:
-            transfer = FileTransfer(self._engine.loop, self._transport.get_extra_info("socket").fileno(), head, body)
+            fd = self._transport.get_extra_info("socket").fileno()
+            transfer = FileTransfer(self._engine.loop, fd, head, body, self._engine.now)
         except OSError:  # no free descriptor
             self._transport.write(head)
             self._stream = StreamBody(FileReader(body), body.length)

@@ -7,7 +7,6 @@ answered; this alone gives pipelining its order. Input (this module) and output 
 from __future__ import annotations
 
 import asyncio
-import time
 from math import inf
 from typing import Any, Final, cast
 
@@ -34,7 +33,7 @@ class Connection(Answering, asyncio.Protocol):
         self._tls = self._transport.get_extra_info("sslcontext") is not None
         peer: Any = transport.get_extra_info("peername")
         self._peer = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "local"
-        self.deadline = time.monotonic() + self._engine.limits.idle_timeout_s
+        self.deadline = self._engine.now() + self._engine.limits.idle_timeout_s
         if self._engine.stopping:
             self._transport.abort()
 
@@ -63,7 +62,7 @@ class Connection(Answering, asyncio.Protocol):
             return False
         self._eof = True
         if self.deadline == inf:
-            self.deadline = time.monotonic() + self._engine.limits.body_timeout_s
+            self.deadline = self._engine.now() + self._engine.limits.body_timeout_s
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the protocol's signature
@@ -97,7 +96,7 @@ class Connection(Answering, asyncio.Protocol):
         """The first part of a head has come."""
         self._state = IDLE
         self._held += data
-        self.deadline = time.monotonic() + self._engine.limits.header_timeout_s
+        self.deadline = self._engine.now() + self._engine.limits.header_timeout_s
         try:
             refuse_broken_part(self._held, 0, self._engine.limits)
         except HeadRefused as refused:
@@ -121,7 +120,7 @@ class Connection(Answering, asyncio.Protocol):
                 self._wait_turn(data[pos:])
                 return
             turns -= 1
-            now = time.monotonic()
+            now = engine.now()
             try:
                 if end - pos > limits.max_header_bytes:
                     refuse_size(data[pos : pos + limits.max_header_bytes])
@@ -182,7 +181,7 @@ class Connection(Answering, asyncio.Protocol):
             self._pause_reading()
         if self._write_paused:
             self._serve_when_drained = True
-            self.deadline = time.monotonic() + self._engine.limits.body_timeout_s
+            self.deadline = self._engine.now() + self._engine.limits.body_timeout_s
         else:
             self._engine.loop.call_soon(self._resume)
 
@@ -193,7 +192,7 @@ class Connection(Answering, asyncio.Protocol):
         data = bytes(self._held)
         self._held.clear()
         self._state = IDLE
-        self.deadline = time.monotonic() + self._engine.limits.idle_timeout_s
+        self.deadline = self._engine.now() + self._engine.limits.idle_timeout_s
         self._resume_reading()
         self._serve(data)
         if self._eof and self._state == IDLE:
@@ -242,7 +241,7 @@ class Connection(Answering, asyncio.Protocol):
             self.deadline = inf
             request.body.end()
             return rest
-        now = time.monotonic()
+        now = self._engine.now()
         limits = self._engine.limits
         if full:
             self._paused_at = now
@@ -270,12 +269,12 @@ class Connection(Answering, asyncio.Protocol):
         if self._continue_due and not self._lost:
             self._continue_due = False
             self._write_continue()
-            self._body_since = time.monotonic()
+            self._body_since = self._engine.now()
             self.deadline = self._body_since + self._engine.limits.body_timeout_s
 
     def body_drained(self) -> None:
         if self._reading_paused and self._state == BUSY and (self._left or self._decoder is not None):
-            now = time.monotonic()
+            now = self._engine.now()
             self._body_since += now - self._paused_at  # the handler's pause is not the client's
             self.deadline = now + self._engine.limits.body_timeout_s
             self._resume_reading()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Final
 
 from controlplane.http.file_send import release
@@ -33,8 +32,10 @@ class Engine:
         observe: Observe | None,
         connection_ended: Callable[[], None],
         loop: asyncio.AbstractEventLoop,
+        now: Callable[[], float],
     ) -> None:
         self.loop = loop
+        self.now = now  # monotonic seconds
         self.handler = handler
         self.limits = limits
         self.heads = HeadWriter()
@@ -64,7 +65,7 @@ class Engine:
     def observed(self, request: Request, status: int, sent: int, started: float) -> None:
         if self.observe is not None:
             try:
-                self.observe(request, status, sent, time.monotonic() - started)
+                self.observe(request, status, sent, self.now() - started)
             except Exception:
                 logger.exception("observing %s failed", request)
 

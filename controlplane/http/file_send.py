@@ -7,7 +7,6 @@ import errno
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -99,7 +98,19 @@ class FileTransfer:
     of it was sent, and `on_end` is called, once.
     """
 
-    __slots__ = ("_body", "_head", "_left", "_loop", "_offset", "_socket", "_watching", "moved_at", "on_end", "whole")
+    __slots__ = (
+        "_body",
+        "_head",
+        "_left",
+        "_loop",
+        "_now",
+        "_offset",
+        "_socket",
+        "_watching",
+        "moved_at",
+        "on_end",
+        "whole",
+    )
 
     def __init__(
         self,
@@ -107,10 +118,12 @@ class FileTransfer:
         fd: int,
         head: bytes,
         body: FileBody,
+        now: Callable[[], float],
     ) -> None:
         """Takes the body over; raises OSError when there is no free descriptor (the body stays the caller's)."""
         self._socket: socket.socket | None = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, os.dup(fd))
         self._loop = loop
+        self._now = now
         self._head = head
         self._body = body
         self._offset = body.offset
@@ -118,7 +131,7 @@ class FileTransfer:
         self._watching = False
         self.whole: bool | None = None
         self.on_end: Callable[[], None] | None = None
-        self.moved_at = time.monotonic()
+        self.moved_at = self._now()
 
     @property
     def sent(self) -> int:
@@ -134,7 +147,7 @@ class FileTransfer:
         try:
             if self._head:
                 self._head = self._head[out.send(self._head, _MORE) :]
-                self.moved_at = time.monotonic()
+                self.moved_at = self._now()
             while self._left and budget and not self._head:
                 moved = os.sendfile(out.fileno(), self._body.fd, self._offset, min(self._left, budget))
                 if not moved:
@@ -149,7 +162,7 @@ class FileTransfer:
             self._end(whole=False)
             return
         if budget < TURN_BYTES:
-            self.moved_at = time.monotonic()
+            self.moved_at = self._now()
         if not self._left and not self._head:
             self._end(whole=True)
         elif not self._watching:

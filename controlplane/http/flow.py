@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-import time
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -132,7 +131,7 @@ class Flow:
         if self._keep and not self._broken:
             if self._left:
                 self._state = DRAIN
-                self.deadline = time.monotonic() + engine.limits.body_timeout_s
+                self.deadline = self._engine.now() + engine.limits.body_timeout_s
                 self._resume_reading()
                 return False
             self._state = IDLE
@@ -157,7 +156,7 @@ class Flow:
         elif self._eof or self._engine.stopping:
             self._close()
         else:
-            self.deadline = time.monotonic() + self._engine.limits.idle_timeout_s
+            self.deadline = self._engine.now() + self._engine.limits.idle_timeout_s
 
     def abort(self) -> None:
         """The server's grace is over: end the connection and its task."""
@@ -177,7 +176,7 @@ class Flow:
     def pause_writing(self) -> None:
         self._write_paused = True
         self._write_mark = self._transport.get_write_buffer_size()
-        self.deadline = time.monotonic() + self._engine.limits.body_timeout_s
+        self.deadline = self._engine.now() + self._engine.limits.body_timeout_s
 
     def resume_writing(self) -> None:
         self._write_paused = False
@@ -237,7 +236,7 @@ class Flow:
         """End after all is written."""
         self._state = CLOSING
         self._held.clear()
-        self.deadline = time.monotonic() + self._engine.limits.body_timeout_s
+        self.deadline = self._engine.now() + self._engine.limits.body_timeout_s
         self._transport.close()
 
     def _linger(self) -> None:
@@ -246,7 +245,7 @@ class Flow:
         self._held.clear()
         self._left = 0
         self._decoder = None
-        self.deadline = time.monotonic() + LINGER_S
+        self.deadline = self._engine.now() + LINGER_S
         self._resume_reading()
         if self._eof:
             self._close()

@@ -14,7 +14,7 @@ from controlplane.http.limits import Limits
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _REQUEST_LINE: Final = re.compile(rb"(" + _TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/1\.([01])\r\n")
-_OTHER_VERSION: Final = re.compile(rb"(" + _TOKEN + rb") [\x21-\x7e]+ HTTP/[0-9]\.[0-9]\r\n")
+_OTHER_VERSION: Final = re.compile(rb"(" + _TOKEN + rb") [\x21-\x7e]+ HTTP/(?!1\.[01]\r)[0-9]\.[0-9]\r\n")
 _NAME: Final = re.compile(_TOKEN)
 _LENGTH: Final = re.compile(rb"[0-9]{1,18}")
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~%!$&'()*+,;=]+)(?::[0-9]{0,5})?")

@@ -98,7 +98,14 @@ class HttpServer:
         listener.listen(_BACKLOG)
         self._none_left = asyncio.Event()
         self._engine = Engine(
-            self._handler, self._limits, self._refuse, self._on_fault, self._observe, self._connection_ended, loop
+            self._handler,
+            self._limits,
+            self._refuse,
+            self._on_fault,
+            self._observe,
+            self._connection_ended,
+            loop,
+            time.monotonic,
         )
         self._socket = listener
         self._accept_on()
