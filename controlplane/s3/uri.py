@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TypeAlias
 from urllib.parse import quote
@@ -10,9 +11,12 @@ Query: TypeAlias = tuple[tuple[str, str], ...]
 """Decoded names and values, in any order. An empty value is a bare name on the wire (`?uploads`)."""
 
 
+_PLAIN = re.compile(r"[A-Za-z0-9/._~-]*\Z", re.ASCII)
+
+
 def encode_path(path: str) -> str:
     """`path` (decoded) as it is sent and signed: slashes stay, nothing is normalised, nothing is encoded twice."""
-    return quote(path, safe="/~")
+    return path if _PLAIN.match(path) else quote(path, safe="/~")
 
 
 def encode_value(text: str) -> str:
