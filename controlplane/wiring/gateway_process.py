@@ -13,6 +13,7 @@ from controlplane.http import HttpServer, Limits
 from controlplane.model.tally import BlobTally, RequestTally
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.services.blobs import BlobWriter
@@ -53,7 +54,7 @@ class GatewayProcess:
         self.sources = Sources(requests=RequestTally(), blobs=BlobTally(), labels=build_labels(settings))
 
     async def start(self) -> None:
-        """Listen. Raises OSError when an address is taken, and what opening the cache and the spool may raise."""
+        """Listen. Raises Rejected when the address is taken, and what opening the cache and the spool may raise."""
         settings = self._settings
         hot = await open_hot_cache(settings, self._clock)
         self._closing.push_async_callback(hot.aclose)
@@ -133,7 +134,7 @@ class GatewayProcess:
         server = HttpServer(
             api, limits, ssl_context=context, refuse=api.refuse, on_fault=api.on_fault, observe=api.observe
         )
-        host, port = await server.start(gateway.host, gateway.port)
+        host, port = await _started(server, gateway.host, gateway.port, "gateway.port")
         self._closing.push_async_callback(server.stop, gateway.shutdown_grace_s)
         url = f"{'https' if context else 'http'}://{_in_url(host)}:{port}"
         log.info("gateway listens on %s", url)
@@ -146,9 +147,18 @@ async def start_admin(
     """The admin port of a process."""
     api = AdminApi(checks, sources, journal, clock)
     server = HttpServer(api, Limits(max_body_bytes=0))
-    host, port = await server.start(settings.admin.host, port)
+    host, port = await _started(server, settings.admin.host, port, "admin.port and admin.agent_port")
     log.info("admin port listens on http://%s:%d", _in_url(host), port)
     return server
+
+
+async def _started(server: HttpServer, host: str, port: int, setting: str) -> tuple[str, int]:
+    try:
+        return await server.start(host, port)
+    except OSError as error:
+        raise Rejected(
+            f"cannot listen on {host} port {port}: {error.strerror}; see who holds it with `ss -ltnp`, or change {setting}"
+        ) from error
 
 
 def build_labels(settings: Settings) -> dict[str, str]:

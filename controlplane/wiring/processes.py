@@ -7,8 +7,8 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from controlplane.wiring.adapters import (
 )
 from controlplane.wiring.gateway_process import GatewayProcess, start_admin
 from controlplane.wiring.logs import set_up_logs
+from controlplane.wiring.node_lock import hold_node_lock
 
 log = logging.getLogger(__name__)
 
@@ -81,31 +82,29 @@ class _Foundation:
 
 
 @asynccontextmanager
-async def _foundation(settings: Settings) -> AsyncIterator[_Foundation]:
+async def _foundation(settings: Settings, *roles: str) -> AsyncIterator[_Foundation]:
     """Stores, journal and catalog. A store that is away does not stop the start (I10): it is asked when needed."""
     clock = SystemClock()
     settings.node.data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-    closers: list[Callable[[], Awaitable[None]]] = []
-    try:
+    async with AsyncExitStack() as closing:
+        for role in roles:
+            closing.enter_context(hold_node_lock(settings.node.data_dir, role))
         primary = await build_store(PRIMARY, settings.primary, clock)
-        closers.append(primary.aclose)
+        closing.push_async_callback(primary.aclose)
         persistent = None
         if settings.persistent is not None:
             persistent = await build_store(PERSISTENT, settings.persistent, clock)
-            closers.append(persistent.aclose)
+            closing.push_async_callback(persistent.aclose)
         journal = await open_journal(settings)
-        closers.append(journal.aclose)
+        closing.push_async_callback(journal.aclose)
         catalog = await open_catalog(settings)
-        closers.append(catalog.aclose)
+        closing.push_async_callback(catalog.aclose)
         yield _Foundation(clock, primary, persistent, journal, catalog)
-    finally:
-        for close in reversed(closers):
-            await close()
 
 
 async def _gateway(settings: Settings) -> int:
     stopped = _on_signals()
-    async with _foundation(settings) as base:
+    async with _foundation(settings, "gateway") as base:
         gateway = _new_gateway(settings, base)
         await gateway.start()
         admin = await start_admin(
@@ -120,14 +119,14 @@ async def _gateway(settings: Settings) -> int:
 
 async def _agent(settings: Settings) -> int:
     stopped = _on_signals()
-    async with _foundation(settings) as base:
+    async with _foundation(settings, "agent") as base:
         await _with_agent(settings, base, _own_url(settings), stopped)
     return 0
 
 
 async def _dev(settings: Settings) -> int:
     stopped = _on_signals()
-    async with _foundation(settings) as base:
+    async with _foundation(settings, "gateway", "agent") as base:
         gateway = _new_gateway(settings, base)
         await gateway.start()
         admin = await start_admin(

@@ -206,3 +206,20 @@ def test_a_gateway_that_stops_finishes_what_it_has_begun(node: Node) -> None:
     node.processes.pop("gateway")
     node.start("gateway")
     assert node.request("GET", f"/blobs/{guid}")[2] == b"x" * 1_000_000
+
+
+def test_a_second_gateway_on_the_same_data_is_refused_and_harms_nothing(node: Node, tmp_path: Path) -> None:
+    node.start("gateway")
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
+    connection.putrequest("POST", "/blobs")
+    connection.putheader("Authorization", "Bearer a-token-of-the-tests")
+    connection.putheader("Content-Length", "4000000")
+    connection.endheaders()
+    connection.send(b"y" * 2_000_000)
+    refused = node.cli("gateway", "--config", str(node.config))
+    assert refused.returncode != 0
+    assert b"another millrace gateway" in refused.stderr
+    assert b"Traceback" not in refused.stderr
+    connection.send(b"y" * 2_000_000)
+    assert connection.getresponse().status == 201
+    connection.close()
