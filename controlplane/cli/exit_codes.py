@@ -57,8 +57,8 @@ class UsageError(CommandFailed):
         super().__init__(message, ExitCode.USAGE)
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived: unwind, so that nothing is left half done."""
+class Terminated(SystemExit):
+    """SIGTERM arrived: unwind, so that nothing is left half done. A SystemExit, which event loops let through."""
 
 
 _OF_ERRORS: tuple[tuple[type[MillraceError], ExitCode], ...] = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,19 +25,37 @@ def settings_file(given: str | None, environ: Mapping[str, str]) -> Path | None:
 
 
 def load(given: str | None, *, data_dir: str | None = None) -> Settings:
-    """The settings of settings_file() with the environment over them. Raises UsageError with every fault."""
+    """The settings of settings_file() with the environment over them. Raises UsageError with every fault.
+
+    `data_dir`: over node.data_dir; without a file that is `given` it is that of `millrace dev`, with its stores.
+    """
     from controlplane.settings.faults import InvalidSettings
     from controlplane.settings.load import load_settings
 
-    environ: Mapping[str, str] = os.environ
+    file, environ = settings_file(given, os.environ), dict(os.environ)
     if data_dir is not None:
-        environ = {**environ, "MILLRACE__NODE__DATA_DIR": os.path.abspath(data_dir)}
+        environ["MILLRACE__NODE__DATA_DIR"] = os.path.abspath(data_dir)
+        if given is None:
+            file = None
+            environ = {**_of_dev(Path(data_dir).absolute()), **environ}
     try:
-        return load_settings(settings_file(given, os.environ), environ)
+        return load_settings(file, environ)
     except InvalidSettings as error:
         faults = "; ".join(str(fault) for fault in error.faults)
         where = error.file or "the environment"
         raise UsageError(f"settings in {where}: {faults}; `millrace check-config` lists them line by line") from error
+
+
+def _of_dev(data_dir: Path) -> dict[str, str]:
+    """The settings that `millrace dev` makes for itself, as far as other commands need them."""
+    token = {"name": "dev", "secret": {"file": str(data_dir / "dev.token")}, "scopes": ["read", "write", "delete"]}
+    persistent = {"kind": "filesystem", "path": str(data_dir / "persistent")}
+    values: dict[str, object] = {"NODE__CLUSTER": "dev"}
+    if (data_dir / "dev.token").exists():
+        values |= {"TOKENS": [token], "PERSISTENT": persistent}
+    return {
+        f"MILLRACE__{name}": value if isinstance(value, str) else json.dumps(value) for name, value in values.items()
+    }
 
 
 def become_owner(data_dir: Path) -> None:

@@ -1,0 +1,236 @@
+"""What doctor asks over the network: stores, clocks, etcd, and the processes of this node when they run."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import secrets
+import ssl
+import time
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from controlplane.cli.doctor import MEMBER, Check, Finding, Health
+from controlplane.cli.gateways import own_url
+from controlplane.ports.errors import Corrupt, NotFound
+
+if TYPE_CHECKING:
+    from controlplane.settings.tree import S3Store, Settings, Store
+
+_SKEW_WARN_S = 30.0
+_SKEW_FAIL_S = 300.0
+"""S3 servers refuse signatures that are 15 minutes off."""
+_PROBE_BYTES = 4096
+_STORE_ADVICE = "check address, credentials, bucket and network; the service goes on without the persistent store"
+
+
+def checks(settings: Settings, timeout_s: float) -> list[Check]:
+    found: list[Check] = []
+    for name, store in (("primary", settings.primary), ("persistent", settings.persistent)):
+        if store is None:
+            continue
+        advice = _STORE_ADVICE if name == "persistent" else "nothing can be stored before this is right"
+        found.append(Check(f"{name} store", partial(_store, name, store, timeout_s), advice))
+        if store.kind == "s3":
+            found += [
+                Check(f"clock of {url}", partial(_clock, url, store, timeout_s), "compare the clocks by hand")
+                for url in store.endpoints
+            ]
+    directory = settings.directory
+    found += [
+        Check(MEMBER + url, partial(_etcd, url, settings, timeout_s), "start it, or check network and credentials")
+        for url in directory.etcd.endpoints
+    ]
+    if directory.v2:
+        found += [
+            Check(f"etcd v2 {url}", partial(_etcd_v2, url, settings, timeout_s), "start etcd with --enable-v2")
+            for url in directory.v2_endpoints or directory.etcd.endpoints
+        ]
+    admin = settings.admin
+    found += [
+        Check("gateway", partial(_gateway, own_url(settings), settings, timeout_s)),
+        Check("gateway admin", partial(_ready, "gateway admin", "gateway", admin.host, admin.port, timeout_s)),
+        Check("agent admin", partial(_ready, "agent admin", "agent", admin.host, admin.agent_port, timeout_s)),
+    ]
+    return found
+
+
+def _store(name: str, store: Store, timeout_s: float) -> Finding:
+    """check(), then PUT, GET and DELETE of an object of doctor's own."""
+    from controlplane.adapters.filesystem import MARKER
+    from controlplane.adapters.system_clock import SystemClock
+    from controlplane.model.keys import PROBES, Key, StoreName
+    from controlplane.wiring.adapters import build_store
+
+    check = f"{name} store"
+    if store.kind == "s3" and store.create_bucket:
+        # Looking must not create it; the start of the service will.
+        store = store.model_copy(update={"create_bucket": False})
+    if store.kind == "filesystem" and not (store.path / MARKER).exists():
+        # Opening it would make one, also below a mount point where nothing is mounted.
+        advice = "the first start makes one; if there was one, mount its file system"
+        return Finding(check, Health.WARN, f"there is no store in {store.path} yet", advice)
+    key, body = Key(f"{PROBES}doctor-{secrets.token_hex(8)}"), secrets.token_bytes(_PROBE_BYTES)
+
+    async def round_trip() -> None:
+        built = await build_store(StoreName(name), store, SystemClock())
+        try:
+            await built.check()
+            try:
+                await built.put(key, body)
+                reader = await built.get(key)
+                try:
+                    back = b"".join([chunk async for chunk in reader])
+                finally:
+                    await reader.aclose()
+                if back != body:
+                    raise Corrupt(f"{name} store gave back other bytes than were put")
+            finally:
+                await built.delete(key)
+        finally:
+            await built.aclose()
+
+    async def bounded() -> None:
+        async with asyncio.timeout(timeout_s):
+            await round_trip()
+
+    began = time.monotonic()
+    try:
+        asyncio.run(bounded())
+    except NotFound as error:
+        return Finding(check, Health.FAIL, str(error), "create the bucket, or start with create_bucket = true")
+    except TimeoutError:
+        return Finding(check, Health.FAIL, f"no answer within {timeout_s:g} s", "check address and network")
+    spent = time.monotonic() - began
+    return Finding(check, Health.OK, f"{_place(store)}: PUT, GET and DELETE in {spent * 1000:.0f} ms")
+
+
+def _place(store: Store) -> str:
+    match store.kind:
+        case "s3":
+            return f"{', '.join(store.endpoints)} bucket {store.bucket}"
+        case "filesystem":
+            return str(store.path)
+        case _:
+            return "memory"
+
+
+def _clock(url: str, store: S3Store, timeout_s: float) -> Finding:
+    check = f"clock of {url}"
+    _, _, headers = _ask(url, "HEAD", "/", timeout_s, _trusting(store.ca_file))
+    date = headers.get("date")
+    if date is None:
+        return Finding(check, Health.OK, "it does not say what time it is")
+    # The Date has whole seconds, and half of the way is not ours to judge.
+    off = time.time() - parsedate_to_datetime(date).timestamp()
+    found = f"this clock is {abs(off):.0f} s {'ahead' if off > 0 else 'behind'}"
+    if abs(off) > _SKEW_FAIL_S:
+        return Finding(check, Health.FAIL, found, "set the clock (chrony, ntp): signatures are refused")
+    if abs(off) > _SKEW_WARN_S:
+        return Finding(check, Health.WARN, found, "set the clock (chrony, ntp)")
+    return Finding(check, Health.OK, found)
+
+
+def _etcd(url: str, settings: Settings, timeout_s: float) -> Finding:
+    """One member by itself, with the credentials of the settings."""
+    from controlplane.adapters.system_clock import SystemClock
+    from controlplane.wiring.adapters import build_directory
+
+    etcd = settings.directory.etcd.model_copy(update={"endpoints": (url,)})
+    alone = settings.model_copy(update={"directory": settings.directory.model_copy(update={"etcd": etcd})})
+
+    async def look() -> str:
+        directory = build_directory(alone, SystemClock())
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await directory.check()
+        finally:
+            await directory.aclose()
+
+    found = asyncio.run(look())
+    if "(" in found:
+        return Finding(MEMBER + url, Health.WARN, found, "see `etcdctl alarm list`")
+    return Finding(MEMBER + url, Health.OK, "healthy")
+
+
+def _etcd_v2(url: str, settings: Settings, timeout_s: float) -> Finding:
+    check = f"etcd v2 {url}"
+    try:
+        import etcd  # noqa: F401 - whether it can be imported is what is asked
+    except ImportError:
+        return Finding(check, Health.FAIL, "python-etcd is not installed", "pip install 'millrace[etcd-v2]'")
+    options = settings.directory.etcd
+    tls = _trusting(options.ca_file)
+    if options.cert_file is not None and options.key_file is not None:
+        tls.load_cert_chain(options.cert_file, options.key_file)
+    status, _, headers = _ask(url, "GET", "/v2/keys/", timeout_s, tls)
+    if status in (200, 401) and "x-etcd-index" in headers:
+        return Finding(check, Health.OK, "the v2 keyspace answers")
+    if status in (401, 403):
+        return Finding(check, Health.OK, "the v2 keyspace answers, and asks for credentials")
+    return Finding(check, Health.FAIL, f"no v2 keyspace (HTTP {status})", "start etcd with --enable-v2 (not in 3.6)")
+
+
+def _gateway(url: str, settings: Settings, timeout_s: float) -> Finding:
+    """Any answer of HTTP shows that it listens; what it can do is readiness's to tell."""
+    cert = settings.gateway.tls.cert_file
+    try:
+        status, _, _ = _ask(
+            url, "GET", "/healthz", timeout_s, _trusting(cert if not settings.node.public_url else None)
+        )
+    except ConnectionRefusedError:
+        return Finding("gateway", Health.WARN, f"nothing listens at {url}", "start it: millrace gateway")
+    if status >= 500:
+        return Finding("gateway", Health.FAIL, f"{url} answers {status}", "see its log")
+    return Finding("gateway", Health.OK, f"{url} answers")
+
+
+def _ready(check: str, role: str, host: str, port: int, timeout_s: float) -> Finding:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    if not port:
+        return Finding(check, Health.OK, "takes a free port, which only its log tells")
+    try:
+        status, body, _ = _ask(url, "GET", "/readyz", timeout_s, None)
+    except ConnectionRefusedError:
+        return Finding(check, Health.WARN, f"nothing listens at {url}", f"start it: millrace {role}")
+    try:
+        parts = json.loads(body)["checks"]
+        errors = [f"{name}: {part['error']}" for name, part in parts.items() if not part["ok"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Finding(
+            check, Health.FAIL, f"{url}/readyz answers {status}, but not as Millrace does", "is the port right?"
+        )
+    if status != 200:
+        return Finding(check, Health.FAIL, f"not ready: {'; '.join(errors)}", "see the checks of these parts")
+    if errors:
+        return Finding(check, Health.WARN, f"ready, but {'; '.join(errors)}", "see the checks of these parts")
+    return Finding(check, Health.OK, f"{url} is ready: {', '.join(parts)}")
+
+
+def _trusting(ca_file: object) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+
+
+def _ask(
+    url: str, method: str, path: str, timeout_s: float, tls: ssl.SSLContext | None
+) -> tuple[int, bytes, dict[str, str]]:
+    """Status, the first 64 KiB of the body, headers by lower-case name. Raises OSError."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    connection = (
+        http.client.HTTPSConnection(host, parts.port, timeout=timeout_s, context=tls)
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(host, parts.port, timeout=timeout_s)
+    )
+    try:
+        connection.request(method, path)
+        answer = connection.getresponse()
+        return answer.status, answer.read(65_536), {name.lower(): value for name, value in answer.getheaders()}
+    except http.client.HTTPException as error:
+        raise OSError(f"{url} does not speak HTTP: {error}") from error
+    finally:
+        connection.close()
