@@ -91,14 +91,15 @@ class S3BucketAdmin:
     def _on_any_endpoint(self, what: str, function: Callable[[S3Client], T]) -> T:
         """The first endpoint that can be reached answers."""
         from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+        from botocore.exceptions import ConnectionError as NotConnected
 
-        unreachable: HTTPClientError | None = None
+        unreachable: BotoCoreError | None = None
         for endpoint in self._options.endpoints:
             where = f"{what} {self._options.bucket} at {endpoint}"
             client = self._client(endpoint)
             try:
                 return function(client)
-            except HTTPClientError as error:
+            except (HTTPClientError, NotConnected) as error:
                 unreachable = error
             except ClientError as error:
                 raise self._translate(where, error) from error

@@ -1,7 +1,7 @@
-"""CPU of the S3 store beside boto3's (and obstore's, where it is installed): GET, verify the MD5, PUT.
+"""CPU of the S3 store beside boto3's (and obstore's, where installed): GET, verify the MD5, PUT.
 
-Run: python tests/bench/s3_client.py [--objects 4000] [--rounds 5]. Every client runs in a process of its own against one
-sink server in another process; what counts is the client's CPU, user and system. Medians and ratios are printed.
+Run: python tests/bench/s3_client.py [--objects 4000] [--rounds 5]. Every client runs in a process of its own against
+one sink server in another process; what counts is the client's CPU, user and system. Medians and ratios are printed.
 """
 
 from __future__ import annotations
@@ -125,9 +125,8 @@ def report(objects: int, rounds: int) -> None:
             for name in names:
                 small[name].append(run(name, url, objects if name == "store" else objects // 10, 4096))
                 large[name].append(run(name, url, 4, LARGE))
-        print(
-            f"{'client':8} {'CPU-s per 1000 GET+PUT of 4 KiB':>32} {'pairs/s':>8} {'CPU-s per GB, 64 MiB':>21} {'RSS MB':>7}"
-        )
+        header = ("client", "CPU-s per 1000 GET+PUT of 4 KiB", "pairs/s", "CPU-s per GB, 64 MiB", "RSS MB")
+        print("{:8} {:>32} {:>8} {:>21} {:>7}".format(*header))
         costs: dict[str, float] = {}
         for name in names:
             count = objects if name == "store" else objects // 10

@@ -1,4 +1,4 @@
-"""A fast S3 look-alike for benchmarks, in a process of its own: PUT takes any body, GET gives `size` bytes of one pattern.
+"""A fast S3 look-alike for benchmarks, in a process of its own: PUT takes any body, GET gives bytes of one pattern.
 
 Run: python s3_sink.py PORT. GET /bucket/<size>/<anything>; PUT answers with the right ETag only for that pattern.
 """
