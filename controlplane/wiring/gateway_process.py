@@ -157,7 +157,7 @@ async def _started(server: HttpServer, host: str, port: int, setting: str) -> tu
         return await server.start(host, port)
     except OSError as error:
         raise Rejected(
-            f"cannot listen on {host} port {port}: {error.strerror}; see who holds it with `ss -ltnp`, or change {setting}"
+            f"cannot listen on {host} port {port}: {error.strerror}; `ss -ltnp` shows who holds it, or change {setting}"
         ) from error
 
 
