@@ -121,7 +121,8 @@ class ConnectionPool:
             connection.abort()
         self._connections.clear()
         for future in self._waiting:
-            future.cancel()
+            if not future.done():
+                future.set_exception(ExchangeFailed("the store is closed"))
         self._waiting.clear()
         # One turn of the loop, so that transports are closed before it may be.
         await asyncio.sleep(0)
@@ -153,15 +154,13 @@ class ConnectionPool:
             async with asyncio.timeout(self._options.read_timeout_s):
                 return await future
         except BaseException as error:
-            if future.done() and not future.cancelled():
+            if future.done() and not future.cancelled() and future.exception() is None:
                 self._return(future.result())
             elif future in self._waiting:
                 self._waiting.remove(future)
             if isinstance(error, TimeoutError):
                 span = self._options.read_timeout_s
                 raise ExchangeFailed(f"all {self.open_connections} connections were busy for {span:g} s") from error
-            if self._closed:
-                raise ExchangeFailed("the store is closed") from error
             raise
 
     def _return(self, given: Lease | Site) -> None:

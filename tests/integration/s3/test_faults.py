@@ -390,3 +390,15 @@ async def test_if_absent_after_a_lost_answer_is_no_conflict_with_itself(server: 
     server.objects["k"] = (b"theirs", {})
     with pytest.raises(Conflict):
         await store.put(K, b"mine", content=content_of(b"mine"), if_absent=True)
+
+
+async def test_closing_the_store_ends_the_waiting_line(server: FaultyS3, clock: ImpatientClock) -> None:
+    store = S3ObjectStore(StoreName("s3"), options_for(server.url, connections=1, read_timeout_s=9.0), clock, Random(1))
+    server.objects["k"] = (os.urandom(5_000_000), {})
+    reader = await store.get(K)
+    waiting = asyncio.create_task(store.head(K))
+    await asyncio.sleep(0.02)
+    await store.aclose()
+    with pytest.raises(Unavailable, match="closed"):
+        await waiting
+    await reader.aclose()

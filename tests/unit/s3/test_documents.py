@@ -182,7 +182,8 @@ def test_multipart_documents() -> None:
 def test_a_completion_may_fail_under_status_200() -> None:
     assert (
         parse_completed(
-            b'  \n<?xml version="1.0"?><CompleteMultipartUploadResult><ETag>"ab-2"</ETag></CompleteMultipartUploadResult>'
+            b'  \n<?xml version="1.0"?><CompleteMultipartUploadResult><ETag>"ab-2"</ETag>'
+            b"</CompleteMultipartUploadResult>"
         )
         == "ab-2"
     )
