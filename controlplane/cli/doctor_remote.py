@@ -60,7 +60,7 @@ def checks(settings: Settings, timeout_s: float) -> list[Check]:
 
 def _store(name: str, store: Store, timeout_s: float) -> Finding:
     """check(), then PUT, GET and DELETE of an object of doctor's own."""
-    from controlplane.adapters.filesystem import MARKER
+    from controlplane.adapters.filesystem.store import MARKER
     from controlplane.adapters.system_clock import SystemClock
     from controlplane.model.keys import PROBES, Key, StoreName
     from controlplane.wiring.adapters import build_store
@@ -176,11 +176,15 @@ def _etcd_v2(url: str, settings: Settings, timeout_s: float) -> Finding:
 
 def _gateway(url: str, settings: Settings, timeout_s: float) -> Finding:
     """Any answer of HTTP shows that it listens; what it can do is readiness's to tell."""
-    cert = settings.gateway.tls.cert_file
+    tls = _trusting(None)
+    if settings.gateway.tls.cert_file is not None and not settings.node.public_url:
+        # By its address this node is asked, whatever names its certificate has: exactly that one is trusted.
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.check_hostname = False
+        tls.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        tls.load_verify_locations(settings.gateway.tls.cert_file)
     try:
-        status, _, _ = _ask(
-            url, "GET", "/healthz", timeout_s, _trusting(cert if not settings.node.public_url else None)
-        )
+        status, _, _ = _ask(url, "GET", "/healthz", timeout_s, tls)
     except ConnectionRefusedError:
         return Finding("gateway", Health.WARN, f"nothing listens at {url}", "start it: millrace gateway")
     if status >= 500:
