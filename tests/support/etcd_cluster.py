@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +44,8 @@ class Authority:
     key_file: Path
 
     @classmethod
-    def make(cls, folder: Path, name: str = "test") -> Self:
+    def make(cls, folder: Path, name: str = "test", *, common_name: bool = False) -> Self:
+        """Without a common name: etcd's JSON gateway refuses clients that have one while users are on."""
         ca_key = ec.generate_private_key(ec.SECP256R1())
         ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} authority")])
         ca_key_id = x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key())
@@ -56,7 +57,8 @@ class Authority:
             .sign(ca_key, hashes.SHA256())
         )
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} node")])
+        kind = NameOID.COMMON_NAME if common_name else NameOID.ORGANIZATION_NAME
+        subject = x509.Name([x509.NameAttribute(kind, f"{name} node")])
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
         alternatives = [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")]
         certificate = (
@@ -130,6 +132,7 @@ class EtcdCluster:
         *,
         tls: bool = False,
         auth: str = "",
+        common_name: bool = False,
         enable_v2: bool = False,
         folder: Path | None = None,
         token_ttl_s: int = 300,
@@ -141,14 +144,14 @@ class EtcdCluster:
         self._own_folder = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="millrace-etcd-")) if folder is None else folder
         self._password = auth
-        self._token = ""
+        self._auth_is_on = False
         self._options = [
             "--auth-token-ttl",
             str(token_ttl_s),
             *(["--enable-v2"] if enable_v2 else []),
             *extra_arguments,
         ]
-        self.authority = Authority.make(self.folder / "tls") if tls else None
+        self.authority = Authority.make(self.folder / "tls", common_name=common_name) if tls else None
         self._scheme = "https" if tls else "http"
         self._client_ports: list[int] = []
         self._peer_ports: list[int] = []
@@ -180,7 +183,7 @@ class EtcdCluster:
                 self._spawn(at)
             self.wait_healthy()
             if self._password:
-                self._enable_auth()
+                self.enable_auth(self._password)
         except BaseException:
             self.close()
             raise
@@ -248,11 +251,27 @@ class EtcdCluster:
         assert isinstance(fields, dict)
         return fields
 
+    def enable_auth(self, password: str) -> None:
+        """Make the users (see the class), and turn authentication on."""
+        for user in ("root", "millrace"):
+            self.call("/v3/auth/user/add", {"name": user, "password": password})
+            self.call("/v3/auth/role/add", {"name": user})
+            self.call("/v3/auth/user/grant", {"user": user, "role": user})
+        everything = {"permType": "READWRITE", "key": _b64("/millrace/"), "range_end": _b64("/millrace0")}
+        self.call("/v3/auth/role/grant", {"name": "millrace", "perm": everything})
+        self.call("/v3/auth/enable", {})
+        self._password = password
+        self._auth_is_on = True
+
     def put(self, key: str, value: str | bytes, at: int = 0) -> None:
         self.call("/v3/kv/put", {"key": _b64(key), "value": _b64(value)}, at)
 
     def delete(self, key: str, at: int = 0) -> None:
         self.call("/v3/kv/deleterange", {"key": _b64(key)}, at)
+
+    def get(self, key: str, at: int = 0) -> bytes:
+        (kv,) = self.call("/v3/kv/range", {"key": _b64(key)}, at)["kvs"]
+        return b64decode(kv["value"])
 
     def leases(self, at: int = 0) -> list[int]:
         return [int(lease["ID"]) for lease in self.call("/v3/lease/leases", {}, at).get("leases", [])]
@@ -308,20 +327,10 @@ class EtcdCluster:
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
             )
 
-    def _enable_auth(self) -> None:
-        root, millrace = "root", "millrace"
-        for user in (root, millrace):
-            self.call("/v3/auth/user/add", {"name": user, "password": self._password})
-            self.call("/v3/auth/role/add", {"name": user})
-            self.call("/v3/auth/user/grant", {"user": user, "role": user})
-        everything = {"permType": "READWRITE", "key": _b64("/millrace/"), "range_end": _b64("/millrace0")}
-        self.call("/v3/auth/role/grant", {"name": millrace, "perm": everything})
-        self.call("/v3/auth/enable", {})
-
     def _http(self, at: int, path: str, body: dict[str, Any] | None = None) -> bytes:
         data = None if body is None else json.dumps(body).encode()
         headers = {}
-        if self._password and data is not None and path.startswith(("/v3/kv", "/v3/lease")):
+        if self._auth_is_on and data is not None:
             login = json.dumps({"name": "root", "password": self._password}).encode()
             headers["Authorization"] = json.loads(self._send(at, "/v3/auth/authenticate", login, {}))["token"]
         return self._send(at, path, data, headers)

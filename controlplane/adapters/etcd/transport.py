@@ -16,6 +16,8 @@ from controlplane.ports.errors import Rejected, Unavailable
 _log = logging.getLogger(__name__)
 
 _MOST_ANSWER_BYTES = 64 * 1024 * 1024
+_COMMON_NAME = b"CommonName of client sending a request against gateway"
+"""Source: etcd embed/serve.go. The gateway's own certificate would be taken for the user otherwise."""
 _HEADERS = {"Content-Type": "application/json", "Grpc-Metadata-hasleader": "true"}
 """hasleader: a member that is cut off from its leader refuses at once, and ends its streams."""
 
@@ -222,8 +224,15 @@ def _failure(url: str, status: int, data: bytes) -> Exception:
     try:
         fields = parse(data)
     except Nonsense as error:
-        hint = " (the JSON gateway of etcd 3.4 or newer is expected there)" if status == 404 else ""
-        failure = AttemptFailed(f"HTTP {status}{hint}", applied=status >= 500)
+        if _COMMON_NAME in data:
+            return Rejected(
+                f"etcd {url} has both users and client certificates on, and then refuses certificates with a CommonName at"
+                " its JSON gateway: issue a client certificate whose subject has none (an organization, say)"
+            )
+        hint = ": the JSON gateway of etcd 3.4 or newer is expected there" if status == 404 else ""
+        failure = AttemptFailed(
+            f"HTTP {status} {data[:200].decode(errors='replace').strip()}{hint}", applied=status >= 500
+        )
         failure.__cause__ = error
         return failure
     code, message = read_error(fields)
