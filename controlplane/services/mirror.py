@@ -16,7 +16,7 @@ from controlplane.model.tally import MirrorTally
 from controlplane.model.task import Op, Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Conflict, Corrupt, MillraceError, StorageFull
+from controlplane.ports.errors import Conflict, MillraceError, StorageFull
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
@@ -105,14 +105,12 @@ class Mirror:
             return await self._work(task)
         except Conflict as error:
             return Failed(task, Failure.HOPELESS, str(error))
-        except Corrupt as error:
-            return Failed(task, Failure.OBJECT, str(error))
         except StorageFull as error:
             # Room is the store's affair, not the object's.
             self._wait_for_store(str(error))
             return Failed(task, Failure.STORE, str(error))
         except MillraceError as error:
-            # Also a refusal: credentials that ended must not bury the journal.
+            # Whatever it says: credentials that ended, or a bucket that is gone, must not bury the journal.
             failure = Failure.STORE if await self._store_away() else Failure.OBJECT
             return Failed(task, failure, str(error))
         except Exception as error:
