@@ -9,14 +9,15 @@ import logging
 import os
 import re
 from collections.abc import Awaitable, Callable
-from functools import lru_cache
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from controlplane.gateway.auth import Authorizer, Right, Verdict
 from controlplane.gateway.probe_api import ProbeApi
 from controlplane.gateway.problem import problem, problem_for
 from controlplane.gateway.ranges import Unsatisfiable, parse_range
-from controlplane.http import ClientFault, ClientGone, FileBody, Request, Response, StreamBody
-from controlplane.model.content import Content, Guid, MalformedDigest, parse_guid, parse_sha256
+from controlplane.http import ClientFault, ClientGone, FileBody, Request, Response, StreamBody, field_lines
+from controlplane.model.content import Content, Guid, MalformedDigest, Md5, parse_guid, parse_sha256
 from controlplane.model.tally import RequestTally
 from controlplane.ports.errors import MillraceError
 from controlplane.ports.hot_cache import Hit
@@ -37,7 +38,23 @@ _HOT_PATH_LENGTH = len("/blobs/") + 32
 
 _KINDS = {408: "too-slow", 411: "length-required", 413: "too-large", 414: "too-long", 431: "headers-too-large"}
 
+_LINES_KEPT = 16_384
+"""Blobs whose header lines are kept ready, at about 600 bytes each."""
+
 Headers = list[tuple[bytes, bytes]]
+
+_Lines: TypeAlias = tuple[Content, str, bytes]
+"""The blob, its content type, and the header lines made of the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What the header fields of a request say to the hot path."""
+
+    request_id: str
+    """The client's own; empty: it gave none."""
+    reads_plainly: bool
+    """The whole blob is asked for, without conditions, by somebody who may read."""
 
 
 class BlobApi:
@@ -65,20 +82,20 @@ class BlobApi:
         self._log_access = log_access
         self._id_prefix = os.urandom(5).hex()
         self._id_count = itertools.count(1)
-        self._head_of = lru_cache(maxsize=16_384)(self._blob_head)
+        self._lines: dict[Md5, _Lines] = {}
 
     # -- the engine calls these ---------------------------------------------------------------------------------
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
-        given = request.header(b"x-request-id")
-        if given is not None and _REQUEST_ID.match(given):
-            request.id = given.decode()
-        else:
-            request.id = self._new_id()
-        if request.method == "GET" and len(request.path) == _HOT_PATH_LENGTH:
-            hit = self._hot(request)
-            if hit is not None:
-                return self._answer_hot(request, hit)
+        terms: _Terms = request.note or self._note_terms(request)
+        request.id = terms.request_id or f"{self._id_prefix}-{next(self._id_count):x}"
+        if terms.reads_plainly and request.method == "GET":
+            path = request.path
+            if len(path) == _HOT_PATH_LENGTH and path.startswith("/blobs/"):
+                # Any other text of that length misses, and is judged on the slow path.
+                hit = self._reader.hot(Guid(path[7:]))
+                if hit is not None:
+                    return self._answer_hot(request, hit)
         return self._guarded(request)
 
     def refuse(self, status: int, detail: str) -> Response:
@@ -114,20 +131,35 @@ class BlobApi:
 
     # -- the hot path -------------------------------------------------------------------------------------------
 
-    def _hot(self, request: Request) -> Hit | None:
-        if request.header(b"range") is not None or request.header(b"if-none-match") is not None:
-            return None
-        if self._authorizer.judge(request.header(b"authorization"), Right.READ) is not Verdict.ALLOWED:
-            return None
-        # Any other text of that length misses, and is judged on the slow path.
-        return self._reader.hot(Guid(request.path[7:]))
+    def _note_terms(self, request: Request) -> _Terms:
+        """Work out, once for all requests with these very fields, what the hot path asks of them."""
+        given = request.header(b"x-request-id")
+        plain = request.header(b"range") is None and request.header(b"if-none-match") is None
+        allowed = self._authorizer.judge(request.header(b"authorization"), Right.READ) is Verdict.ALLOWED
+        terms = _Terms(
+            request_id=given.decode() if given is not None and _REQUEST_ID.match(given) else "",
+            reads_plainly=plain and allowed,
+        )
+        request.note = terms
+        return terms
 
     def _answer_hot(self, request: Request, hit: Hit) -> Response:
-        headers = [*self._head_of(hit.content, hit.content_type), (b"x-request-id", request.id.encode())]
+        kept = self._lines.get(hit.content.md5)
+        if kept is None or kept[0] is not hit.content or kept[1] is not hit.content_type:
+            kept = self._keep_lines(hit.content, hit.content_type)
+        # A request id has no line end: it is our own, or _REQUEST_ID matched it.
+        lines = b"%b\r\nx-request-id: %b" % (kept[2], request.id.encode())
         if hit.data is not None:
             self._reader.release(hit)
-            return Response(200, headers, hit.data)
-        return Response(200, headers, FileBody(hit.fd, 0, hit.content.size, lambda: self._reader.release(hit)))
+            return Response(200, lines, hit.data)
+        return Response(200, lines, FileBody(hit.fd, 0, hit.content.size, lambda: self._reader.release(hit)))
+
+    def _keep_lines(self, content: Content, content_type: str) -> _Lines:
+        if len(self._lines) >= _LINES_KEPT:
+            self._lines.clear()
+        kept = content, content_type, field_lines(self._blob_head(content, content_type))
+        self._lines[content.md5] = kept
+        return kept
 
     # -- routes -------------------------------------------------------------------------------------------------
 
@@ -273,7 +305,7 @@ class BlobApi:
     # -- what the answers carry ---------------------------------------------------------------------------------
 
     def _headers(self, request: Request, content: Content, content_type: str) -> Headers:
-        return [*self._head_of(content, content_type), (b"x-request-id", request.id.encode())]
+        return [*self._blob_head(content, content_type), (b"x-request-id", request.id.encode())]
 
     def _blob_head(self, content: Content, content_type: str) -> tuple[tuple[bytes, bytes], ...]:
         digest = base64.b64encode(bytes.fromhex(content.sha256))

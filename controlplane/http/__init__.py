@@ -5,6 +5,7 @@ from controlplane.http.faults import BodyMalformed, BodyTooLarge, ClientFault, C
 from controlplane.http.limits import Limits
 from controlplane.http.message import FileBody, Handler, Observe, OnFault, Refuse, Request, Response, StreamBody
 from controlplane.http.server import HttpServer
+from controlplane.http.wire import field_lines
 
 __all__ = [
     "BodyMalformed",
@@ -23,4 +24,5 @@ __all__ = [
     "RequestBody",
     "Response",
     "StreamBody",
+    "field_lines",
 ]

@@ -15,11 +15,10 @@ from controlplane.http.body import NO_BODY, RequestBody
 from controlplane.http.chunked import ChunkDecoder
 from controlplane.http.faults import ClientFault, ClientGone, ClientTooSlow, HeadRefused
 from controlplane.http.flow import BUSY, CLOSING, DRAIN, IDLE, LINGER
-from controlplane.http.head import HeaderBlock, refuse_broken_part, refuse_size, request_line
+from controlplane.http.head import HeaderBlock, read_head, refuse_broken_part
 from controlplane.http.message import Request, Response
 
 _HELD_BYTES: Final = 64 * 1024  # pipelined input that may wait; one read of the socket more is possible
-_BLOCK_KEPT_BYTES: Final = 4096  # clients repeat their header fields: a block as large as this is remembered
 
 
 class Connection(Answering, asyncio.Protocol):
@@ -120,29 +119,18 @@ class Connection(Answering, asyncio.Protocol):
                 self._wait_turn(data[pos:])
                 return
             turns -= 1
-            now = engine.now()
             try:
-                if end - pos > limits.max_header_bytes:
-                    refuse_size(data[pos : pos + limits.max_header_bytes])
-                method, target, is_1_1, fields_at = request_line(data, pos)
-                raw = data[fields_at : end + 2]
-                block = self._block
-                if block is None or block.raw != raw:
-                    block = HeaderBlock(raw, limits)
-                    self._block = block if len(raw) <= _BLOCK_KEPT_BYTES else None
-                if block.plain and is_1_1:
-                    self._keep = True
-                else:
-                    block.check_version(is_1_1)
-                    self._keep = not block.close if is_1_1 else block.keep_alive and not block.close
+                method, target, is_1_1, block = read_head(data, pos, end, self._block, limits)
             except HeadRefused as refused:
                 self._refuse(refused)
                 return
+            self._block = block
             pos = end + 4
             self._is_1_1 = is_1_1
+            self._keep = (is_1_1 and block.plain) or block.keeps(is_1_1)
             self._state = BUSY
             self.deadline = inf
-            self._started = now
+            self._started = now = engine.now()
             self._status = 0
             if block.has_body:
                 request = self._request = Request(method, target, block, self._peer, RequestBody(self))
@@ -165,11 +153,12 @@ class Connection(Answering, asyncio.Protocol):
         except Exception as exc:  # noqa: BLE001 - becomes the answer; on_fault reports it
             result = self._engine.fault(request, exc)
         if isinstance(result, Response):
-            ready = self._answer(request, result)
+            if self._answer(request, result):
+                return True
             if self._stream is not None:
                 self._task = self._engine.loop.create_task(self._pump_alone())
-            return ready
-        self._task = self._engine.loop.create_task(self._run(request, result))
+        else:
+            self._task = self._engine.loop.create_task(self._run(request, result))
         return False
 
     def _wait_turn(self, rest: bytes) -> None:

@@ -162,9 +162,8 @@ class Flow:
         """The server's grace is over: end the connection and its task."""
         if not self._lost:
             self._break()
-        if (
-            self._task is not None and self._task_started
-        ):  # one that has not started would leave its coroutine unawaited
+        # A task that has not started would leave its coroutine unawaited; one that was told may take its time to leave.
+        if self._task is not None and self._task_started and not self._task.cancelling():
             self._task.cancel()
 
     # Flow of the transport

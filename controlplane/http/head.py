@@ -25,13 +25,23 @@ _BROKEN_PART: Final = re.compile(rb"(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1
 _METHODS: Final = {m.encode(): m for m in ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH")}
 _REFUSED_METHODS: Final = {b"CONNECT", b"TRACE"}
 
+_ONCE: Final = {b"host", b"content-length", b"transfer-encoding", b"expect"}
+
 _names: Final[dict[bytes, bytes]] = {}  # names met before and found well-formed, to lower case
 _NAMES_KEPT: Final = 2048
 _NAME_KEPT_BYTES: Final = 64
 
 
-def request_line(data: bytes, pos: int) -> tuple[str, bytes, bool, int]:
-    """(method, target, is HTTP/1.1, where the header fields begin)."""
+def read_head(
+    data: bytes, pos: int, end: int, last: HeaderBlock | None, limits: Limits
+) -> tuple[str, bytes, bool, HeaderBlock]:
+    """(method, target, is HTTP/1.1, fields) of the head at `pos` whose empty line begins at `end`.
+
+    `last` is what the client sent before: clients repeat their fields, and equal ones are not read again.
+    Raises HeadRefused.
+    """
+    if end - pos > limits.max_header_bytes:
+        _refuse_size(data[pos : pos + limits.max_header_bytes])
     match = _REQUEST_LINE.match(data, pos)
     if match is None:
         if _OTHER_VERSION.match(data, pos):
@@ -45,11 +55,17 @@ def request_line(data: bytes, pos: int) -> tuple[str, bytes, bool, int]:
         method = name.decode("ascii")
     if target[0] != 0x2F and not (target == b"*" and method == "OPTIONS"):
         raise HeadRefused(400, "the request target must be a path that begins with /")
-    return method, target, minor == b"1", match.end()
+    raw = data[match.end() : end + 2]
+    block = last if last is not None and last.raw == raw else HeaderBlock(raw, limits)
+    is_1_1 = minor == b"1"
+    if not (is_1_1 and block.plain):
+        block.check_version(is_1_1)
+    return method, target, is_1_1, block
 
 
 class HeaderBlock:
-    """The header fields of a request and what they say about its framing. Never changes: requests may share it."""
+    """The header fields of a request and what they say about its framing. Never changes: requests may share it.
+    `note` is the handler's, see Request.note."""
 
     __slots__ = (
         "chunked",
@@ -61,43 +77,39 @@ class HeaderBlock:
         "has_body",
         "has_host",
         "keep_alive",
+        "note",
         "plain",
         "raw",
     )
 
     def __init__(self, raw: bytes, limits: Limits) -> None:
         self.raw = raw
-        self.fields = _fields(raw, limits)
-        self.first: dict[bytes, bytes] = {}
+        self.fields = fields = _fields(raw, limits)
+        first = dict(fields)
+        self.first = first if len(first) == len(fields) else _first_values(fields)
         first = self.first
-        connection = transfer = b""
-        for name, value in self.fields:
-            if name not in first:
-                first[name] = value
-            elif name in (b"host", b"content-length", b"transfer-encoding", b"expect"):
-                raise HeadRefused(400, f"more than one {name.decode()} field")
-            if name == b"connection":
-                connection = connection + b"," + value if connection else value
-        tokens = {t.strip(b" \t").lower() for t in connection.split(b",")} if connection else ()
-        self.close = b"close" in tokens
-        self.keep_alive = b"keep-alive" in tokens
-        self.has_host = b"host" in first
-        if self.has_host and _HOST.fullmatch(first[b"host"]) is None:
+        host = first.get(b"host")
+        self.has_host = host is not None
+        if host is not None and _HOST.fullmatch(host) is None:
             raise HeadRefused(400, "the Host field is malformed")
-        self.content_length = _content_length(first, limits)
-        transfer = first.get(b"transfer-encoding", b"")
-        self.chunked = b"transfer-encoding" in first
-        if self.chunked:
-            if b"content-length" in first:
-                raise HeadRefused(400, "both Content-Length and Transfer-Encoding")
-            if transfer.lower() != b"chunked":
-                raise HeadRefused(501, "no Transfer-Encoding but chunked is known")
+        connection = first.get(b"connection")
+        if connection is None:
+            self.close = self.keep_alive = False
+        else:
+            if len(first) != len(fields):
+                connection = b",".join([value for name, value in fields if name == b"connection"])
+            tokens = [token.strip(b" \t").lower() for token in connection.split(b",")]
+            self.close = b"close" in tokens
+            self.keep_alive = b"keep-alive" in tokens
+        self.content_length = _content_length(first, limits) if b"content-length" in first else None
+        self.chunked = b"transfer-encoding" in first and _is_chunked(first)
         self.has_body = self.chunked or bool(self.content_length)
-        expect = first.get(b"expect")
-        if expect is not None and expect.lower() != b"100-continue":
-            raise HeadRefused(417, "no expectation but 100-continue is known")
-        self.expect = expect is not None and self.has_body
-        self.plain = self.has_host and not connection and not self.has_body
+        self.expect = b"expect" in first and _expects_continue(first) and self.has_body
+        self.plain = host is not None and connection is None and not self.has_body
+
+    def keeps(self, is_1_1: bool) -> bool:
+        """Whether the client wants the connection kept."""
+        return not self.close and (is_1_1 or self.keep_alive)
 
     def check_version(self, is_1_1: bool) -> None:
         """The rules that depend on the version of the request line."""
@@ -112,10 +124,10 @@ def refuse_broken_part(part: bytearray, start: int, limits: Limits) -> None:
     if _BROKEN_PART.search(part, max(0, start - 1)) and _BROKEN_PART.search(part):
         raise HeadRefused(400, "a line does not end in CR LF, or has a control character")
     if len(part) > limits.max_header_bytes:
-        refuse_size(bytes(part[: limits.max_header_bytes]))
+        _refuse_size(bytes(part[: limits.max_header_bytes]))
 
 
-def refuse_size(head: bytes) -> None:
+def _refuse_size(head: bytes) -> None:
     """Raise for a head that is too large, of which the permitted part is given."""
     if b"\r\n" in head:
         raise HeadRefused(431, "the header fields are too large")
@@ -152,11 +164,30 @@ def _lower_name(name: bytes, colon: bytes) -> bytes:
     return lower
 
 
-def _content_length(first: dict[bytes, bytes], limits: Limits) -> int | None:
-    """None without a body: an absent Content-Length is no body (RFC 9112, 6.3)."""
-    value = first.get(b"content-length")
-    if value is None:
-        return None
+def _first_values(fields: tuple[tuple[bytes, bytes], ...]) -> dict[bytes, bytes]:
+    first: dict[bytes, bytes] = {}
+    for name, value in fields:
+        if first.setdefault(name, value) is not value and name in _ONCE:
+            raise HeadRefused(400, f"more than one {name.decode()} field")
+    return first
+
+
+def _is_chunked(first: dict[bytes, bytes]) -> bool:
+    if b"content-length" in first:
+        raise HeadRefused(400, "both Content-Length and Transfer-Encoding")
+    if first[b"transfer-encoding"].lower() != b"chunked":
+        raise HeadRefused(501, "no Transfer-Encoding but chunked is known")
+    return True
+
+
+def _expects_continue(first: dict[bytes, bytes]) -> bool:
+    if first[b"expect"].lower() != b"100-continue":
+        raise HeadRefused(417, "no expectation but 100-continue is known")
+    return True
+
+
+def _content_length(first: dict[bytes, bytes], limits: Limits) -> int:
+    value = first[b"content-length"]
     if _LENGTH.fullmatch(value) is None:
         if value.isdigit():
             raise HeadRefused(413, "the body is larger than this server takes")

@@ -16,9 +16,7 @@ class Request:
     __slots__ = (
         "_block",
         "body",
-        "content_length",
         "context",
-        "has_body",
         "id",
         "method",
         "path",
@@ -35,11 +33,28 @@ class Request:
         self.query = query
         self.peer = peer
         self.body = body
-        self.has_body = block.has_body
-        self.content_length = block.content_length
         self.id = ""
         self.context: Any = None
         self._block = block
+
+    @property
+    def has_body(self) -> bool:
+        return self._block.has_body
+
+    @property
+    def content_length(self) -> int | None:
+        """None without the field: chunked, or no body."""
+        return self._block.content_length
+
+    @property
+    def note(self) -> Any:
+        """What the handler concluded from the header fields alone, None before it did. Requests of one connection that
+        repeat their fields byte by byte find it again."""
+        return self._block.note
+
+    @note.setter
+    def note(self, note: Any) -> None:
+        self._block.note = note
 
     def header(self, name: bytes) -> bytes | None:
         """The first value of this (lower-case) name."""
@@ -78,6 +93,7 @@ class StreamBody:
 
 class Response:
     """An answer. The engine makes Content-Length, Date, Connection and Transfer-Encoding: a handler must not set them.
+    `headers` are fields, or (bytes) the lines that field_lines() made of them.
 
     The answer to HEAD takes its Content-Length from the body it would have (which is not sent), or from
     `head_length`. The engine owns the body from the moment the handler returns.
@@ -88,7 +104,7 @@ class Response:
     def __init__(
         self,
         status: int,
-        headers: list[tuple[bytes, bytes]] | tuple[tuple[bytes, bytes], ...] = (),
+        headers: list[tuple[bytes, bytes]] | tuple[tuple[bytes, bytes], ...] | bytes = (),
         body: bytes | FileBody | StreamBody | None = None,
         *,
         head_length: int | None = None,

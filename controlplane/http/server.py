@@ -23,6 +23,7 @@ _BACKLOG: Final = 1024
 _ACCEPTS_A_TURN: Final = 64
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE_S: Final = 0.5
+_LEAVE_S: Final = 10.0  # for the clean-up of cancelled handlers
 _SWEEP_MOST_S: Final = 1.0
 _SWEEP_LEAST_S: Final = 0.02
 
@@ -132,8 +133,8 @@ class HttpServer:
                 await asyncio.wait_for(none_left.wait(), left)
             except TimeoutError:
                 break
-        # A handler may take its time to leave when it is cancelled; it is told again.
-        while self.connections:
+        deadline = time.monotonic() + _LEAVE_S
+        while self.connections and time.monotonic() < deadline:
             for task in tuple(self._opening):
                 task.cancel()
             for connection in tuple(engine.connections):
@@ -143,6 +144,8 @@ class HttpServer:
                 await asyncio.wait_for(none_left.wait(), 0.05)
             except TimeoutError:
                 pass
+        if self.connections:
+            logger.error("%d handlers have not left %s s after they were cancelled", self.connections, _LEAVE_S)
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
