@@ -226,8 +226,8 @@ def _failure(url: str, status: int, data: bytes) -> Exception:
     except Nonsense as error:
         if _COMMON_NAME in data:
             return Rejected(
-                f"etcd {url} has both users and client certificates on, and then refuses certificates with a CommonName at"
-                " its JSON gateway: issue a client certificate whose subject has none (an organization, say)"
+                f"etcd {url} has both users and client certificates on, and then refuses certificates with a"
+                " CommonName at its JSON gateway: issue a client certificate whose subject has none (an organization, say)"
             )
         hint = ": the JSON gateway of etcd 3.4 or newer is expected there" if status == 404 else ""
         failure = AttemptFailed(
