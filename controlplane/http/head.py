@@ -7,7 +7,7 @@ no white space around names, no second Content-Length (not even an equal one), n
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from controlplane.http.faults import HeadRefused
 from controlplane.http.limits import Limits
@@ -84,6 +84,7 @@ class HeaderBlock:
 
     def __init__(self, raw: bytes, limits: Limits) -> None:
         self.raw = raw
+        self.note: Any = None
         self.fields = fields = _fields(raw, limits)
         first = dict(fields)
         self.first = first if len(first) == len(fields) else _first_values(fields)
@@ -167,7 +168,9 @@ def _lower_name(name: bytes, colon: bytes) -> bytes:
 def _first_values(fields: tuple[tuple[bytes, bytes], ...]) -> dict[bytes, bytes]:
     first: dict[bytes, bytes] = {}
     for name, value in fields:
-        if first.setdefault(name, value) is not value and name in _ONCE:
+        if name not in first:
+            first[name] = value
+        elif name in _ONCE:
             raise HeadRefused(400, f"more than one {name.decode()} field")
     return first
 
