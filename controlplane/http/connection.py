@@ -18,6 +18,7 @@ from controlplane.http.flow import BUSY, CLOSING, DRAIN, IDLE, LINGER
 from controlplane.http.head import HeaderBlock, read_head, refuse_broken_part
 from controlplane.http.message import Request, Response
 
+_BLOCK_KEPT_BYTES: Final = 4096  # a larger block of fields is not remembered
 _HELD_BYTES: Final = 64 * 1024  # pipelined input that may wait; one read of the socket more is possible
 
 
@@ -124,7 +125,7 @@ class Connection(Answering, asyncio.Protocol):
             except HeadRefused as refused:
                 self._refuse(refused)
                 return
-            self._block = block
+            self._block = block if len(block.raw) <= _BLOCK_KEPT_BYTES else None
             pos = end + 4
             self._is_1_1 = is_1_1
             self._keep = (is_1_1 and block.plain) or block.keeps(is_1_1)
