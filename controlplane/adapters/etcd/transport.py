@@ -203,7 +203,10 @@ class Transport:
         except aiohttp.ClientConnectorError as error:
             raise AttemptFailed(_reason(error), applied=False) from error
         except (aiohttp.ClientError, OSError, Nonsense) as error:
-            raise AttemptFailed(_reason(error), applied=True) from error
+            # TLS 1.3 refuses a client certificate after the handshake, and the alert may be lost to the reset.
+            cut = url.startswith("https:") and isinstance(error, (OSError, aiohttp.ServerDisconnectedError))
+            hint = ": does etcd accept the client certificate (directory.etcd.cert_file)?" if cut else ""
+            raise AttemptFailed(_reason(error) + hint, applied=True) from error
         raise _failure(url, response.status, data)
 
     def _connected(self) -> aiohttp.ClientSession:
@@ -227,7 +230,7 @@ def _failure(url: str, status: int, data: bytes) -> Exception:
         if _COMMON_NAME in data:
             return Rejected(
                 f"etcd {url} has both users and client certificates on, and then refuses certificates with a"
-                " CommonName at its JSON gateway: issue a client certificate whose subject has none (an organization, say)"
+                " CommonName at its JSON gateway: issue a client certificate without one (with an organization, say)"
             )
         hint = ": the JSON gateway of etcd 3.4 or newer is expected there" if status == 404 else ""
         failure = AttemptFailed(
