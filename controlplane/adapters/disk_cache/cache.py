@@ -1,7 +1,8 @@
 """DiskHotCache: implements ports.hot_cache.HotCache over files of one process's own directory.
 
 The index is in memory, about 1 KiB an entry; the files say the rest (files.py). The bound counts whole blocks and is
-kept also while blobs are being admitted. Open descriptors are kept for the blobs asked for last.
+kept also while blobs are being admitted. Open descriptors are kept for the `open_files` blobs asked for last, and the
+bytes of those of them that have at most HELD_BYTES: memory is bounded by open_files * HELD_BYTES.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from controlplane.ports.object_store import LocalFile
 
 SMALL_BYTES = 64 * 1024
 """Blobs up to this size are answered with their bytes where the page cache holds them, others with a descriptor."""
+HELD_BYTES = 16 * 1024
+"""Blobs up to this size are held in memory while their descriptor is: a hit costs no system call."""
 _SLOW_TO_FREE_BYTES = 4 * 1024 * 1024
 """Closing the last descriptor of a larger unlinked file takes milliseconds: a thread does it."""
 _VERIFY_PAUSE_S = 0.01
@@ -45,6 +48,8 @@ class _Entry:
     """Hits that hold the descriptor."""
     kept: bool = False
     """The descriptor stays open between hits."""
+    data: bytes | None = None
+    """All bytes; only while kept."""
     gone: bool = False
     """Out of the index, and unlinked."""
 
@@ -136,6 +141,12 @@ class DiskHotCache:
             if guid in self._unverified:
                 self._unverified.move_to_end(guid)  # asked for: the next to be verified
             return None
+        data = entry.data
+        if data is not None:
+            self._opened.move_to_end(guid)
+            self._entries.move_to_end(guid)
+            self._hits += 1
+            return Hit(entry.content, entry.content_type, entry.validated_at, data)
         fd = entry.fd
         if fd < 0:
             fd = self._open_file(entry)
@@ -153,9 +164,12 @@ class DiskHotCache:
             except OSError:
                 read = -1  # not in the page cache, or not supported: the reader takes the descriptor
             if read == entry.size:
-                if not entry.kept and not entry.lent:
+                data = bytes(buffer)
+                if entry.kept and entry.size <= HELD_BYTES:
+                    entry.data = data
+                elif not entry.kept and not entry.lent:
                     self._close(entry)
-                return Hit(entry.content, entry.content_type, entry.validated_at, bytes(buffer))
+                return Hit(entry.content, entry.content_type, entry.validated_at, data)
         entry.lent += 1
         self._lent[fd] = entry
         return Hit(entry.content, entry.content_type, entry.validated_at, None, fd)
@@ -176,6 +190,7 @@ class DiskHotCache:
             while len(self._opened) >= self._open_files:
                 _, oldest = self._opened.popitem(last=False)
                 oldest.kept = False
+                oldest.data = None
                 if not oldest.lent:
                     self._close(oldest)
             self._opened[entry.content.md5] = entry
@@ -269,6 +284,7 @@ class DiskHotCache:
         if entry.kept:
             del self._opened[guid]
             entry.kept = False
+            entry.data = None
         entry.gone = True
         if entry.fd < 0 and entry.size > _SLOW_TO_FREE_BYTES:
             # Held open, the name goes quickly; the blocks are freed when the thread closes it.
@@ -304,6 +320,7 @@ class DiskHotCache:
         self._closed = True
         for entry in self._opened.values():
             entry.kept = False
+            entry.data = None
             if not entry.lent:
                 self._close(entry)
         for index in (self._opened, self._entries, self._unverified):
