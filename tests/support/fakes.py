@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from controlplane.adapters.filesystem import FilesystemStore
 from controlplane.adapters.memory.catalog import MemoryCatalog
 from controlplane.adapters.memory.hot_cache import MemoryHotCache
 from controlplane.adapters.memory.journal import MemoryJournal
@@ -23,7 +24,7 @@ from controlplane.model.task import Draft, Task
 from controlplane.ports.catalog import Quarantined
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError, Unavailable
-from controlplane.ports.object_store import Body, ObjectInfo
+from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, ObjectStore
 from controlplane.services.blobs import BlobWriter, Stored
 from controlplane.services.copying import Copier
 from controlplane.services.guid_locks import GuidLocks
@@ -220,6 +221,7 @@ class Node:
         spool_path: Path,
         *,
         primary: FakeStore | None = None,
+        local_primary: FilesystemStore | None = None,
         persistent: FakeStore | None = None,
         mirrored: bool = True,
         journal_limit: int = 10_000,
@@ -235,6 +237,8 @@ class Node:
     ) -> None:
         self.clock = clock
         self.primary = primary or FakeStore(PRIMARY, clock=clock)
+        self.near: ObjectStore = local_primary or self.primary
+        """What the services use: `primary`, or files in its place."""
         self.persistent = persistent or FakeStore(PERSISTENT, clock=clock)
         self.journal = FakeJournal(journal_limit)
         self.catalog = FakeCatalog()
@@ -251,7 +255,7 @@ class Node:
         locks = GuidLocks()
         far = self.persistent if mirrored else None
         self.writer = BlobWriter(
-            primary=self.primary,
+            primary=self.near,
             persistent=far,
             catalog=self.catalog,
             journal=self.journal,
@@ -263,8 +267,8 @@ class Node:
             locks=locks,
         )
         self.reader = BlobReader(
-            primary=self.primary,
-            primary_is_local=False,
+            primary=self.near,
+            primary_is_local=local_primary is not None,
             persistent=far,
             catalog=self.catalog,
             hot=self.hot,
@@ -280,7 +284,7 @@ class Node:
     def new_mirror(self) -> Mirror:
         """A mirror as a fresh process has it: it knows nothing but the journal."""
         copier = Copier(
-            primary=self.primary,
+            primary=self.near,
             persistent=self.persistent,
             catalog=self.catalog,
             journal=self.journal,
@@ -291,7 +295,7 @@ class Node:
             copier.work,
             journal=self.journal,
             catalog=self.catalog,
-            stores=(self.primary, self.persistent),
+            stores=(self.near, self.persistent),
             clock=self.clock,
             schedule=self.schedule,
             jitter=lambda: 1.0,
@@ -336,8 +340,6 @@ class Node:
 
 
 async def read_all(blob: OpenBlob) -> bytes:
-    from controlplane.ports.object_store import ByteRange
-
     try:
         return b"".join([chunk async for chunk in blob.chunks(ByteRange(0, blob.content.size - 1))])
     finally:
