@@ -164,4 +164,14 @@ def build_v2_publisher(settings: Settings) -> Announcer | None:
         return None
     from controlplane.adapters.etcd_v2 import EtcdV2Publisher
 
-    return EtcdV2Publisher(directory.v2_endpoints or directory.etcd.endpoints, settings.node.cluster)
+    etcd = directory.etcd
+    return EtcdV2Publisher(
+        directory.v2_endpoints or etcd.endpoints,
+        settings.node.cluster,
+        username=etcd.username,
+        password=etcd.password.reveal() if etcd.password is not None else "",
+        ca_file=etcd.ca_file,
+        cert_file=etcd.cert_file,
+        key_file=etcd.key_file,
+        timeout_s=etcd.timeout_s,
+    )

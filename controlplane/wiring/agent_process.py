@@ -124,6 +124,7 @@ class AgentProcess:
         v2 = build_v2_publisher(settings)
         if v2 is not None:
             announcers.append(v2)
+            self._closing.push_async_callback(v2.aclose)
         probe = EndpointProbe(
             gateway_url,
             node.name,

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import boto3
 import pytest
@@ -223,3 +224,24 @@ def test_a_second_gateway_on_the_same_data_is_refused_and_harms_nothing(node: No
     connection.send(b"y" * 2_000_000)
     assert connection.getresponse().status == 201
     connection.close()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_same_endpoint_set_is_in_the_v2_keyspace(tmp_path: Path) -> None:
+    """directory.v2 = true, read back by python-etcd; gone from both keyspaces on SIGTERM."""
+    import etcd as python_etcd
+
+    with EtcdCluster(1, enable_v2=True) as cluster:
+        node = Node(tmp_path / "node", etcd=cluster.urls, extra={"directory": {"v2": True}})
+        client = python_etcd.Client(host="127.0.0.1", port=urlsplit(cluster.urls[0]).port)
+        try:
+            node.start("gateway")
+            node.start("agent")
+            until(lambda: endpoints(node) == ["node1"], 10, "published in v3")
+            found = json.loads(client.read("/millrace/v1/test/endpoints/blobs/node1").value)
+            assert found["url"] == node.url
+            node.stop("agent")
+            with pytest.raises(python_etcd.EtcdKeyNotFound):
+                client.read("/millrace/v1/test/endpoints/blobs/node1")
+        finally:
+            node.stop()
