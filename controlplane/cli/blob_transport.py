@@ -13,7 +13,7 @@ from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from controlplane.cli.exit_codes import UsageError
-from controlplane.ports.errors import Unavailable
+from controlplane.ports.errors import Rejected, Unavailable
 
 BLOCK = 1024 * 1024
 """Bytes that are read, hashed and sent at once."""
@@ -58,7 +58,8 @@ class Connection(Protocol):
     def exchange(
         self, method: str, path: str, headers: Mapping[str, str], body: Iterator[bytes] | None, size: int | None
     ) -> Answer:
-        """Send the request, with `body` in chunks when its size is None. Raises Broken, and what `body` raises."""
+        """Send the request, with `body` in chunks when its size is None. Raises Broken, Rejected
+        (a certificate that is not trusted), and what `body` raises."""
         ...
 
     def close(self) -> None: ...
@@ -160,6 +161,10 @@ class HttpConnection:
         if self._http.sock is None:
             try:
                 self._http.connect()
+            except ssl.SSLCertVerificationError as error:
+                self.close()
+                what = f"the certificate of {self.url} is not trusted ({error.verify_message})"
+                raise Rejected(f"{what}: give its authority with --ca-file") from error
             except OSError as error:
                 self.close()
                 raise Broken(f"cannot connect to {self.url}: {_reason(error)}") from error
@@ -236,8 +241,6 @@ def _readable(connection: http.client.HTTPConnection) -> bool:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message}): give --ca-file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
