@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_dev_runs_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signal
 
 def test_a_taken_address_is_one_line(dev: Node, tmp_path: Path) -> None:
     ran = run("dev", "--data-dir", str(tmp_path / "data"), "--port", str(dev.port))
-    assert ran.returncode == 1
+    assert ran.returncode == 5
     assert b"Traceback" not in ran.stderr
     assert b"millrace: " in ran.stderr.splitlines()[-1]
 
@@ -131,18 +132,18 @@ def test_looking_makes_no_journal(settings_file: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_root_leaves_no_file_of_its_own_in_a_nodes_directory(settings_file: Path, tmp_path: Path) -> None:
+def test_root_goes_on_as_the_owner_of_the_data(tmp_path: Path) -> None:
     """SQLite's side files made by root would shut the service out."""
-    journal_with_one_failed_and_one_pending(settings_file)
-    data = tmp_path / "data"
     owner = 65534 if os.geteuid() == 0 else os.geteuid()
-    for each in (tmp_path, *tmp_path.parents):
-        if str(each).startswith(("/tmp/pytest", str(tmp_path))):
-            each.chmod(0o755)
-    for each in (data, *data.iterdir()):
-        os.chown(each, owner, -1)
-    assert run("mirror", "status", "--config", str(settings_file)).returncode == 1
-    assert {each.stat().st_uid for each in data.iterdir()} == {owner}
+    os.chown(tmp_path, owner, -1)
+    script = (
+        "import os, pathlib, sys\n"
+        "from controlplane.cli.settings_source import become_owner\n"
+        "become_owner(pathlib.Path(sys.argv[1]))\n"
+        "print(os.getresuid(), os.getresgid(), os.getgroups())"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith(str((owner, owner, owner)))
 
 
 # -- endpoints ---------------------------------------------------------------------------------------------------
