@@ -117,7 +117,8 @@ async def test_ranges(gateway: Served, data: bytes) -> None:
     guid = (await gateway.ask("POST", "/blobs", data)).json()["guid"]
     size = len(data)
     for header, first, last in (
-        ("bytes=0-0", 0, 0), ("bytes=3-7", 3, 7), (f"bytes=5-{size + 10}", 5, size - 1), ("bytes=-4", size - 4, size - 1),
+        ("bytes=0-0", 0, 0), ("bytes=3-7", 3, 7), (f"bytes=5-{size + 10}", 5, size - 1),
+        ("bytes=-4", size - 4, size - 1),
         ("bytes=4-", 4, size - 1), (f"bytes=-{size * 2}", 0, size - 1),
     ):  # fmt: skip
         got = await gateway.ask("GET", f"/blobs/{guid}", Range=header)
@@ -153,8 +154,9 @@ async def test_rights(serve: Serve) -> None:
     guid = (await gateway.ask("POST", "/blobs", SMALL, token=WRITER)).json()["guid"]
     path = f"/blobs/{guid}"
     asked = {
-        ("GET", path): None, ("HEAD", path): None, ("POST", "/blobs"): b"new", ("PUT", path): SMALL, ("DELETE", path): None,
-        ("GET", f"/blobs/sha256/{content_of(SMALL).sha256}"): None, ("PUT", "/probes/n1"): b"x", ("GET", "/probes/n1"): None,
+        ("GET", path): None, ("HEAD", path): None, ("POST", "/blobs"): b"new", ("PUT", path): SMALL,
+        ("DELETE", path): None, ("GET", f"/blobs/sha256/{content_of(SMALL).sha256}"): None,
+        ("PUT", "/probes/n1"): b"x", ("GET", "/probes/n1"): None,
     }  # fmt: skip
     allowed = {
         READER: {"GET", "HEAD"},
@@ -192,7 +194,8 @@ async def test_anonymous_read_only_where_it_is_configured(serve: Serve) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/", 404), ("GET", "/blobs", 405), ("PATCH", "/blobs/" + "0" * 32, 405), ("POST", "/blobs/" + "0" * 32, 405),
+    [("GET", "/", 404), ("GET", "/blobs", 405), ("PATCH", "/blobs/" + "0" * 32, 405),
+     ("POST", "/blobs/" + "0" * 32, 405),
      ("GET", "/blobs/a/b", 404), ("GET", "/probes/..%2fx", 404), ("GET", "//blobs", 404)],
 )  # fmt: skip
 async def test_no_such_path_or_method(serve: Serve, method: str, path: str, status: int) -> None:
