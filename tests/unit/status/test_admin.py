@@ -1,0 +1,123 @@
+"""Readiness and metrics, without sockets: what is said, how often it is asked, and that names follow conventions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from controlplane.adapters.memory.hot_cache import MemoryHotCache
+from controlplane.http import Request, Response
+from controlplane.http.body import NO_BODY
+from controlplane.http.head import HeaderBlock
+from controlplane.http.limits import Limits
+from controlplane.model.keys import Bucket, Key
+from controlplane.model.tally import BlobTally, MirrorTally, PublishTally, RequestTally
+from controlplane.model.task import Draft, Op
+from controlplane.ports.errors import Unavailable
+from controlplane.status.admin_api import AdminApi, Check
+from controlplane.status.exposition import Sources, render
+from tests.support.fakes import FakeJournal, content_of
+from tests.support.virtual_time import EPOCH, VirtualClock
+
+
+async def look(api: AdminApi, path: str) -> tuple[int, Any]:
+    request = Request("GET", path.encode(), HeaderBlock(b"Host: a\r\n", Limits()), "test", NO_BODY)
+    answer = api(request)
+    response = await answer if isinstance(answer, Awaitable) else answer
+    assert isinstance(response, Response)
+    assert isinstance(response.body, bytes)
+    return response.status, json.loads(response.body)
+
+
+async def test_checks_run_side_by_side_once_a_second_however_many_ask(clock: VirtualClock) -> None:
+    runs: list[float] = []
+
+    async def slow() -> None:
+        runs.append(clock.monotonic())
+        await clock.sleep(2)
+
+    api = AdminApi({"a": Check(slow, needed=True), "b": Check(slow, needed=False)}, Sources(), None, clock)
+    began = clock.monotonic()
+    answers = await asyncio.gather(*(look(api, "/readyz") for _ in range(50)))
+    assert {status for status, _ in answers} == {200}
+    assert clock.monotonic() - began == 2
+    assert len(runs) == 2
+    await clock.sleep(1.1)
+    await look(api, "/readyz")
+    assert len(runs) == 4
+
+
+async def test_i10_a_check_that_hangs_fails_or_breaks_is_said_and_counts_only_if_needed(clock: VirtualClock) -> None:
+    async def hangs() -> None:
+        await clock.sleep(3600)
+
+    async def fails() -> None:
+        raise Unavailable("etcd is away")
+
+    async def breaks() -> None:
+        raise ZeroDivisionError("a bug")
+
+    async def works() -> None:
+        pass
+
+    def api(needed: bool) -> AdminApi:
+        checks = {"hangs": hangs, "fails": fails, "breaks": breaks}
+        return AdminApi(
+            {"works": Check(works, needed=True), **{name: Check(run, needed) for name, run in checks.items()}},
+            Sources(),
+            None,
+            clock,
+        )
+
+    began = clock.monotonic()
+    status, body = await look(api(needed=False), "/readyz")
+    assert clock.monotonic() - began <= 5.1
+    assert (status, body["ready"]) == (200, True)
+    assert body["checks"]["works"]["ok"]
+    assert "no answer within" in body["checks"]["hangs"]["error"]
+    assert body["checks"]["fails"]["error"] == "etcd is away"
+    assert "ZeroDivisionError" in body["checks"]["breaks"]["error"]
+    status, body = await look(api(needed=True), "/readyz")
+    assert (status, body["ready"]) == (503, False)
+
+
+async def test_metrics_parse_and_keep_the_conventions() -> None:
+    requests, mirror, publish = RequestTally(), MirrorTally(), PublishTally()
+    requests.observe("GET", 200, 100, 0.02)
+    requests.observe("GET", 503, 0, 40.0)
+    mirror.lag.observe(3.0)
+    publish.published = True
+    journal = FakeJournal(100)
+    await journal.append(Draft(Op.PUT, Bucket("b"), Key("k"), content_of(b"12345")), EPOCH)
+    sources = Sources(
+        requests, BlobTally(), mirror, publish, MemoryHotCache(10_000, 1000), {"version": '1"x', "node": "n"}
+    )
+    text = render(sources, await journal.stats(), EPOCH + 7.0).decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert all(name.startswith("millrace_") for name in families)
+    assert all(family.documentation.endswith(".") for family in families.values())
+    for family in families.values():
+        if family.type == "counter":
+            assert all(sample.name.endswith("_total") for sample in family.samples)
+    samples = {(s.name, *sorted(s.labels.items())): s.value for family in families.values() for s in family.samples}
+    assert samples["millrace_journal_oldest_age_seconds",] == 7.0
+    assert samples["millrace_journal_pending_bytes",] == 5.0
+    assert samples["millrace_endpoint_published",] == 1.0
+    seconds = "millrace_http_request_duration_seconds"
+    assert samples[f"{seconds}_count", ("method", "GET")] == 2
+    assert samples[f"{seconds}_sum", ("method", "GET")] == 40.02
+    assert samples[f"{seconds}_bucket", ("le", "0.025"), ("method", "GET")] == 1
+    assert samples[f"{seconds}_bucket", ("le", "30.0"), ("method", "GET")] == 1
+    assert samples[f"{seconds}_bucket", ("le", "+Inf"), ("method", "GET")] == 2
+    assert samples["millrace_build_info", ("node", "n"), ("version", '1"x')] == 1
+
+
+def test_an_age_is_never_negative_when_the_clock_steps_back() -> None:
+    from controlplane.ports.journal import JournalStats
+
+    text = render(Sources(), JournalStats(1, 1, 0, EPOCH, 10), EPOCH - 100).decode()
+    assert "millrace_journal_oldest_age_seconds 0.0" in text
