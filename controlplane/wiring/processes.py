@@ -20,7 +20,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.settings.secret import Secret
-from controlplane.settings.tree import FilesystemStore, Gateway, Node, Scope, Settings, Token
+from controlplane.settings.tree import Admin, FilesystemStore, Gateway, Node, Scope, Settings, Token
 from controlplane.wiring.adapters import (
     PERSISTENT,
     PRIMARY,
@@ -66,6 +66,8 @@ def dev_settings(data_dir: Path, port: int | None) -> Settings:
     return Settings(
         node=Node(cluster="dev", data_dir=data_dir),
         gateway=Gateway() if port is None else Gateway(port=port),
+        # With a port of its own it may run beside another one: its admin ports must not be the fixed ones.
+        admin=Admin() if port is None else Admin(port=0, agent_port=0),
         tokens=(Token(name="dev", secret=Secret(token_file.read_text().strip()), scopes=frozenset(Scope)),),
         primary=FilesystemStore(path=data_dir / "primary"),
         persistent=FilesystemStore(path=data_dir / "persistent"),

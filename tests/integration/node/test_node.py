@@ -6,9 +6,13 @@ import hashlib
 import http.client
 import json
 import os
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -17,7 +21,7 @@ from botocore.config import Config
 
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import Node
-from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, moto_server
+from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, free_port, moto_server
 
 BUCKET = "mirror"
 
@@ -55,16 +59,21 @@ def drained(node: Node) -> bool:
     return node.metrics("gateway")["millrace_journal_pending_entries"] == 0
 
 
+def s3_table(folder: Path, url: str) -> dict[str, Any]:
+    """The persistent store's table, with its secret in a file of `folder`."""
+    secret = folder / "secret"
+    secret.write_text(SECRET_KEY)
+    secret.chmod(0o600)
+    return {
+        "kind": "s3", "endpoints": [url], "bucket": BUCKET, "access_key": ACCESS_KEY,
+        "secret_key": {"file": str(secret)}, "create_bucket": True, "part_bytes": 6 * 1024 * 1024,
+    }  # fmt: skip
+
+
 def test_blobs_reach_s3_and_come_back_from_it(tmp_path: Path, etcd: EtcdCluster) -> None:
     """In by the API, at the target byte by byte, and read through from there when the primary has lost them (I2)."""
     with moto_server(tmp_path) as aws:
-        secret = tmp_path / "secret"
-        secret.write_text(SECRET_KEY)
-        secret.chmod(0o600)
-        persistent = {
-            "kind": "s3", "endpoints": [aws.url], "bucket": BUCKET, "access_key": ACCESS_KEY,
-            "secret_key": {"file": str(secret)}, "create_bucket": True, "part_bytes": 6 * 1024 * 1024,
-        }  # fmt: skip
+        persistent = s3_table(tmp_path, aws.url)
         node = Node(tmp_path / "node", persistent=persistent, etcd=etcd.urls, extra={"hot_cache": {"kind": "none"}})
         try:
             node.start("gateway")
@@ -157,14 +166,8 @@ def test_it_starts_and_serves_without_etcd_and_says_so(tmp_path: Path) -> None:
 def test_it_starts_and_serves_without_the_persistent_store_and_says_so(tmp_path: Path, etcd: EtcdCluster) -> None:
     """I10, I1: acknowledged and journalled, pushed back at the bound, never dropped, and no dead letter is made."""
     with moto_server(tmp_path) as aws:
-        secret = tmp_path / "secret"
-        secret.write_text(SECRET_KEY)
-        secret.chmod(0o600)
+        persistent = s3_table(tmp_path, aws.url)
     # The server is gone, its port is free again: nobody answers there.
-    persistent = {
-        "kind": "s3", "endpoints": [aws.url], "bucket": BUCKET, "access_key": ACCESS_KEY,
-        "secret_key": {"file": str(secret)}, "create_bucket": True,
-    }  # fmt: skip
     extra = {"journal": {"limit": 5}, "mirror": {"retry": {"first_s": 0.2, "most_s": 1}}}
     node = Node(tmp_path / "node", persistent=persistent, etcd=etcd.urls, extra=extra)
     try:
@@ -245,3 +248,49 @@ def test_the_same_endpoint_set_is_in_the_v2_keyspace(tmp_path: Path) -> None:
                 client.read("/millrace/v1/test/endpoints/blobs/node1")
         finally:
             node.stop()
+
+
+def test_doctor_finds_everything_well_on_a_whole_node(tmp_path: Path, etcd: EtcdCluster) -> None:
+    with moto_server(tmp_path) as aws:
+        node = Node(tmp_path / "node", persistent=s3_table(tmp_path, aws.url), etcd=etcd.urls)
+        try:
+            node.start("gateway")
+            node.start("agent")
+            found = node.cli("doctor", "--json")
+        finally:
+            node.stop()
+    checks = {check["check"]: check["result"] for check in json.loads(found.stdout)["checks"]}
+    assert found.returncode == 0, checks
+    assert checks["persistent store"] == "ok"
+    assert set(checks.values()) <= {"ok", "warn"}
+
+
+def test_dev_runs_beside_another_one(tmp_path: Path) -> None:
+    """`millrace dev --port N`, with nothing configured: up, a blob in and out, down on SIGTERM."""
+    folder = tmp_path / "dev"
+    port = free_port()
+    with (tmp_path / "dev.log").open("wb") as log:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "controlplane.cli.main", "dev", "--data-dir", str(folder), "--port", str(port)],
+            stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        token = folder / "dev.token"
+        until(lambda: token.exists() and answers(port), 20, "dev serves")
+        environ = dict(os.environ, MILLRACE_URL=f"http://127.0.0.1:{port}", MILLRACE_TOKEN_FILE=str(token))
+        millrace = [sys.executable, "-m", "controlplane.cli.main", "blob"]
+        put = subprocess.run([*millrace, "put", "-"], input=b"from dev", env=environ, capture_output=True, check=True)
+        guid = put.stdout.split()[0].decode()
+        got = subprocess.run([*millrace, "get", guid, "-o", "-"], env=environ, capture_output=True, check=True)
+        assert got.stdout == b"from dev"
+    finally:
+        running.terminate()
+        assert running.wait(30) == 0, (tmp_path / "dev.log").read_text()
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
