@@ -94,8 +94,12 @@ def test_blobs_reach_s3_and_come_back_from_it(tmp_path: Path, etcd: EtcdCluster)
                 status, headers, found = node.request("GET", f"/blobs/{guid}")
                 assert (status, found) == (200, body)
                 assert headers["millrace-sha256"] == hashlib.sha256(body).hexdigest()
-            kept = [path for path in (tmp_path / "node" / "primary" / "objects").rglob("*") if path.is_file()]
-            assert len(kept) >= len(bodies), "what was fetched is kept in the primary"
+            objects = tmp_path / "node" / "primary" / "objects"
+            until(
+                lambda: sum(path.is_file() for path in objects.rglob("*")) >= len(bodies),
+                10,
+                "what was fetched is kept in the primary",
+            )
             assert node.request("DELETE", f"/blobs/{guids[1]}")[0] == 204
             until(lambda: drained(node), 30, "the delete mirrored")
             assert node.request("GET", f"/blobs/{guids[1]}")[0] == 404
