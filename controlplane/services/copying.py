@@ -163,6 +163,9 @@ class Copier:
                 return Done(task, self._mirrored(key, proved), note="the copy was there already")
         if known is not None and known.deleted_at is not None:
             return Done(task, None, note="deleted everywhere")
+        if known is None and task.draft.content is None:
+            # No client's promise: the mirror's own, made anew while a deletion overtook it.
+            return Done(task, None, note="deleted since")
         raise SourceLost(
             f"{key} is neither in {self._primary.name} nor in {self._target.name}, though its write was acknowledged: "
             "restore it from a backup and run `millrace mirror retry`, or delete the blob"
