@@ -1,0 +1,1 @@
+"""Configuration files: the cuttlefish format, its schemas, its escript, and Erlang terms."""

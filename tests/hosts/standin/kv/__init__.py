@@ -1,0 +1,1 @@
+"""Riak KV: objects, backends, the ring and its members, the HTTP interface."""
