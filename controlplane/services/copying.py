@@ -216,6 +216,8 @@ class Copier:
         if known is not None and known.deleted_at is not None:
             if known.content.sha256 and (lives or await self._in_target(key)):
                 await self._catalog.record(replace(known, deleted_at=None))
+                if await self._entombed(key):  # deleted again at this very moment
+                    await self._catalog.entomb(guid, self._clock.now())
             else:
                 await self._catalog.forget(guid)
         return Done(task, None, note=_NOT_DELETED if lives else "deleted, or written again, before")

@@ -21,7 +21,7 @@ from tests.unit.services.conftest import NewNode
 BLOBS = [b"blob %d " % n * (n * 400 + 1) for n in range(4)]
 THERE, GONE = "there", "gone"
 
-SEEDS = int(os.environ.get("MILLRACE_TEST_SEEDS", "8"))
+SEEDS = int(os.environ.get("TEST_SEEDS", "8"))
 """How many random courses are run; raise it to look for more."""
 
 
