@@ -106,22 +106,21 @@ def _kill_gateway(node: Node, fault: str, known: Acknowledged) -> None:
 
 
 def _kill_agent(node: Node, fault: str, known: Acknowledged) -> None:
+    """Writes and deletes go on until the agent has come to the point and died there."""
     if "gateway" not in node.processes:
         node.start("gateway")
-    count = int(fault.rpartition(":")[2])
-    for _ in range(count + 1):
-        known.put(node, 3_000)
-        known.delete(node, known.put(node, 700_000) or "")
-        _mirror_then_delete(node, known)
     process = node.start("agent", fault=fault, wait=False)
-    assert process.wait(30) == -9, f"{fault} was never reached: {node.log('agent')[-2000:]}"
+    deadline = time.monotonic() + 30
+    while process.poll() is None:
+        assert time.monotonic() < deadline, f"{fault} was never reached: {node.log('agent')[-2000:]}"
+        known.put(node, 3_000)
+        known.delete(node, known.put(node, 700_000))
+        if len(known.stored) > 20:
+            # One that was put a while ago: its copy may be at the target already.
+            known.delete(node, min(known.stored))
+        time.sleep(0.05)
+    assert process.returncode == -9, node.log("agent")[-2000:]
     node.processes.pop("agent")
-
-
-def _mirror_then_delete(node: Node, known: Acknowledged) -> None:
-    """A delete of a blob that was put earlier, so that its copy may be at the target already."""
-    if known.stored:
-        known.delete(node, min(known.stored))
 
 
 def _drain(node: Node, known: Acknowledged) -> None:

@@ -23,8 +23,8 @@ class Acknowledged:
     unknown: set[str] = field(default_factory=set)
     """Deletes without an answer: such a blob may be there or not."""
 
-    def put(self, node: Node, size: int) -> str | None:
-        """Store fresh random bytes; the GUID when it was acknowledged."""
+    def put(self, node: Node, size: int) -> str:
+        """Store fresh random bytes; the GUID that was acknowledged."""
         body = os.urandom(size)
         guid = hashlib.md5(body).hexdigest()
         status, _, answer = node.request("POST", "/blobs", body)
@@ -47,7 +47,6 @@ class Acknowledged:
             for _ in range(rounds):
                 self.put(node, _SMALL)
                 victim = self.put(node, _SPOOLED)
-                assert victim is not None
                 self.delete(node, victim)
         except (OSError, http.client.HTTPException):
             return True
