@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.etcd_json import EtcdClient, EtcdRefused, EtcdUnreachable, encode, end_of_prefix
+
 DOCUMENTATION = r"""
 module: etcd_access
 short_description: Users of etcd with a role each, and authentication turned on
 description:
-  - Passwords are tried before they are set, so a second run changes nothing. As long as authentication is off they cannot be
-    tried, and are set. Users and roles that are not named are left alone.
+  - Passwords are tried before they are set, so a second run changes nothing. As long as authentication is off they
+    cannot be tried, and are set. Users and roles that are not named are left alone.
 options:
   endpoints:
     description: Client URLs of the members to ask, in order.
@@ -52,9 +55,6 @@ done:
   type: list
   elements: str
 """
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.etcd_json import EtcdClient, EtcdRefused, EtcdUnreachable, encode, end_of_prefix
 
 ROOT = "root"
 
@@ -126,7 +126,7 @@ class Access:
                 return False
             if not former:
                 raise EtcdRefused(
-                    f"{error}: root's password is not the given one; while it is being replaced, give the former one too"
+                    f"{error}: root's password is not the given one; while it is being replaced, give the former too"
                 ) from error
         self._client.log_in(ROOT, former)
         self._do("root gets its new password", "auth/user/changepw", name=ROOT, password=password)
@@ -156,7 +156,8 @@ class Access:
         found = set()
         if name in roles:
             answer = self._client.call("auth/role/get", role=name)
-            found = {(p.get("permType", "READ"), p.get("key", ""), p.get("range_end", "")) for p in answer.get("perm", [])}
+            rights = answer.get("perm", [])
+            found = {(one.get("permType", "READ"), one.get("key", ""), one.get("range_end", "")) for one in rights}
         else:
             self._do(f"role {name} is made", "auth/role/add", name=name)
         wanted = {("READWRITE", encode(prefix), end_of_prefix(prefix)): prefix for prefix in prefixes}

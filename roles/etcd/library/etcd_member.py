@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.etcd_json import EtcdClient, EtcdRefused, EtcdUnreachable
+
 DOCUMENTATION = r"""
 module: etcd_member
 short_description: Makes room for a member in a running etcd cluster, or takes one out
@@ -60,9 +63,6 @@ removed:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.etcd_json import EtcdClient, EtcdRefused, EtcdUnreachable
-
 
 def hexadecimal(member: dict) -> str:
     return f"{int(member['ID']):x}"
@@ -108,7 +108,9 @@ def main() -> None:
     except EtcdUnreachable as error:
         module.fail_json(msg=f"no member of the etcd cluster answers: {error}")
     except EtcdRefused as error:
-        module.fail_json(msg=f"etcd refuses to change its members: {error}. Look at `etcdctl member list` and at the health of all")
+        module.fail_json(
+            msg=f"etcd refuses to change its members: {error}. Look at `etcdctl member list` and their health"
+        )
     module.exit_json(**result)
 
 

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
 DOCUMENTATION = r"""
 module: kernel_tunables
 short_description: Sets kernel values now, and says which could not be set and why
@@ -44,10 +48,6 @@ applied:
   type: list
   elements: str
 """
-
-from pathlib import Path
-
-from ansible.module_utils.basic import AnsibleModule
 
 SHARED = "it is the setting of the machine that runs this container: set it there"
 
