@@ -25,6 +25,8 @@ def encode_value(text: str) -> str:
 
 def canonical_query(pairs: Iterable[tuple[str, str]]) -> str:
     """The query as SigV4 signs it: encoded, sorted by encoded name and then value, `=` also after a bare name."""
+    if not pairs:
+        return ""
     encoded = sorted((encode_value(name), encode_value(value)) for name, value in pairs)
     return "&".join(f"{name}={value}" for name, value in encoded)
 

@@ -101,6 +101,8 @@ async def _foundation(settings: Settings, *roles: str) -> AsyncIterator[_Foundat
         closing.push_async_callback(journal.aclose)
         catalog = await open_catalog(settings)
         closing.push_async_callback(catalog.aclose)
+        # What was loaded by now stays: the collector need not walk through it again and again.
+        gc.freeze()
         yield _Foundation(clock, primary, persistent, journal, catalog)
 
 
