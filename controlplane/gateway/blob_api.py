@@ -24,7 +24,8 @@ from controlplane.ports.hot_cache import Hit
 from controlplane.ports.log_context import request_id as log_request_id
 from controlplane.ports.object_store import ByteRange
 from controlplane.services.blobs import BlobWriter, Stored
-from controlplane.services.reading import BlobReader, OpenBlob
+from controlplane.services.open_blob import OpenBlob
+from controlplane.services.reading import BlobReader
 
 log = logging.getLogger(__name__)
 access_log = logging.getLogger("controlplane.access")

@@ -6,7 +6,7 @@ from controlplane.gateway.problem import problem
 from controlplane.http import Request, Response
 from controlplane.model.keys import probe_key
 from controlplane.ports.object_store import ObjectStore
-from controlplane.services.verification import read_content
+from controlplane.services.proving import read_content
 
 _MOST_BYTES = 64 * 1024
 

@@ -21,7 +21,8 @@ from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectInfo, ObjectStore
 from controlplane.ports.spool import Spool, Spooled
 from controlplane.services.guid_locks import GuidLocks
-from controlplane.services.verification import content_of
+from controlplane.services.presence import exists, is_entombed
+from controlplane.services.proving import content_of
 
 log = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class BlobWriter:
             for _ in range(_TRIES):
                 await self._remove(guid)
                 # The mirror takes back a deletion that seems to have broken off: was it this one?
-                if await self._is_entombed(guid):
+                if await is_entombed(self._primary, guid):
                     break
             else:
                 raise Unavailable(f"blob {guid}: its tombstone vanishes again and again: somebody else writes it")
@@ -141,13 +142,6 @@ class BlobWriter:
             reach("blobs.delete_journalled")
         await self._primary.delete(blob_key(guid))
 
-    async def _is_entombed(self, guid: Guid) -> bool:
-        try:
-            await self._primary.head(tombstone_key(guid))
-        except NotFound:
-            return False
-        return True
-
     async def _keep(self, spooled: Spooled, content_type: str) -> Stored:
         content = spooled.content
         guid = content.md5
@@ -159,7 +153,7 @@ class BlobWriter:
         reach("blobs.stored")
         promised = there and known is not None and not buried and self._copy_is_promised(known)
         # A tombstone beside a live blob is a deletion that broke off: it is lifted below like any other.
-        if promised and known is not None and not await self._is_entombed(guid):
+        if promised and known is not None and not await is_entombed(self._primary, guid):
             self._tally.deduplicated += 1
             return Stored(known, created=False)
         now = self._clock.now()
@@ -179,7 +173,7 @@ class BlobWriter:
             reach("blobs.journalled")
             self._remember_promise(guid)
         # Written again: the blob must be readable from here on, also after the primary loses it.
-        if await self._is_entombed(guid):
+        if await is_entombed(self._primary, guid):
             await self._primary.delete(tombstone_key(guid))
         self._tally.stored += 1
         return Stored(manifest, created=not there)
@@ -255,22 +249,14 @@ class BlobWriter:
         if known is not None and known.deleted_at is None:
             return True
         # Also with a tombstone in the catalog: the deletion may have broken off before the primary.
-        try:
-            await self._primary.head(blob_key(guid))
+        if await exists(self._primary, blob_key(guid)):
             return True
-        except NotFound:
-            pass
-        if self._persistent is None:
-            return False
-        if known is not None or await self._is_entombed(guid):
+        if self._persistent is None or known is not None or await is_entombed(self._primary, guid):
             return False
         try:
-            await self._persistent.head(blob_key(guid))
-        except NotFound:
-            return False
+            return await exists(self._persistent, blob_key(guid))
         except Unavailable:
             return True
-        return True
 
     async def _require_room(self) -> None:
         if self._persistent is None:

@@ -17,7 +17,8 @@ from controlplane.ports.errors import Conflict, Corrupt, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import Body, ObjectInfo, ObjectReader, ObjectStore
-from controlplane.services.verification import content_of, read_content
+from controlplane.services.presence import exists, is_entombed
+from controlplane.services.proving import content_of, read_content
 
 log = logging.getLogger(__name__)
 
@@ -91,14 +92,14 @@ class Copier:
             await self._target.delete(key)
             raise
         reach("mirror.verified")
-        if not await self._in_primary(key):
+        if not await exists(self._primary, key):
             return await self._deleted_meanwhile(task, fresh)
         return Done(task, self._mirrored(key, proved), content.size)
 
     async def _deleted_meanwhile(self, task: Task, fresh: bool) -> Done:
         """The blob was deleted while it was copied, and the delete may have passed the target before this copy (I4)."""
         key = task.draft.key
-        if await self._entombed(key):
+        if await is_entombed(self._primary, guid_of(key)):
             await self._target.delete(key)
             return Done(task, None, note="deleted while it was copied")
         if fresh:
@@ -148,7 +149,7 @@ class Copier:
     async def _without_source(self, task: Task) -> Done:
         """The primary does not have it: deleted since, or copied before a crash, or lost."""
         key = task.draft.key
-        if await self._entombed(key):
+        if await is_entombed(self._primary, guid_of(key)):
             return Done(task, None, note="deleted before it was copied")
         known = await self._catalog.get(guid_of(key))
         content = task.draft.content
@@ -174,19 +175,19 @@ class Copier:
     async def _delete(self, task: Task) -> Done:
         key = task.draft.key
         guid = guid_of(key)
-        if not await self._entombed(key):
+        if not await is_entombed(self._primary, guid_of(key)):
             return await self._not_deleted(task, guid)
-        if await self._in_primary(key):
+        if await exists(self._primary, key):
             if task.attempts + 1 < _PATIENCE:
                 raise Unavailable(f"{key} is still in {self._primary.name}: its deletion is under way, or broke off")
             return await self._taken_back(task, guid)
         await self._target.delete(key)
         reach("mirror.target_deleted")
-        if await self._in_target(key):
+        if await exists(self._target, key):
             raise Conflict(
                 f"{key} is still in {self._target.name} after its deletion: is the bucket versioned or locked?"
             )
-        if await self._in_primary(key):
+        if await exists(self._primary, key):
             # Written again by another node while its old copy was deleted here.
             return await self._taken_back(task, guid)
         await self._primary.delete(tombstone_key(guid))
@@ -200,7 +201,7 @@ class Copier:
         """Lift the tombstone of a blob that stands. The gateway looks for its tombstone after it removed the blob, and
         this looks for the blob after it removed the tombstone: of two that cross, one sees the other (I4)."""
         await self._primary.delete(tombstone_key(guid))
-        if not await self._in_primary(task.draft.key):
+        if not await exists(self._primary, task.draft.key):
             await self._primary.put(tombstone_key(guid), b"", content_type="application/x-millrace-tombstone")
             raise Unavailable(f"{task.draft.key} was deleted at this very moment")
         return await self._not_deleted(task, guid)
@@ -209,39 +210,18 @@ class Copier:
         """The blob lives: its copy is promised anew, since an attempt of this task may have removed it; and the
         catalog must not call it deleted."""
         key = task.draft.key
-        lives = await self._in_primary(key)
+        lives = await exists(self._primary, key)
         if lives:
             await self._journal.append(Draft(Op.PUT, self._primary.bucket, key), self._clock.now())
         known = await self._catalog.get(guid)
         if known is not None and known.deleted_at is not None:
-            if known.content.sha256 and (lives or await self._in_target(key)):
+            if known.content.sha256 and (lives or await exists(self._target, key)):
                 await self._catalog.record(replace(known, deleted_at=None))
-                if await self._entombed(key):  # deleted again at this very moment
+                if await is_entombed(self._primary, guid_of(key)):  # deleted again at this very moment
                     await self._catalog.entomb(guid, self._clock.now())
             else:
                 await self._catalog.forget(guid)
         return Done(task, None, note=_NOT_DELETED if lives else "deleted, or written again, before")
-
-    async def _entombed(self, key: Key) -> bool:
-        try:
-            await self._primary.head(tombstone_key(guid_of(key)))
-        except NotFound:
-            return False
-        return True
-
-    async def _in_primary(self, key: Key) -> bool:
-        try:
-            await self._primary.head(key)
-        except NotFound:
-            return False
-        return True
-
-    async def _in_target(self, key: Key) -> bool:
-        try:
-            await self._target.head(key)
-        except NotFound:
-            return False
-        return True
 
     def _mirrored(self, key: Key, proved: ObjectInfo) -> Location:
         now = self._clock.now()

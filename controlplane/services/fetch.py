@@ -12,9 +12,7 @@ from controlplane.model.keys import StoreName
 from controlplane.ports.errors import Corrupt, MillraceError, Unavailable
 from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader
 from controlplane.ports.spool import Spool, Spooled, SpoolWriter
-
-HOLD_BACK = 256 * 1024
-"""So many of the last bytes stay back until the whole is proved: a reader never has all of a wrong blob (I2)."""
+from controlplane.services.proving import HOLD_BACK, check_identity
 
 _READ = 256 * 1024
 
@@ -33,15 +31,6 @@ class Source:
 
 Locate: TypeAlias = Callable[[], Awaitable[Source]]
 Keep: TypeAlias = Callable[[Source, Spooled], Awaitable[None]]
-
-
-def check_identity(guid: Guid, claimed: Content | None, found: Content, store: StoreName) -> None:
-    """Raise Corrupt unless `found` is the blob: its MD5 is the GUID, and it is what the store's metadata claims."""
-    if found.md5 != guid or (claimed is not None and claimed != found):
-        raise Corrupt(
-            f"the copy of {guid} in {store} is damaged: it has MD5 {found.md5}, SHA-256 {found.sha256}, {found.size} "
-            f"bytes{f', expected SHA-256 {claimed.sha256}, {claimed.size} bytes' if claimed else ''}; it was not served"
-        )
 
 
 class Fetch:

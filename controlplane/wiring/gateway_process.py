@@ -17,6 +17,7 @@ from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.services.blobs import BlobWriter
+from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.reading import BlobReader
 from controlplane.settings.tree import Settings
@@ -76,9 +77,8 @@ class GatewayProcess:
             quarantine_limit=settings.gateway.quarantine_limit,
             locks=locks,
         )
-        reader = BlobReader(
+        filler = BlobFiller(
             primary=self._primary,
-            primary_is_local=is_local(settings.primary),
             persistent=self._persistent,
             catalog=self._catalog,
             hot=hot,
@@ -86,10 +86,20 @@ class GatewayProcess:
             spool=spool,
             clock=self._clock,
             tally=self.sources.blobs,
+            locks=locks,
+        )
+        self._closing.push_async_callback(filler.aclose)
+        reader = BlobReader(
+            primary=self._primary,
+            primary_is_local=is_local(settings.primary),
+            persistent=self._persistent,
+            catalog=self._catalog,
+            hot=hot,
+            filler=filler,
+            clock=self._clock,
             recheck_s=settings.gateway.tombstone_recheck_s,
             locks=locks,
         )
-        self._closing.push_async_callback(reader.aclose)
         api = BlobApi(
             writer=writer,
             reader=reader,

@@ -27,9 +27,11 @@ from controlplane.ports.errors import MillraceError, Unavailable
 from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, ObjectStore
 from controlplane.services.blobs import BlobWriter, Stored
 from controlplane.services.copying import Copier
+from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.mirror import Mirror
-from controlplane.services.reading import BlobReader, OpenBlob
+from controlplane.services.open_blob import OpenBlob
+from controlplane.services.reading import BlobReader
 
 PRIMARY = StoreName("primary")
 PERSISTENT = StoreName("persistent")
@@ -266,9 +268,8 @@ class Node:
             quarantine_limit=quarantine_limit,
             locks=locks,
         )
-        self.reader = BlobReader(
+        self.filler = BlobFiller(
             primary=self.near,
-            primary_is_local=local_primary is not None,
             persistent=far,
             catalog=self.catalog,
             hot=self.hot,
@@ -276,6 +277,16 @@ class Node:
             spool=self.spool,
             clock=clock,
             tally=self.tally,
+            locks=locks,
+        )
+        self.reader = BlobReader(
+            primary=self.near,
+            primary_is_local=local_primary is not None,
+            persistent=far,
+            catalog=self.catalog,
+            hot=self.hot,
+            filler=self.filler,
+            clock=clock,
             recheck_s=recheck_s,
             locks=locks,
         )

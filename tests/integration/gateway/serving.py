@@ -129,7 +129,7 @@ class Served:
     async def stop(self) -> None:
         await self.server.stop(2.0)
         await self.admin.stop(1.0)
-        await self.node.reader.aclose()
+        await self.node.filler.aclose()
         await self.node.mirror.aclose()
         self.node.spool.close()
         if self.files is not None:

@@ -70,7 +70,7 @@ async def test_what_only_the_persistent_store_has_is_served_and_kept(gateway: Se
     bodies = await asyncio.gather(*(gateway.ask("GET", f"/blobs/{guid}") for _ in range(20)))
     assert {(got.status, got.body) for got in bodies} == {(200, data)}
     assert gateway.node.persistent.calls["get"] == 1
-    await gateway.node.reader.aclose()
+    await gateway.node.filler.aclose()
     assert await gateway.in_primary(blob_key(guid))
 
 

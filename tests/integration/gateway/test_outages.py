@@ -151,7 +151,7 @@ async def test_i2_a_large_damaged_copy_breaks_off_before_its_end(serve: Serve, s
         await gateway.ask("GET", f"/blobs/{guid}")
     assert cut.value.status == 200
     assert len(cut.value.got) <= len(LARGE) - HOLD_BACK
-    await gateway.node.reader.aclose()
+    await gateway.node.filler.aclose()
     assert store == "primary" or not await gateway.in_primary(blob_key(guid))
 
 
@@ -190,9 +190,9 @@ async def test_a_client_that_leaves_while_it_is_sent_a_blob_holds_nothing(serve:
         if not gateway.server.connections:
             break
         await asyncio.sleep(0.01)
-    await gateway.node.reader.aclose()
+    await gateway.node.filler.aclose()
     assert gateway.node.spool_files() == []
-    assert gateway.node.reader._fetches == {}
+    assert gateway.node.filler.under_way == 0
     assert (await gateway.ask("GET", f"/blobs/{guid}")).body == LARGE * 8
 
 

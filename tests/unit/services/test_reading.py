@@ -37,7 +37,7 @@ async def far_only(node: Node, data: bytes) -> str:
 async def test_a_blob_is_read_from_the_primary_then_from_the_hot_cache(node: Node, data: bytes) -> None:
     guid = (await node.store(data)).manifest.guid
     assert await node.read(guid) == data
-    await node.reader.aclose()
+    await node.filler.aclose()
     gets = node.primary.calls.get("get", 0)
     assert await node.read(guid) == data
     cached = len(data) <= 4 << 20
@@ -51,7 +51,7 @@ async def test_a_blob_found_far_away_is_kept_near(new_node: NewNode, data: bytes
     node = new_node(memory_bytes=memory_bytes)
     guid = await far_only(node, data)
     assert await node.read(guid) == data
-    await node.reader.aclose()
+    await node.filler.aclose()
     assert node.primary.data(blob_key(guid)) == data
     node.persistent.fault = failing()
     node.hot.evict(guid)
@@ -136,7 +136,7 @@ async def test_ranges_from_everywhere(new_node: NewNode, part: ByteRange, where:
     blob.release()
     if where == "joining":
         assert await first == LARGER
-    await node.reader.aclose()
+    await node.filler.aclose()
 
 
 # -- I2: nothing unproved ---------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ async def test_i2_a_small_damaged_copy_is_corrupt_before_anything_is_sent(node: 
     hurt(getattr(node, store), blob_key(guid))
     with pytest.raises(Corrupt):
         await node.reader.open(guid)
-    await node.reader.aclose()
+    await node.filler.aclose()
     assert node.reader.hot(guid) is None
     assert store == "primary" or not node.primary.has(blob_key(guid))
     assert node.tally.corrupt == 1
@@ -185,7 +185,7 @@ async def test_i2_a_large_damaged_copy_breaks_off_before_its_end(
     got, error = await partly(node, guid)
     assert isinstance(error, Corrupt)
     assert got <= len(LARGE) - HOLD_BACK
-    await node.reader.aclose()
+    await node.filler.aclose()
     assert node.reader.hot(guid) is None
     assert store == "primary" or not node.primary.has(blob_key(guid))
     assert node.tally.corrupt == 1
@@ -241,7 +241,7 @@ async def test_a_store_that_breaks_off_is_unavailable_and_nothing_is_kept(new_no
     got, error = await partly(node, guid)
     assert isinstance(error, Unavailable)
     assert got < len(LARGE)
-    await node.reader.aclose()
+    await node.filler.aclose()
     assert not node.primary.has(blob_key(guid))
 
 
@@ -260,7 +260,7 @@ async def test_a_hundred_readers_of_a_cold_blob_make_one_fetch(
     bodies = await asyncio.gather(*(node.read(guid) for _ in range(100)))
     assert all(body == data for body in bodies)
     assert node.persistent.calls["get"] == 1
-    await node.reader.aclose()
+    await node.filler.aclose()
     assert node.spool_files() == []
 
 
@@ -287,7 +287,7 @@ async def test_followers_of_different_speeds_each_get_all_and_the_last_takes_the
     bodies = await asyncio.gather(follow(0), follow(0.01), leaver, follow(10.0))
     assert [len(body) == len(LARGE) for body in bodies] == [True, True, False, True]
     assert all(LARGE.startswith(body) for body in bodies)
-    await node.reader.aclose()
+    await node.filler.aclose()
     assert node.spool_files() == []
 
 
@@ -301,7 +301,7 @@ async def test_a_follower_that_is_cancelled_while_it_waits_disturbs_nobody(new_n
     readers[3].cancel()
     results = await asyncio.gather(*readers, return_exceptions=True)
     assert [result == LARGE for result in results] == [False, True, True, False, True]
-    await node.reader.aclose()
+    await node.filler.aclose()
     assert node.spool_files() == []
 
 
@@ -309,7 +309,7 @@ async def test_all_followers_leave_and_the_fetch_still_fills_the_primary(new_nod
     node = new_node(memory_bytes=1000)
     guid = await far_only(node, LARGE)
     (await node.reader.open(guid)).release()
-    await node.reader.aclose()
+    await node.filler.aclose()
     assert node.primary.data(blob_key(guid)) == LARGE
     assert node.spool_files() == []
 
@@ -348,7 +348,7 @@ async def test_i4_a_deletion_during_a_fill_wins(node: Node) -> None:
         await node.clock.sleep(at)
         await node.writer.delete(guid)
         await asyncio.wait((reading,))
-        await node.reader.aclose()
+        await node.filler.aclose()
         node.primary.latency = node.persistent.latency = 0.0
         assert node.reader.hot(guid) is None
         with pytest.raises(NotFound):
@@ -397,7 +397,7 @@ async def test_i4_another_nodes_hot_cache_forgets_within_the_recheck_time(new_no
     guid = (await one.store(SMALL)).manifest.guid
     await one.drain()
     assert await two.read(guid) == SMALL
-    await two.reader.aclose()
+    await two.filler.aclose()
     await one.writer.delete(guid)
     if drained:
         await one.drain()
@@ -415,7 +415,7 @@ async def test_i4_a_hot_blob_that_no_store_confirms_is_not_served_while_one_is_a
     guid = (await one.store(SMALL)).manifest.guid
     await one.drain()
     await two.read(guid)
-    await two.reader.aclose()
+    await two.filler.aclose()
     await one.writer.delete(guid)
     await one.drain()
     one.persistent.fault = failing()
@@ -434,7 +434,7 @@ async def test_i4_written_again_after_a_deletion_is_read_again_everywhere(new_no
     await one.drain()
     for node in (one, two):
         assert await node.read(guid) == SMALL
-        await node.reader.aclose()
+        await node.filler.aclose()
     assert one.persistent.data(blob_key(guid)) == SMALL
     one.keep_far_only(SMALL)
     one.hot.evict(guid)
@@ -445,7 +445,7 @@ async def test_a_hot_blob_keeps_its_place_while_a_store_confirms_it(node: Node) 
     guid = await far_only(node, SMALL)
     node.primary.fault = failing("put", error=lambda: StorageFull("full"))
     await node.read(guid)
-    await node.reader.aclose()
+    await node.filler.aclose()
     for _ in range(5):
         await node.clock.sleep(60)
         assert await node.read(guid) == SMALL
@@ -456,6 +456,6 @@ async def test_a_hot_blob_keeps_its_place_while_a_store_confirms_it(node: Node) 
 async def test_reads_release_what_they_hold(node: Node) -> None:
     guid = (await node.store(SMALL)).manifest.guid
     assert await read_all(await node.reader.open(guid)) == SMALL
-    await node.reader.aclose()
-    assert node.reader._fetches == {}
+    await node.filler.aclose()
+    assert node.filler.under_way == 0
     assert node.reader._tasks == set()

@@ -129,8 +129,8 @@ async def test_i1_i4_i5_what_clients_were_told_holds(new_node: NewNode, seed: in
     await asyncio.wait(around)
     weather.share = 0.0
     await node.drain(node.new_mirror())
-    await node.reader.aclose()
+    await node.filler.aclose()
     assert node.journal.open_tasks == []
     for client in clients:
         await agree(node, client)
-    await node.reader.aclose()
+    await node.filler.aclose()
