@@ -83,7 +83,11 @@ class Registration:
         self._line = f"register {name} {port}\n"
         self._stop = threading.Event()
         self._sock: socket.socket | None = None
-        if self._register() == "taken":
+        for _ in range(5):
+            if self._register() == "ok":
+                break
+            time.sleep(0.3)
+        else:
             raise OSError(f"the name {name} seems to be in use by another Erlang node")
         threading.Thread(target=self._keep, daemon=True, name="epmd").start()
 
@@ -113,6 +117,10 @@ class Registration:
     def close(self) -> None:
         self._stop.set()
         if self._sock is not None:
+            try:
+                self._sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
             self._sock.close()
 
 

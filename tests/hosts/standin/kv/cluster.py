@@ -179,6 +179,7 @@ class Cluster:
         self.peers.call(target, "stage", {"change": ["join", self.node]}, timeout=6)
         joined = rings.from_json(self.peers.call(target, "ring")[0])
         with self.lock:
+            self._heard = dict.fromkeys(joined.members, time.monotonic())
             self.ring = joined
             self.metadata = {}
             self._save(joined)
@@ -203,6 +204,7 @@ class Cluster:
                     raise RemoteError("try_again")
                 self._last_join = time.monotonic()
                 members = members | {change[1]: "joining"}
+                self._heard[change[1]] = time.monotonic()
             self._planned = None
             staged = ring.changed(members=members, staged=(*ring.staged, tuple(change)))
             self.apply(staged)

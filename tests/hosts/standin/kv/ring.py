@@ -36,7 +36,11 @@ class Ring:
         return [p for p, owner in enumerate(self.owners) if owner == node]
 
     def share(self, node: str) -> float:
-        return 100.0 * self.owners.count(node) / self.size
+        return self.percent(self.owners.count(node))
+
+    def percent(self, partitions: int) -> float:
+        """Of the ring, so that 5 of 16 is printed as 31.3."""
+        return 100.0 * partitions / self.size + 1e-9
 
     def future(self) -> tuple[str, ...]:
         return tuple(self.moves.get(p, owner) for p, owner in enumerate(self.owners))
