@@ -458,4 +458,3 @@ async def test_reads_release_what_they_hold(node: Node) -> None:
     assert await read_all(await node.reader.open(guid)) == SMALL
     await node.filler.aclose()
     assert node.filler.under_way == 0
-    assert node.reader._tasks == set()
