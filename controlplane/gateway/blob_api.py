@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
-import json
 import logging
 import os
 import re
@@ -13,18 +11,17 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from controlplane.gateway.auth import Authorizer, Right, Verdict
+from controlplane.gateway.blob_verbs import BlobVerbs
 from controlplane.gateway.probe_api import ProbeApi
 from controlplane.gateway.problem import problem, problem_for
-from controlplane.gateway.ranges import Unsatisfiable, parse_range
-from controlplane.http import ClientFault, ClientGone, FileBody, Request, Response, StreamBody, field_lines
-from controlplane.model.content import Content, Guid, MalformedDigest, Md5, parse_guid, parse_sha256
+from controlplane.gateway.representation import blob_fields
+from controlplane.http import ClientFault, ClientGone, FileBody, Request, Response, field_lines
+from controlplane.model.content import Content, Guid, MalformedDigest, Md5, parse_guid
 from controlplane.model.tally import RequestTally
 from controlplane.ports.errors import MillraceError
 from controlplane.ports.hot_cache import Hit
 from controlplane.ports.log_context import request_id as log_request_id
-from controlplane.ports.object_store import ByteRange
-from controlplane.services.blobs import BlobWriter, Stored
-from controlplane.services.open_blob import OpenBlob
+from controlplane.services.blobs import BlobWriter
 from controlplane.services.reading import BlobReader
 
 log = logging.getLogger(__name__)
@@ -34,15 +31,12 @@ _BLOB = re.compile(r"/blobs/([^/]*)\Z")
 _SHA256 = re.compile(r"/blobs/sha256/([^/]*)\Z")
 _PROBE = re.compile(r"/probes/([A-Za-z0-9][A-Za-z0-9._-]{0,62})\Z")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}\Z")
-_CONTENT_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127}(?:[ \t]*;[ \t]*[ -~]{1,200})?\Z")
 _HOT_PATH_LENGTH = len("/blobs/") + 32
 
 _KINDS = {408: "too-slow", 411: "length-required", 413: "too-large", 414: "too-long", 431: "headers-too-large"}
 
 _LINES_KEPT = 16_384
 """Blobs whose header lines are kept ready, at about 600 bytes each."""
-
-Headers = list[tuple[bytes, bytes]]
 
 _Lines: TypeAlias = tuple[Content, str, bytes]
 """The blob, its content type, and the header lines made of the two."""
@@ -73,12 +67,11 @@ class BlobApi:
         tally: RequestTally,
         log_access: bool,
     ) -> None:
-        self._writer = writer
+        self._verbs = BlobVerbs(writer, reader, max_blob_bytes=max_blob_bytes, public=public)
         self._reader = reader
         self._probes = probes
         self._authorizer = authorizer
-        self._max_blob_bytes = max_blob_bytes
-        self._cache_control = b"public" if public else b"private"
+        self._public = public
         self._tally = tally
         self._log_access = log_access
         self._id_prefix = os.urandom(5).hex()
@@ -158,7 +151,7 @@ class BlobApi:
     def _keep_lines(self, content: Content, content_type: str) -> _Lines:
         if len(self._lines) >= _LINES_KEPT:
             self._lines.clear()
-        kept = content, content_type, field_lines(self._blob_head(content, content_type))
+        kept = content, content_type, field_lines(blob_fields(content, content_type, public=self._public))
         self._lines[content.md5] = kept
         return kept
 
@@ -178,10 +171,10 @@ class BlobApi:
     async def _route(self, request: Request) -> Response:
         path = request.path
         if path == "/blobs":
-            return await self._dispatch(request, {"POST": (Right.WRITE, lambda: self._store(request, None))})
+            return await self._dispatch(request, {"POST": (Right.WRITE, lambda: self._verbs.store(request, None))})
         if matched := _SHA256.match(path):
             digest = matched[1]
-            return await self._dispatch(request, self._reading(request, lambda: self._by_sha256(digest)))
+            return await self._dispatch(request, self._reading(request, lambda: self._verbs.by_sha256(digest)))
         if matched := _BLOB.match(path):
             name = matched[1]
 
@@ -192,8 +185,8 @@ class BlobApi:
                 request,
                 {
                     **self._reading(request, guid),
-                    "PUT": (Right.WRITE, lambda: self._store(request, parse_guid(name))),
-                    "DELETE": (Right.DELETE, lambda: self._delete(request, parse_guid(name))),
+                    "PUT": (Right.WRITE, lambda: self._verbs.store(request, parse_guid(name))),
+                    "DELETE": (Right.DELETE, lambda: self._verbs.delete(request, parse_guid(name))),
                 },
             )
         if matched := _PROBE.match(path):
@@ -232,156 +225,11 @@ class BlobApi:
         self, request: Request, find: Callable[[], Awaitable[Guid]]
     ) -> dict[str, tuple[Right, Callable[[], Awaitable[Response]]]]:
         return {
-            "GET": (Right.READ, lambda: self._get(request, find)),
-            "HEAD": (Right.READ, lambda: self._head(request, find)),
+            "GET": (Right.READ, lambda: self._verbs.get(request, find)),
+            "HEAD": (Right.READ, lambda: self._verbs.head(request, find)),
         }
-
-    async def _by_sha256(self, text: str) -> Guid:
-        return await self._reader.by_sha256(parse_sha256(text))
-
-    # -- verbs --------------------------------------------------------------------------------------------------
-
-    async def _get(self, request: Request, find: Callable[[], Awaitable[Guid]]) -> Response:
-        guid = await find()
-        if _matches(request.header(b"if-none-match"), guid):
-            content, content_type = await self._reader.stat(guid)
-            return Response(304, self._headers(request, content, content_type))
-        wanted = request.header(b"range")
-        if wanted is not None and not _if_range_holds(request.header(b"if-range"), guid):
-            wanted = None
-        blob = await self._reader.open(guid, ranged=wanted is not None)
-        try:
-            return self._answer(request, blob, wanted)
-        except Unsatisfiable:
-            blob.release()
-            headers = ((b"content-range", b"bytes */%d" % blob.content.size),)
-            detail = f"the blob has {blob.content.size} bytes"
-            return problem(416, "range-not-satisfiable", detail, request_id=request.id, headers=headers)
-        except BaseException:
-            blob.release()
-            raise
-
-    def _answer(self, request: Request, blob: OpenBlob, wanted: bytes | None) -> Response:
-        part = parse_range(wanted.decode("latin-1"), blob.content.size) if wanted is not None else None
-        headers = self._headers(request, blob.content, blob.content_type)
-        if part is None:
-            return Response(200, headers, _body(blob, ByteRange(0, blob.content.size - 1)))
-        headers.append((b"content-range", b"bytes %d-%d/%d" % (part.first, part.last, blob.content.size)))
-        return Response(206, headers, _body(blob, part))
-
-    async def _head(self, request: Request, find: Callable[[], Awaitable[Guid]]) -> Response:
-        guid = await find()
-        content, content_type = await self._reader.stat(guid)
-        headers = self._headers(request, content, content_type)
-        if _matches(request.header(b"if-none-match"), guid):
-            return Response(304, headers)
-        return Response(200, headers, head_length=content.size)
-
-    async def _store(self, request: Request, expected: Guid | None) -> Response:
-        size = request.content_length
-        if size is None and not request.has_body:
-            detail = "give Content-Length, or send the body in chunks (Transfer-Encoding: chunked)"
-            return problem(411, "length-required", detail, request_id=request.id)
-        if size is not None and size > self._max_blob_bytes:
-            detail = f"a blob may have at most {self._max_blob_bytes} bytes, this one has {size}"
-            return problem(413, "too-large", detail, request_id=request.id)
-        content_type = (request.header(b"content-type") or b"application/octet-stream").decode("latin-1")
-        if not _CONTENT_TYPE.match(content_type):
-            return problem(400, "malformed-content-type", f"not a media type: {content_type!r}", request_id=request.id)
-        stored = await self._writer.store(request.body, size=size, content_type=content_type, expected=expected)
-        content = stored.manifest.content
-        log.info("stored blob %s, %d bytes, %s", content.md5, content.size, "new" if stored.created else "known")
-        headers: Headers = [
-            (b"content-type", b"application/json"),
-            (b"location", b"/blobs/" + content.md5.encode()),
-            (b"etag", b'"%b"' % content.md5.encode()),
-            (b"x-request-id", request.id.encode()),
-        ]
-        return Response(201 if stored.created else 200, headers, _manifest_json(stored))
-
-    async def _delete(self, request: Request, guid: Guid) -> Response:
-        await self._writer.delete(guid)
-        return Response(204, [(b"x-request-id", request.id.encode())])
-
-    # -- what the answers carry ---------------------------------------------------------------------------------
-
-    def _headers(self, request: Request, content: Content, content_type: str) -> Headers:
-        return [*self._blob_head(content, content_type), (b"x-request-id", request.id.encode())]
-
-    def _blob_head(self, content: Content, content_type: str) -> tuple[tuple[bytes, bytes], ...]:
-        digest = base64.b64encode(bytes.fromhex(content.sha256))
-        return (
-            (b"content-type", content_type.encode("latin-1", "replace")),
-            (b"etag", b'"%b"' % content.md5.encode()),
-            (b"cache-control", self._cache_control + b", max-age=31536000, immutable"),
-            (b"accept-ranges", b"bytes"),
-            (b"repr-digest", b"sha-256=:%b:" % digest),
-            (b"millrace-sha256", content.sha256.encode()),
-            (b"x-content-type-options", b"nosniff"),
-        )
 
 
 def _kind_of(status: int) -> str:
     """The stable name of a refusal that its status alone tells."""
     return _KINDS.get(status, "bad-request")
-
-
-def _body(blob: OpenBlob, part: ByteRange) -> bytes | FileBody | StreamBody:
-    if part.length <= 0:
-        blob.release()
-        return b""
-    if blob.file is not None:
-        fd, offset = blob.file
-        return FileBody(fd, offset + part.first, part.length, blob.release)
-    return StreamBody(_released(blob, part), part.length)
-
-
-class _released:  # noqa: N801 - an iterator used like a function
-    """The blob's chunks; the blob is released when the engine closes the iterator, also if it was never begun."""
-
-    def __init__(self, blob: OpenBlob, part: ByteRange) -> None:
-        self._blob = blob
-        self._chunks = blob.chunks(part)
-
-    def __aiter__(self) -> _released:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await self._chunks.__anext__()
-
-    async def aclose(self) -> None:
-        try:
-            close = getattr(self._chunks, "aclose", None)
-            if close is not None:
-                await close()
-        finally:
-            self._blob.release()
-
-
-def _matches(if_none_match: bytes | None, guid: Guid) -> bool:
-    if if_none_match is None:
-        return False
-    tags = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
-    return b"*" in tags or b'"%b"' % guid.encode() in tags
-
-
-def _if_range_holds(if_range: bytes | None, guid: Guid) -> bool:
-    """Only a strong ETag can hold: a blob has no date that means anything."""
-    return if_range is None or if_range.strip() == b'"%b"' % guid.encode()
-
-
-def _manifest_json(stored: Stored) -> bytes:
-    content = stored.manifest.content
-    return (
-        json.dumps(
-            {
-                "guid": content.md5,
-                "sha256": content.sha256,
-                "size": content.size,
-                "content_type": stored.manifest.content_type,
-                "created": stored.created,
-                "locations": [{"store": at.store, "state": at.state.value} for at in stored.manifest.locations],
-            }
-        ).encode()
-        + b"\n"
-    )
