@@ -19,7 +19,7 @@ from controlplane.ports.object_store import LocalFile
 _BATCH = 1 << 20
 _DEPTH = 4
 _INLINE_HASH = 64 * 1024
-_WRITEBACK_EVERY = 8 << 20
+_WRITEBACK_EVERY = 2 << 20
 _IOV_MAX = 1024
 _JOIN_BELOW = 4096
 _SYNC_FILE_RANGE_WRITE = 2
