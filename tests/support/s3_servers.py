@@ -97,6 +97,8 @@ def seaweedfs_server(folder: Path) -> Iterator[S3Server]:
         f"-volume.port={volume}", f"-volume.port.grpc={volume_grpc}", "-volume.max=50",
         f"-filer.port={filer}", f"-filer.port.grpc={filer_grpc}",
         f"-s3.port={s3}", f"-s3.port.grpc={s3_grpc}", f"-s3.config={identities}",
+        # Off: on their default ports, only one server a machine would start.
+        "-s3.port.iceberg=0", "-s3.port.lance=0",
     ]  # fmt: skip
     env = {**os.environ, "HOME": str(data)}
     with process(command, log, env) as running:
