@@ -1,0 +1,1 @@
+"""Speed and memory beside nginx, hashlib and rclone; run by `make bench`."""

@@ -1,0 +1,124 @@
+"""Millrace beside its peers, on this machine, in one run, each pair by turns. Run: `make bench`.
+
+    python -m tests.bench [--quick] [--json] [--only NAME,...]   the comparisons; a missed aim is printed as one
+    python -m tests.bench NAME [ARGUMENT...]                      a benchmark of one part: see --help
+
+Exit code 0 when everything was measured, whether the aims were reached or not; 1 when something could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench import downloads, uploads, write_behind
+from tests.bench.processes import CannotRun
+from tests.bench.table import Row, printed
+
+PARTS = ("http_engine", "s3_client", "sqlite")
+"""Benchmarks of one part, which print tables of their own."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    rounds: int
+    seconds: int
+    """Of one wrk run."""
+    downloads: int
+    """Transfers of 64 MiB in one round."""
+    objects: int
+    real_objects: int
+    huge_pieces: int
+    """Of 64 MiB."""
+
+
+FULL = Effort(rounds=5, seconds=4, downloads=80, objects=20_000, real_objects=2_000, huge_pieces=64)
+QUICK = Effort(rounds=3, seconds=1, downloads=20, objects=4_000, real_objects=500, huge_pieces=8)
+
+COMPARISONS: dict[str, Callable[[Path, Effort], list[Row]]] = {
+    "get-small": lambda folder, effort: downloads.small(folder, effort.rounds, effort.seconds),
+    "get-large": lambda folder, effort: downloads.large(folder, effort.rounds, effort.downloads),
+    "put-large": lambda folder, effort: uploads.large(folder, effort.rounds),
+    "write-behind": lambda folder, effort: write_behind.in_memory(folder, effort.rounds, effort.objects),
+    "write-behind-real": lambda folder, effort: write_behind.seaweedfs(folder, 3, effort.real_objects),
+    "memory": lambda folder, effort: uploads.huge(folder, effort.huge_pieces),
+}
+
+
+def machine() -> dict[str, str]:
+    """Where and with what the figures were made."""
+
+    def said_by(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return (done.stdout or done.stderr).partition("\n")[0].strip()
+
+    processors = Path("/proc/cpuinfo").read_text().splitlines()
+    models = [line.partition(":")[2].strip() for line in processors if line.startswith("model name")]
+    model = models[0] if models else platform.machine()
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="minutes"),
+        "machine": f"{os.cpu_count()} CPUs, {model}, Linux {platform.release()}",
+        "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
+        "python": f"{platform.python_version()}, {_build()}",
+        "nginx": said_by("nginx", "-v"),
+        "rclone": said_by("rclone", "version"),
+    }
+
+
+def _build() -> str:
+    """An interpreter built without profile-guided optimisation is slower by a quarter."""
+    import sysconfig
+
+    flags = f"{sysconfig.get_config_var('PGO_PROF_USE_FLAG') or ''} {sysconfig.get_config_var('CONFIG_ARGS') or ''}"
+    return "optimised build" if "--enable-optimizations" in flags else "built without --enable-optimizations"
+
+
+def main(arguments: list[str]) -> int:
+    if arguments and arguments[0] in PARTS:
+        sys.argv = arguments
+        runpy.run_module(f"tests.bench.{arguments[0]}", run_name="__main__", alter_sys=True)
+        return 0
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds: to see that it runs")
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    parser.add_argument("--only", help=f"some of: {', '.join(COMPARISONS)}; the parts are: {', '.join(PARTS)}")
+    options = parser.parse_args(arguments)
+    chosen = options.only.split(",") if options.only else list(COMPARISONS)
+    if unknown := [name for name in chosen if name not in COMPARISONS]:
+        parser.error(f"no comparison is called {', '.join(unknown)}; there are {', '.join(COMPARISONS)}")
+    effort = QUICK if options.quick else FULL
+    where = machine()
+    rows: list[Row] = []
+    failed: list[str] = []
+    for name in chosen:
+        print(f"measuring {name} ...", file=sys.stderr, flush=True)
+        # Not in /tmp, which may be memory: files belong on a disk here.
+        with tempfile.TemporaryDirectory(prefix="millrace-bench-", dir="/var/tmp") as folder:
+            try:
+                rows += COMPARISONS[name](Path(folder), effort)
+            except (CannotRun, AssertionError, OSError, subprocess.SubprocessError) as error:
+                failed.append(f"{name}: {error}")
+                print(failed[-1], file=sys.stderr, flush=True)
+    if options.json:
+        print(json.dumps({**where, "rows": [row.as_dict() for row in rows], "failed": failed}, indent=2))
+    else:
+        print("\n".join(f"{name}: {value}" for name, value in where.items()))
+        print()
+        print(printed(rows))
+        print("".join(f"\nnot measured: {each}" for each in failed))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

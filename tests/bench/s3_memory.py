@@ -1,0 +1,214 @@
+"""A small, fast S3 server that holds its objects in memory, so that a benchmark measures its clients.
+
+Run: python -m tests.bench.s3_memory PORT. It speaks PUT (If-None-Match: *), GET, HEAD, DELETE, ListObjects V1 and V2;
+ETags are MD5; user metadata is kept. It believes every signature. POST /-/empty/<bucket> removes a bucket's objects,
+GET /-/count/<bucket> counts them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import time
+from bisect import bisect_right, insort
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from hashlib import md5
+from typing import cast
+from urllib.parse import parse_qs, unquote
+from xml.sax.saxutils import escape
+
+import uvloop
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r", re.IGNORECASE)
+_CONTINUE = re.compile(rb"\r\nexpect: *100-continue\r", re.IGNORECASE)
+_IF_ABSENT = re.compile(rb"\r\nif-none-match: *\*\r", re.IGNORECASE)
+_KEPT = re.compile(rb"(?<=\n)(?:content-type|x-amz-meta-[^:]+):[^\r]*\r\n", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Stored:
+    body: bytes
+    etag: str
+    at: float
+    head: bytes
+    """The header lines of GET and HEAD."""
+
+
+@dataclass(slots=True)
+class Bucket:
+    objects: dict[str, Stored] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    """Sorted."""
+
+
+_buckets: dict[str, Bucket] = {}
+
+
+class S3(asyncio.Protocol):
+    """Reads no more of a request than it needs: it must cost less than those who are measured with it."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.held = b""
+        self.head = b""
+        self.parts: list[bytes] = []
+        self.left = 0
+        """Bytes of a body still to come."""
+
+    def data_received(self, data: bytes) -> None:
+        while data:
+            if self.left:
+                part, data = data[: self.left], data[self.left :]
+                self.parts.append(part)
+                self.left -= len(part)
+            else:
+                data = self.held + data
+                end = data.find(b"\r\n\r\n") + 4
+                if end < 4:
+                    self.held = data
+                    return
+                self.held = b""
+                self.head, data = data[:end], data[end:]
+                self.parts = []
+                if self.head.startswith(b"P"):
+                    found = _LENGTH.search(self.head)
+                    self.left = int(found[1]) if found else 0
+                    if self.left and _CONTINUE.search(self.head):
+                        self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if not self.left:
+                self._answer_request()
+
+    def _answer_request(self) -> None:
+        method, target, _ = self.head.split(b" ", 2)
+        path, _, query = target.decode().partition("?")
+        bucket, _, key = path[1:].partition("/")
+        if bucket == "-":
+            self._administer(key)
+        elif not key:
+            self._on_bucket(method, unquote(bucket), query)
+        elif method == b"PUT":
+            self._put(bucket, unquote(key))
+        elif method == b"DELETE":
+            self._delete(bucket, unquote(key))
+        else:
+            self._get(bucket, unquote(key), method == b"HEAD")
+
+    # requests
+
+    def _answer(self, status: str, body: bytes = b"", head: bytes = b"") -> None:
+        start = b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n" % (status.encode(), head, len(body))
+        self.transport.write(start + body)
+
+    def _refuse(self, status: str, code: str, *, bodiless: bool = False) -> None:
+        body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>no</Message></Error>'
+        self._answer(status, b"" if bodiless else body.encode(), b"Content-Type: application/xml\r\n")
+
+    def _put(self, name: str, key: str) -> None:
+        bucket = _buckets.setdefault(name, Bucket())
+        kept = b"".join(_KEPT.findall(self.head))
+        if key not in bucket.objects:
+            insort(bucket.keys, key)
+        elif _IF_ABSENT.search(self.head):
+            self._refuse("412 Precondition Failed", "PreconditionFailed")
+            return
+        body = b"".join(self.parts)
+        etag = md5(body).hexdigest()
+        at = time.time()
+        head = b'ETag: "%b"\r\nLast-Modified: %b\r\n%b' % (etag.encode(), _date(int(at)), kept)
+        bucket.objects[key] = Stored(body, etag, at, head)
+        self._answer("200 OK", head=b'ETag: "%b"\r\nDate: %b\r\n' % (etag.encode(), _date(int(at))))
+
+    def _get(self, name: str, key: str, bodiless: bool) -> None:
+        bucket = _buckets.get(name)
+        found = bucket.objects.get(key) if bucket else None
+        if found is None:
+            self._refuse("404 Not Found", "NoSuchKey", bodiless=bodiless)
+        elif bodiless:
+            self.transport.write(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (found.head, len(found.body)))
+        else:
+            self._answer("200 OK", found.body, found.head)
+
+    def _delete(self, name: str, key: str) -> None:
+        bucket = _buckets.get(name)
+        if bucket is not None and bucket.objects.pop(key, None) is not None:
+            bucket.keys.remove(key)
+        self._answer("204 No Content")
+
+    def _on_bucket(self, method: bytes, name: str, query: str) -> None:
+        bucket = _buckets.setdefault(name, Bucket())
+        if method != b"GET" or "location" in query:
+            self._answer("200 OK")
+            return
+        asked = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
+        self._answer("200 OK", _listing(name, bucket, asked).encode(), b"Content-Type: application/xml\r\n")
+
+    def _administer(self, what: str) -> None:
+        verb, _, name = what.partition("/")
+        if verb == "empty":
+            _buckets[name] = Bucket()
+        self._answer("200 OK", b"%d" % len(_buckets.get(name, Bucket()).objects))
+
+
+def _listing(name: str, bucket: Bucket, asked: dict[str, str]) -> str:
+    v2 = asked.get("list-type") == "2"
+    prefix = asked.get("prefix", "")
+    delimiter = asked.get("delimiter", "")
+    after = max(asked.get("marker", ""), asked.get("start-after", ""), asked.get("continuation-token", ""), prefix[:-1])
+    most = int(asked.get("max-keys", "1000"))
+    lines: list[str] = []
+    groups: list[str] = []
+    last = ""
+    cut = False
+    for key in bucket.keys[bisect_right(bucket.keys, after) :]:
+        if not key.startswith(prefix):
+            if key > prefix:
+                break
+            continue
+        end = key.find(delimiter, len(prefix)) if delimiter else -1
+        group = key[: end + len(delimiter)] if end >= 0 else ""
+        if group and (group in groups[-1:] or group == after):
+            continue
+        if len(lines) + len(groups) >= most:
+            cut = True
+            break
+        last = group or key
+        if group:
+            groups.append(group)
+        else:
+            found = bucket.objects[key]
+            at = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(found.at))
+            lines.append(
+                f"<Contents><Key>{escape(key)}</Key><LastModified>{at}</LastModified><ETag>&quot;{found.etag}&quot;</ETag>"
+                f"<Size>{len(found.body)}</Size><StorageClass>STANDARD</StorageClass></Contents>"
+            )
+    marks = f"<KeyCount>{len(lines)}</KeyCount>" if v2 else f"<Marker>{escape(asked.get('marker', ''))}</Marker>"
+    if cut:
+        mark = "NextContinuationToken" if v2 else "NextMarker"
+        marks += f"<{mark}>{escape(last)}</{mark}>"
+    common = "".join([f"<CommonPrefixes><Prefix>{escape(group)}</Prefix></CommonPrefixes>" for group in groups])
+    return (
+        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f"<Name>{name}</Name><Prefix>{escape(prefix)}</Prefix><MaxKeys>{most}</MaxKeys>"
+        f"<IsTruncated>{str(cut).lower()}</IsTruncated>{marks}{''.join(lines)}{common}</ListBucketResult>"
+    )
+
+
+_dates: dict[int, bytes] = {}
+
+
+def _date(second: int) -> bytes:
+    if second not in _dates:
+        _dates.clear()
+        _dates[second] = formatdate(second, usegmt=True).encode()
+    return _dates[second]
+
+
+async def main(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(S3, "127.0.0.1", port, backlog=1024)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(int(sys.argv[1])))
