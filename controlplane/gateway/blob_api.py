@@ -140,7 +140,11 @@ class BlobApi:
     def _answer_hot(self, request: Request, hit: Hit) -> Response:
         kept = self._lines.get(hit.content.md5)
         if kept is None or kept[0] is not hit.content or kept[1] is not hit.content_type:
-            kept = self._keep_lines(hit.content, hit.content_type)
+            try:
+                kept = self._keep_lines(hit.content, hit.content_type)
+            except ValueError:
+                self._reader.release(hit)
+                raise
         # A request id has no line end: it is our own, or _REQUEST_ID matched it.
         lines = b"%b\r\nx-request-id: %b" % (kept[2], request.id.encode())
         if hit.data is not None:
