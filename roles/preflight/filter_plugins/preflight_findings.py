@@ -1,0 +1,211 @@
+#!/usr/bin/env python3
+"""Everything that is wrong with an inventory and its hosts, as sentences: pure decisions over what was observed.
+
+`hosts` maps an inventory name to {"wanted": the role's variables, "seen": preflight_host's answer, "facts": ...}.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import ipaddress
+import os
+
+GIB = 1024**3
+PLACEHOLDERS = ("change", "todo", "secret", "password", "xxx", "example", "riak")
+# Keys that decide where blocks land, whether siblings work, or who the node is: the role renders them, nobody else.
+OWNED_KEYS = ("storage_backend", "cs_version", "nodename", "distributed_cookie", "ring_size")
+OWNED_PREFIXES = (
+    "multi_backend.",
+    "listener.",
+    "buckets.default.",
+    "leveldb.",
+    "bitcask.",
+    "memory_backend.",
+    "leveled.",
+)
+    "multi_backend.",
+    "listener.",
+    "buckets.default.",
+    "leveldb.",
+    "bitcask.",
+    "memory_backend.",
+    "leveled.",
+)
+
+
+def platform(wanted, facts):
+    supported = wanted["platforms"].get(facts["distribution"], [])
+    release = str(facts["release"])
+    if release not in map(str, supported):
+        known = "; ".join(f"{name} {', '.join(map(str, rows))}" for name, rows in wanted["platforms"].items())
+        yield f"{facts['distribution']} {release} is not supported (supported: {known})"
+    if facts["memory_mb"] < wanted["min_memory_mb"]:
+        yield f"{facts['memory_mb']} MB of memory; at least {wanted['min_memory_mb']} MB are needed"
+
+
+def versions(wanted, seen):
+    for package in wanted["packages"]:
+        name, version = package["package"], str(package["version"])
+        series = ".".join(version.split(".")[:2])
+        if series not in map(str, package["series"]):
+            yield f"{name} {version} is not supported (supported series: {', '.join(map(str, package['series']))})"
+        there = seen["versions"].get(name, "")
+        if there and not there.startswith(version) and not wanted["upgrading"]:
+            yield f"{name} {there} is installed and {version} is wanted: run playbooks/upgrade.yml"
+
+
+def disks(wanted, seen):
+    for disk in wanted["disks"]:
+        free = seen["free_bytes"][disk["path"]]
+        if free < disk["free_gb"] * GIB:
+            yield f"{disk['path']} has {free / GIB:.1f} GiB free; {disk['free_gb']} GiB are needed"
+
+
+def ports(wanted, seen):
+    for port in wanted["ports"]:
+        strangers = set(seen["listeners"].get(str(port["port"]), [])) - set(port["units"])
+        if strangers:
+            yield f"port {port['port']} ({port['purpose']}) is taken by {', '.join(sorted(strangers))}"
+
+
+def clock(wanted, seen, asked):
+    """The host answered between two readings of our own clock; only what lies outside of them is surely skew."""
+    skew = max(asked["before"] - seen["time"], seen["time"] - asked["after"], 0)
+    if skew > wanted["max_clock_skew_s"]:
+        yield f"its clock is {skew:.0f} s off; at most {wanted['max_clock_skew_s']} s are allowed"
+
+
+def addresses(wanted):
+    for name, text in wanted["internal_addresses"].items():
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            yield f"{name} is '{text}', which is no IP address"
+            continue
+        if address.is_unspecified or (address.is_global and not wanted["allow_public_addresses"]):
+            yield f"{name} is {text}: it must be an address of the internal network, since it has no authentication"
+
+
+def secrets(wanted):
+    for name, value in wanted["secrets"].items():
+        text = str(value or "")
+        if not text:
+            yield f"{name} is not set: put it in the vault"
+        elif len(text) < wanted["min_secret_length"] or any(text.lower().startswith(word) for word in PLACEHOLDERS):
+            yield f"{name} is too short or a placeholder: put a random value of its own in the vault"
+
+
+def riak(wanted, seen):
+    ring = wanted["riak"]
+    if not ring:
+        return
+    size = ring["ring_size"]
+    if not 8 <= size <= 1024 or size & (size - 1):
+        yield f"riak_ring_size is {size}: it must be a power of 2 from 8 to 1024"
+    for key in ring["settings"]:
+        if key in OWNED_KEYS or key.startswith(OWNED_PREFIXES):
+            yield (
+                f"riak_settings sets {key}, which the role renders itself: a second form of the backends is how blocks "
+                "end up in leveldb without a message"
+            )
+    if ring["default_backend"] not in ("leveldb", "leveled"):
+        yield f"riak_default_backend is {ring['default_backend']}: manifests need secondary indexes, leveldb or leveled"
+    before = seen["ring"]
+    if before and before["nodename"] and before["nodename"] != ring["nodename"]:
+        yield f"a ring of {before['nodename']} lives here; this inventory calls it {ring['nodename']}"
+    if before and before["ring_size"] != size:
+        yield f"the ring here has {before['ring_size']} partitions; riak_ring_size is {size} and cannot be changed"
+
+
+def membership(hosts):
+    """What only the whole inventory shows."""
+    rings = {name: host["wanted"]["riak"] for name, host in hosts.items() if host["wanted"]["riak"]}
+    for key, label in (("version", "riak_version"), ("ring_size", "riak_ring_size"), ("cookie", "the cookie")):
+        values = {str(ring[key]) for ring in rings.values()}
+        if len(values) > 1:
+            shown = "" if key == "cookie" else f": {', '.join(sorted(values))}"
+            yield f"{label} differs between the Riak hosts{shown}"
+                "" if key == "cookie" else f": {', '.join(sorted(values))}"
+            )
+    names = [ring["nodename"] for ring in rings.values()]
+    for twice in sorted({name for name in names if names.count(name) > 1}):
+        owners = sorted(host for host, ring in rings.items() if ring["nodename"] == twice)
+        yield f"{', '.join(owners)} share the node name {twice}"
+    for name, ring in rings.items():
+        count = len(ring["members"])
+        if name not in ring["members"]:
+            yield f"{name} is not in riak_members"
+        elif name == min(rings) and count < ring["n_val"] and not hosts[name]["wanted"]["allow_few_nodes"]:
+            yield f"{count} Riak hosts cannot hold {ring['n_val']} copies on distinct nodes: add hosts"
+        elif name == min(rings) and count > ring["ring_size"]:
+            yield f"{count} Riak hosts for {ring['ring_size']} partitions: some would own none"
+
+
+def quorum(hosts):
+    for label in sorted({label for host in hosts.values() for label in host["wanted"]["odd_groups"]}):
+        members = max(len(host["wanted"]["odd_groups"].get(label, [])) for host in hosts.values())
+        if members % 2 == 0 and members:
+            yield f"{members} {label} members tolerate no more failures than {members - 1}: use an odd number"
+    for label in sorted({label for host in hosts.values() for label in host["wanted"]["needed_groups"]}):
+        members = max(len(host["wanted"]["needed_groups"].get(label, [])) for host in hosts.values())
+        if not members:
+            yield f"the inventory has no host in the group {label}"
+
+
+def folders(hosts):
+    """Package folders lie on the control node, where this runs."""
+    wanted = {
+        (package["folder"], package["package"], str(package["version"]), host["facts"]["family"])
+        for host in hosts.values()
+        for package in host["wanted"]["packages"]
+        if package["source"] == "folder"
+    }
+    for folder, package, version, family in sorted(wanted):
+        pattern = f"{package}_{version}*.deb" if family == "Debian" else f"{package}-{version}*.rpm"
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        found = fnmatch.filter(names, pattern)
+        if not names:
+            yield f"the package folder {folder or '(not set)'} is empty or missing"
+        elif len(found) != 1:
+            yield f"{folder} must hold exactly one {pattern}; it holds {len(found)}"
+        else:
+            yield from checksum(folder, found[0])
+
+
+def checksum(folder, name):
+    try:
+        with open(os.path.join(folder, "SHA256SUMS")) as file:
+            rows = [line.split() for line in file if line.strip()]
+    except FileNotFoundError:
+        yield f"{folder} has no SHA256SUMS"
+        return
+    listed = {row[1].lstrip("*").removeprefix("./"): row[0] for row in rows if len(row) == 2}
+    with open(os.path.join(folder, name), "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if listed.get(name) != digest:
+        yield f"{name} has the SHA-256 {digest}, SHA256SUMS says {listed.get(name, 'nothing')}"
+
+
+def preflight_findings(hosts, asked):
+    """Every finding, the inventory's first, then host by host; empty: go ahead."""
+    found = [f"inventory: {text}" for text in [*membership(hosts), *quorum(hosts), *folders(hosts)]]
+    for name in sorted(hosts):
+        wanted, seen, facts = (hosts[name][key] for key in ("wanted", "seen", "facts"))
+        texts = [
+            *platform(wanted, facts),
+            *versions(wanted, seen),
+            *disks(wanted, seen),
+            *ports(wanted, seen),
+            *clock(wanted, seen, asked),
+            *addresses(wanted),
+            *secrets(wanted),
+            *riak(wanted, seen),
+        ]
+        found += [f"{name}: {text}" for text in texts]
+    return found
+
+
+class FilterModule:
+    def filters(self):
+        return {"preflight_findings": preflight_findings}
