@@ -24,14 +24,6 @@ OWNED_PREFIXES = (
     "memory_backend.",
     "leveled.",
 )
-    "multi_backend.",
-    "listener.",
-    "buckets.default.",
-    "leveldb.",
-    "bitcask.",
-    "memory_backend.",
-    "leveled.",
-)
 
 
 def platform(wanted, facts):

@@ -1,0 +1,149 @@
+"""Preflight says everything that is wrong at once, and nothing about a sound inventory."""
+
+import hashlib
+
+import pytest
+
+from tests.kit.conftest import load
+
+findings = load("roles/preflight/filter_plugins/preflight_findings.py").preflight_findings
+
+ASKED = {"before": 1000.0, "after": 1003.0}
+
+
+def host(name="n1", address="10.0.0.1", members=("n1",), seen=None, facts=None, riak=None, **wanted):
+    return {
+        "seen": {"time": 1001.0, "listeners": {}, "free_bytes": {"/d": 50 * 1024**3}, "versions": {}, "ring": {}}
+        | (seen or {}),
+        "facts": {"distribution": "Debian", "release": "12", "family": "Debian", "memory_mb": 4096} | (facts or {}),
+        "wanted": {
+            "platforms": {"Debian": ["12", "13"]},
+            "min_memory_mb": 512,
+            "packages": [
+                {"package": "riak", "version": "3.2.3", "series": ["3.2"], "source": "repository", "folder": ""}
+            ],
+            "upgrading": False,
+            "disks": [{"path": "/d", "free_gb": 10}],
+            "ports": [{"port": 8087, "purpose": "Riak protocol buffers", "units": ["riak.service"]}],
+            "max_clock_skew_s": 5,
+            "internal_addresses": {"cluster_internal_address": address},
+            "allow_public_addresses": False,
+            "secrets": {"cluster_riak_cookie": "kDkz81mZq0PqLx72"},
+            "min_secret_length": 16,
+            "riak": {
+                "version": "3.2.3",
+                "nodename": f"riak@{address}",
+                "cookie": "c",
+                "members": list(members),
+                "ring_size": 64,
+                "n_val": 1,
+                "default_backend": "leveldb",
+                "settings": {},
+            }
+            | (riak or {}),
+            "allow_few_nodes": False,
+            "needed_groups": {"riak": list(members)},
+            "odd_groups": {"etcd": list(members)[:1]},
+        }
+        | wanted,
+    }
+
+
+def said(*hosts):
+    return "\n".join(findings({f"n{number}": one for number, one in enumerate(hosts, 1)}, ASKED))
+
+
+def test_a_sound_host_has_no_findings():
+    assert said(host()) == ""
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (host(facts={"release": "10"}), "Debian 10 is not supported"),
+        (host(facts={"distribution": "Arch", "release": "7"}), "Arch 7 is not supported"),
+        (host(facts={"memory_mb": 256}), "256 MB of memory"),
+        (host(seen={"free_bytes": {"/d": 3 * 1024**3}}), "/d has 3.0 GiB free; 10 GiB are needed"),
+        (host(seen={"listeners": {"8087": ["nginx.service"]}}), "port 8087 (Riak protocol buffers) is taken by nginx"),
+        (host(seen={"time": 1100.0}), "clock is 97 s off"),
+        (host(seen={"time": 900.0}), "clock is 100 s off"),
+        (
+            host(seen={"versions": {"riak": "3.0.16"}}),
+            "riak 3.0.16 is installed and 3.2.3 is wanted: run playbooks/upgrade",
+        ),
+        (host(address="8.8.8.8"), "must be an address of the internal network"),
+        (host(address="0.0.0.0"), "must be an address of the internal network"),
+        (host(address="node1"), "no IP address"),
+        (host(secrets={"cluster_riak_cookie": ""}), "cluster_riak_cookie is not set"),
+        (host(secrets={"cluster_riak_cookie": "riak"}), "too short or a placeholder"),
+        (host(secrets={"cluster_riak_cookie": "changeme-changeme-changeme"}), "too short or a placeholder"),
+        (host(riak={"ring_size": 48}), "must be a power of 2"),
+        (host(riak={"ring_size": 2048}), "must be a power of 2"),
+        (host(riak={"settings": {"storage_backend": "multi"}}), "riak_settings sets storage_backend"),
+        (
+            host(riak={"settings": {"multi_backend.name.leveled.journal_size": 1}}),
+            "riak_settings sets multi_backend.name",
+        ),
+        (host(riak={"settings": {"cs_version": 30203}}), "riak_settings sets cs_version"),
+        (host(riak={"settings": {"leveldb.maximum_memory.percent": 5}}), "riak_settings sets leveldb."),
+        (host(riak={"default_backend": "bitcask"}), "manifests need secondary indexes"),
+        (host(riak={"n_val": 3}), "1 Riak hosts cannot hold 3 copies"),
+        (host(members=("n2",)), "n1 is not in riak_members"),
+        (host(seen={"ring": {"nodename": "riak@127.0.0.1", "ring_size": 64}}), "a ring of riak@127.0.0.1 lives here"),
+        (host(seen={"ring": {"nodename": "riak@10.0.0.1", "ring_size": 16}}), "the ring here has 16 partitions"),
+        (host(odd_groups={"etcd": ["a", "b"]}), "2 etcd members tolerate no more failures than 1"),
+        (host(needed_groups={"riak": []}), "no host in the group riak"),
+        (
+            host(
+                packages=[
+                    {"package": "riak", "version": "4.0", "series": ["3.2"], "source": "repository", "folder": ""}
+                ]
+            ),
+            "riak 4.0 is not supported",
+        ),
+    ],
+)
+def test_one_thing_wrong_is_one_finding(one, words):
+    text = said(one)
+    assert words in text
+    assert len(text.splitlines()) == 1, text
+
+
+def test_own_units_may_hold_their_ports_on_a_second_run():
+    assert said(host(seen={"listeners": {"8087": ["riak.service"]}})) == ""
+
+
+def test_an_upgrade_may_meet_other_versions():
+    assert said(host(seen={"versions": {"riak": "3.0.16"}}, upgrading=True)) == ""
+
+
+def test_hosts_must_agree():
+    members = ("n1", "n2")
+    text = said(
+        host(members=members),
+        host(members=members, riak={"ring_size": 32, "version": "3.0.16", "cookie": "d", "nodename": "riak@10.0.0.1"}),
+    )
+    assert "riak_version differs between the Riak hosts: 3.0.16, 3.2.3" in text
+    assert "riak_ring_size differs" in text
+    assert "the cookie differs between the Riak hosts\n" in text
+    assert "n1, n2 share the node name riak@10.0.0.1" in text
+
+
+def test_everything_wrong_is_said_at_once():
+    one = host(secrets={"a": "", "b": ""}, facts={"release": "9"}, riak={"ring_size": 7})
+    assert len(said(one).splitlines()) == 4
+
+
+def test_package_folders(tmp_path):
+    def package(folder):
+        return [{"package": "riak", "version": "3.2.3", "series": ["3.2"], "source": "folder", "folder": str(folder)}]
+
+    assert "is empty or missing" in said(host(packages=package(tmp_path / "none")))
+    (tmp_path / "other.deb").write_bytes(b"")
+    assert "must hold exactly one riak_3.2.3*.deb; it holds 0" in said(host(packages=package(tmp_path)))
+    (tmp_path / "riak_3.2.3-OTP25_amd64.deb").write_bytes(b"deb")
+    assert "has no SHA256SUMS" in said(host(packages=package(tmp_path)))
+    (tmp_path / "SHA256SUMS").write_text("00  riak_3.2.3-OTP25_amd64.deb\n")
+    assert "SHA256SUMS says 00" in said(host(packages=package(tmp_path)))
+    (tmp_path / "SHA256SUMS").write_text(f"{hashlib.sha256(b'deb').hexdigest()} *./riak_3.2.3-OTP25_amd64.deb\n")
+    assert said(host(packages=package(tmp_path))) == ""
