@@ -22,7 +22,8 @@ _STAGE = {
     "not_member": "Failed: {node!r} is not a member of the cluster.",
     "only_member": "Failed: {node!r} is the only member.",
     "is_claimant": "Failed: {node!r} is the claimant (see riak-admin ring_status).\n"
-    "The claimant is the node responsible for initiating cluster changes,\nand cannot forcefully be removed or replaced.",
+    "The claimant is the node responsible for initiating cluster changes,\n"
+    "and cannot forcefully be removed or replaced.",
     "invalid_replacement": "Failed: {by!r} is not a valid replacement candidate.\n"
     "Only newly joining nodes can be used for replacement.",
     "already_replacement": "Failed: {by!r} is already staged to replace another node.",

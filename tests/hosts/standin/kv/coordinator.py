@@ -77,7 +77,7 @@ class Coordinator:
         """The merge of at least r replies (of as many as there are). Raises TimedOut when there are fewer."""
         self._guard_backend(place)
         replicas = self._replicas(place)
-        if sum(primary for _, _, primary in replicas) < pr:
+        if sum(primary for _, _, primary in replicas) < min(pr, self.properties.n_val(place[0], place[1])):
             raise TimedOut
         needed = min(r, self.properties.n_val(place[0], place[1]))
         pending = self._ask(replicas, lambda index: self._vnodes.get(index, place), "vget", {"place": place})

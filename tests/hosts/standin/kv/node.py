@@ -1,5 +1,6 @@
 """A KV node: configuration, ring, vnodes, transfers and the calls that other nodes and commands make."""
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -64,7 +65,7 @@ class KvNode:
     def start(self) -> None:
         values = self.configuration.values
         if self.tuning.use_epmd:
-            self._server = _bind(values, self.handle)
+            self._server = bind(values, self.handle)
             self._server.start()
             self._registration = epmd.Registration(self.name.partition("@")[0], self._server.port)
             self.cluster.start()
@@ -168,12 +169,15 @@ class KvNode:
     def on_ping(self, _: dict[str, Any], __: bytes) -> tuple[Any, bytes]:
         return "pong", b""
 
+    def on_pid(self, _: dict[str, Any], __: bytes) -> tuple[Any, bytes]:
+        return os.getpid(), b""
+
     def on_stop(self, _: dict[str, Any], __: bytes) -> tuple[Any, bytes]:
         threading.Timer(0.05, self.cluster._bye).start()
         return "ok", b""
 
 
-def _bind(values: dict[str, str], handler: Any) -> LinkServer:
+def bind(values: dict[str, str], handler: Any) -> LinkServer:
     interface = values.get("erlang.distribution.interface", "0.0.0.0")
     first = int(values.get("erlang.distribution.port_range.minimum", 0))
     last = int(values.get("erlang.distribution.port_range.maximum", first))

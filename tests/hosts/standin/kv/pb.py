@@ -76,7 +76,7 @@ class PbServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         coordinator = self._node.coordinator
         try:
             if op == "get":
-                found = coordinator.get(("default", args["bucket"], args["key"]), args.get("r", 2))
+                found = coordinator.get(("default", args["bucket"], args["key"]), args.get("r", 2), args.get("pr", 0))
                 return (None, b"") if found is None else dump(found)
             if op == "put":
                 place = ("default", args["bucket"], args["key"])
