@@ -129,8 +129,7 @@ class Console:
             self._state.stanchion.ask("create_user", {"user": packed(admin)})
         except S3Error as error:
             return f"Failed to create an admin user: {error.code}\nerror\n", 1
-        return "An admin user was created, with these creds:
-" + _creds(admin), 0
+        return "An admin user was created, with these creds:\n" + _creds(admin), 0
 
     def _status(self, _: list[str]) -> Answer:
         values = json.loads(_template()) | self._state.counters
