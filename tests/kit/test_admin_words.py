@@ -11,8 +11,10 @@ admin = load("roles/riak_cs/library/riak_cs_admin_user.py")
     ("text", "credentials", "existed"),
     [
         (
-            "An admin user already exists, with these creds:\n"
-            "  KeyId: BVYWFCWBF6HBZWOVO26D\n Secret: ADMIN-SECRET_==\nok\n",
+            (
+                "An admin user already exists, with these creds:\n"
+                "  KeyId: BVYWFCWBF6HBZWOVO26D\n Secret: ADMIN-SECRET_==\nok\n"
+            ),
             ("BVYWFCWBF6HBZWOVO26D", "ADMIN-SECRET_=="),
             True,
         ),

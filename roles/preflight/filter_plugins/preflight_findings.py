@@ -118,8 +118,6 @@ def membership(hosts):
         if len(values) > 1:
             shown = "" if key == "cookie" else f": {', '.join(sorted(values))}"
             yield f"{label} differs between the Riak hosts{shown}"
-                "" if key == "cookie" else f": {', '.join(sorted(values))}"
-            )
     names = [ring["nodename"] for ring in rings.values()]
     for twice in sorted({name for name in names if names.count(name) > 1}):
         owners = sorted(host for host, ring in rings.items() if ring["nodename"] == twice)
