@@ -149,13 +149,16 @@ class FileTransfer:
                 self._head = self._head[out.send(self._head, _MORE) :]
                 self.moved_at = self._now()
             while self._left and budget and not self._head:
-                moved = os.sendfile(out.fileno(), self._body.fd, self._offset, min(self._left, budget))
+                asked = min(self._left, budget)
+                moved = os.sendfile(out.fileno(), self._body.fd, self._offset, asked)
                 if not moved:
                     self._end(whole=False)  # the file became shorter
                     return
                 self._offset += moved
                 self._left -= moved
                 budget -= moved
+                if moved < asked:
+                    break  # the socket is full: another call would only say so
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
