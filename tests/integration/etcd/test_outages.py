@@ -65,15 +65,16 @@ class Counting:
                 continue
             count = int(there.value.split()[0]) if there else 0
             value = f"{count + 1} {uuid.uuid4().hex}"
+            self.unknown.add(value)  # until it is answered, and for good when this task is cancelled before that
             try:
                 revision = await self.directory.compare_and_swap(self.name, there.revision if there else None, value)
             except Unavailable:
-                self.unknown.add(value)
+                continue
+            self.unknown.discard(value)
+            if revision is None:
+                self.refused.add(value)
             else:
-                if revision is None:
-                    self.refused.add(value)
-                else:
-                    self.done[value] = revision
+                self.done[value] = revision
 
 
 async def history_of(options: EtcdOptions, key: str, last: int) -> dict[str, int]:
