@@ -13,6 +13,8 @@ from controlplane.ports.directory import Directory
 from tests.contract.directory_suite import DirectoryContract
 from tests.support.etcd_cluster import EtcdCluster
 
+pytestmark = pytest.mark.usefixtures("forgive_lost_connections")
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EtcdCluster]:

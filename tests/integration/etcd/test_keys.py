@@ -15,6 +15,8 @@ from controlplane.ports.errors import Corrupt, Rejected, Unavailable
 from tests.contract.directory_suite import endpoint, nodes, watching
 from tests.support.etcd_cluster import EtcdCluster, EtcdFailed, free_ports
 
+pytestmark = pytest.mark.usefixtures("forgive_lost_connections")
+
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[EtcdCluster]:

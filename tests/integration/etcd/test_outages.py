@@ -22,6 +22,8 @@ from controlplane.ports.errors import Unavailable
 from tests.contract.directory_suite import PATIENCE_S, Watcher, endpoint, nodes, watching
 from tests.support.etcd_cluster import EtcdCluster
 
+pytestmark = pytest.mark.usefixtures("forgive_lost_connections")
+
 TIMEOUT_S = 1.0
 RECHECK_S = 2.0
 

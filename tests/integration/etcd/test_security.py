@@ -16,6 +16,8 @@ from controlplane.ports.errors import Rejected, Unavailable
 from tests.contract.directory_suite import endpoint, nodes, watching
 from tests.support.etcd_cluster import Authority, EtcdCluster
 
+pytestmark = pytest.mark.usefixtures("forgive_lost_connections")
+
 PASSWORD = "correct horse"
 TOKEN_TTL_S = 1
 

@@ -17,6 +17,8 @@ from controlplane.ports.errors import Rejected, Unavailable
 from tests.contract.directory_suite import endpoint
 from tests.support.etcd_cluster import EtcdCluster
 
+pytestmark = pytest.mark.usefixtures("forgive_lost_connections")
+
 TIMEOUT_S = 1.0
 
 
