@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def forgive_lost_connections() -> Iterator[None]:
     """For tests that stop servers while aiohttp connects to them: a connection whose attempt is cancelled in the very
-    moment it is made is only closed by the garbage collector, which warns. It is collected here, not in a later test."""
+    moment it is made is only closed by the garbage collector, which warns. It is collected here, not in a later one."""
     yield
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
