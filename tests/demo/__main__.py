@@ -34,7 +34,8 @@ FILES = 2000
 TREE = Path("/usr/share")
 BUCKET = "millrace-demo"
 UPLOADERS = 4
-_DRAIN_S = 100
+_STALL_S = 60
+"""When the journal has not shrunk for so long, waiting for it is given up, and the check tells what is missing."""
 
 console = Console(highlight=False)
 
@@ -113,8 +114,10 @@ def _run(node: Node, s3_url: str, sources: Sequence[Source]) -> Result:
             if done % 50 == 0:
                 progress.update(mirroring, completed=max(0, done - _pending(node)))
         upload_s = time.monotonic() - begun
-        deadline = time.monotonic() + _DRAIN_S
+        least, deadline = total, time.monotonic() + _STALL_S
         while (pending := _pending(node)) and time.monotonic() < deadline:
+            if pending < least:
+                least, deadline = pending, time.monotonic() + _STALL_S
             progress.update(mirroring, completed=total - pending)
             time.sleep(0.2)
         mirrored_s = time.monotonic() - begun
