@@ -57,7 +57,9 @@ def etcd_members(*up: int) -> Series:
     return {series("up", job="etcd", instance=f"n{number}"): constant(one) for number, one in enumerate(up)}
 
 
-def disk(available: float, metric: str = "node_filesystem_avail_bytes", whole: str = "node_filesystem_size_bytes") -> Series:
+def disk(
+    available: float, metric: str = "node_filesystem_avail_bytes", whole: str = "node_filesystem_size_bytes"
+) -> Series:
     place = {"job": "node", "instance": "n1", "mountpoint": "/var", "fstype": "ext4", "device": "/dev/vda1"}
     return {series(metric, **place): constant(available), series(whole, **place): constant(1000)}
 
@@ -75,7 +77,9 @@ DAY = 86_400
 RISING, FLAT = "0+1x200", "5x200"
 EXPIRES = series("millrace_certificate_expires_timestamp_seconds", job="node", instance="n1", path="/etc/x.pem")
 BACKUP = series("millrace_backup_last_success_timestamp_seconds", job="node", instance="n1", part="etcd")
-MTIME = series("node_textfile_mtime_seconds", job="node", instance="n1", file="/var/lib/prometheus/node-exporter/riak.prom")
+MTIME = series(
+    "node_textfile_mtime_seconds", job="node", instance="n1", file="/var/lib/prometheus/node-exporter/riak.prom"
+)
 HAPROXY = {"job": "haproxy", "instance": "n1", "proxy": "s3"}
 RING = series("riak_ring_members", instance="n1"), series("riak_connected_nodes", instance="n1")
 

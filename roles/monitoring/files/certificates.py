@@ -29,9 +29,8 @@ def expires_at(path: str) -> float:
         raise ValueError("holds no certificate")
     ends = []
     for block in blocks:
-        done = subprocess.run(
-            ["openssl", "x509", "-noout", "-enddate"], input=block, text=True, capture_output=True, check=False, timeout=10
-        )
+        command = ["openssl", "x509", "-noout", "-enddate"]
+        done = subprocess.run(command, input=block, text=True, capture_output=True, check=False, timeout=10)
         if done.returncode:
             raise ValueError(done.stderr.strip())
         ends.append(float(ssl.cert_time_to_seconds(done.stdout.strip().partition("=")[2])))

@@ -28,7 +28,8 @@ GAUGES = (
 
 def exposition(stats: dict | None) -> str:
     """Of None (the node does not answer) only that it is away."""
-    lines = ["# HELP riak_up 1 while the node answers /stats.", "# TYPE riak_up gauge", f"riak_up {int(stats is not None)}"]
+    lines = ["# HELP riak_up 1 while the node answers /stats.", "# TYPE riak_up gauge"]
+    lines.append(f"riak_up {int(stats is not None)}")
     if stats is None:
         return "\n".join(lines) + "\n"
     for names, kind in ((COUNTERS, "counter"), (GAUGES, "gauge")):
