@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Downloads the locked packages, as wheels for one Python version, and prints JSON: {"folder", "changed"}.
+"""Downloads the locked packages, as wheels for one Python version, and prints JSON: {"archive", "changed"}.
 
-Usage: fill_wheelhouse.py BUILD_DIR PYTHON_VERSION REQUIREMENTS... The folder is named by what it must hold.
+Usage: fill_wheelhouse.py BUILD_DIR PYTHON_VERSION REQUIREMENTS... The tar archive is named by what it must hold.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import shutil
+import os
 import subprocess
 import sys
+import tarfile
+import tempfile
 from pathlib import Path
 
 
@@ -22,28 +24,34 @@ def main(arguments: list[str]) -> None:
     digest = hashlib.sha256(version.encode())
     for path in requirements:
         digest.update(Path(path).read_bytes())
-    folder = Path(build_dir, "wheelhouse", f"python{version}-{digest.hexdigest()[:16]}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.parent / "lock", "w") as lock:
+    archive = Path(build_dir, "wheelhouse", f"python{version}-{digest.hexdigest()[:16]}.tar")
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with open(archive.parent / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        changed = not folder.is_dir()
+        changed = not archive.exists()
         if changed:
-            download(folder, version, requirements)
-    print(json.dumps({"folder": str(folder), "changed": changed}))
+            with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
+                download(Path(scratch, "wheels"), version, requirements)
+                pack(Path(scratch, "wheels"), Path(scratch, "wheels.tar"))
+                os.replace(Path(scratch, "wheels.tar"), archive)
+    print(json.dumps({"archive": str(archive), "changed": changed}))
 
 
-def download(folder: Path, version: str, requirements: list[str]) -> None:
-    """Into a folder that gets its name only when it is complete."""
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+def download(into: Path, version: str, requirements: list[str]) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-    command += ["--require-hashes", "--only-binary=:all:", f"--python-version={version}", f"--dest={part}"]
+    command += ["--require-hashes", "--only-binary=:all:", f"--python-version={version}", f"--dest={into}"]
     for path in requirements:
         command += ["--requirement", path]
     done = subprocess.run(command, text=True, capture_output=True, check=False)
     if done.returncode:
         sys.exit(f"pip could not download the locked packages:\n{done.stdout}{done.stderr}")
-    part.rename(folder)
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """One file: each file that Ansible copies costs a second."""
+    with tarfile.open(archive, "w") as tar:
+        for wheel in sorted(folder.iterdir()):
+            tar.add(wheel, wheel.name)
 
 
 if __name__ == "__main__":
