@@ -6,6 +6,7 @@ import os
 import re
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from tests.hosts.standin.cs.users import User
 from tests.hosts.standin.web.messages import Request, Response, not_found, page
 
 _JSON, _XML = "application/json", "application/xml"
+Handler = Callable[[Request, User | None, list[str]], Response]
 
 
 def _etagged(kind: str, body: bytes) -> Response:
@@ -58,10 +60,16 @@ class AdminApi:
         }
         if words[1] not in handlers:
             return not_found()
+        response = self._answer(request, words, handlers[words[1]])
+        if words[1] not in ("info",) and response.status not in (403, 404, 406) and words != ["riak-cs", "usage"]:
+            response.headers["Vary"] = "Accept, Accept-Encoding" if words[1] == "stats" else "Accept"
+        return response
+
+    def _answer(self, request: Request, words: list[str], handler: Handler) -> Response:
         caller: User | None = None
         try:
             caller = identify(request, self._state.users, None, admin_port=True)
-            return handlers[words[1]](request, caller, words[2:])
+            return handler(request, caller, words[2:])
         except S3Error as error:
             known = caller.key_id if caller else None
             error.headers = CORS | error.headers

@@ -129,7 +129,7 @@ class KvHttp:
 
     def _ping(self, request: Request) -> Response:
         if request.method not in ("GET", "HEAD"):
-            return page(405, "<p>", Allow="GET, HEAD")
+            return page(405, "", Allow="GET, HEAD")
         return Response(200, {"Content-Type": "text/html"}, b"OK")
 
     def _stats(self, request: Request) -> Response:
@@ -143,7 +143,9 @@ class KvHttp:
 
     def _type_props(self, request: Request, kind: str) -> Response:
         if not self._node.properties.exists(kind):
-            return not_found()
+            missing = not_found()
+            missing.headers |= VARY
+            return missing
         if request.method == "PUT":
             changes = self._changes(request)
             if isinstance(changes, Response):
@@ -175,7 +177,7 @@ class KvHttp:
         except (ValueError, TypeError, KeyError):
             return text(400, 'bucket PUT must be a JSON object of the form:\n{"props":{...bucket properties...}}')
         if (request.header("content-type") or "").partition(";")[0] != "application/json":
-            return page(415, "<p>", **VARY)
+            return page(415, "", **VARY)
         return changes
 
     def _buckets(self, params: dict[str, str]) -> Response:
@@ -188,7 +190,9 @@ class KvHttp:
             first = next(n for n in names if n.startswith(("0b:", "0o:")))
             shown = ",".join(str(byte) for byte in first[3:].encode("latin-1"))
             call = f'{{mochijson2,json_encode_string_unicode,[{{error,"{first[:3]}",<<{shown}>>}}]}}'
-            return crash(f"{{error,function_clause,[{call}]}}")
+            refused = crash(f"{{error,function_clause,[{call}]}}")
+            refused.headers |= VARY
+            return refused
         return Response(200, VARY | JSON, _json({"buckets": decoded}))
 
     def _keys(self, kind: str, bucket: str, params: dict[str, str]) -> Response:

@@ -25,19 +25,19 @@ def answer(
     node: KvNode, request: Request, bucket_type: str, bucket: str, key: str | None, params: dict[str, str]
 ) -> Response:
     if request.method not in ("GET", "HEAD", "POST"):
-        return page(405, "<p>", Allow="GET, HEAD, POST")
+        return page(405, "", Allow="GET, HEAD, POST")
     datatype = node.properties.of_type(bucket_type).get("datatype")
     if datatype is None:
         where = f"/buckets/{bucket}/counters/{key}"
         content = "Counters in the default bucket-type should use the legacy URL\n"
-        return Response(301, VARY | {"Location": where, "Content-Type": "text/plain"}, content.encode())
+        return Response(301, {"Location": where, "Content-Type": "text/plain"}, content.encode())
     try:
         if request.method == "POST":
             return _post(node, request, (bucket_type, bucket), key, datatype, params)
         assert key is not None
         return _get(node, (bucket_type, bucket, key), datatype, params)
     except BadOperation as bad:
-        return text(400, f"{bad}\n")
+        return text(400, f"{bad}\n", **VARY)
     except TimedOut:
         return text(503, "request timed out\n")
 
@@ -54,7 +54,7 @@ def _get(node: KvNode, place: tuple[str, str, str], datatype: str, params: dict[
     value, clock = _load(node, place)
     if value is None:
         content = json.dumps({"type": datatype, "error": "notfound"}, separators=(",", ":"))
-        return Response(404, JSON, content.encode(), "Object Not Found")
+        return Response(404, VARY | JSON, content.encode(), "Object Not Found")
     return Response(200, VARY | JSON, _show(datatype, value, clock, params))
 
 
@@ -165,7 +165,7 @@ def legacy_counter(node: KvNode, request: Request, bucket: str, key: str) -> Res
         amount = int(request.body())
         write = {"metadata": {"content-type": "application/riak_counter"}}
         node.coordinator.put(place, clock, write, json.dumps((value or 0) + amount).encode())
-        return Response(204, VARY | {"Content-Type": "text/plain"})
+        return Response(204, {"Content-Type": "text/plain"})
     except ValueError:
         return text(400, "Counters require a base 10 integer\n")
     except TimedOut:

@@ -62,7 +62,9 @@ def answer(
             return crash("{error,function_clause,\n    [{base64,decode_list,[[],<<>>,51,51,51]}]}")
     backend = node.backends.choose(bucket, node.properties.of(bucket_type, bucket))
     if backend is None or backend.kind == "bitcask":
-        return crash(f"{{error,{{indexes_not_supported,{node.backends.module}}}}}")
+        refused = crash(f"{{error,{{indexes_not_supported,{node.backends.module}}}}}")
+        refused.headers |= VARY
+        return refused
     rows = _rows(node, bucket_type, bucket, field, bounds, params.get("term_regex"))
     return _page(rows, after, int(limit) if limit else None, params)
 

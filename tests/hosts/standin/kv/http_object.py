@@ -55,6 +55,13 @@ class ObjectResource:
         self._n = int(self._props["n_val"])
 
     def answer(self) -> Response:
+        """Errors after content negotiation carry Vary too."""
+        response = self._answer()
+        if response.status in (409, 412, 500, 503):
+            response.headers |= VARY
+        return response
+
+    def _answer(self) -> Response:
         try:
             self._check_timeout()
             match self._request.method:
@@ -64,7 +71,7 @@ class ObjectResource:
                     return self._put()
                 case "DELETE":
                     return self._delete()
-            return page(405, "<p>", Allow="HEAD, GET, DELETE, PUT, POST")
+            return page(405, "", Allow="HEAD, GET, DELETE, PUT, POST")
         except Refused as refused:
             return refused.response
         except TimedOut:
@@ -96,7 +103,9 @@ class ObjectResource:
         if vtag is not None and len(live) > 1:
             live = tuple(s for s in live if s.vtag == vtag)
             if not live:
-                return not_found()
+                missing = not_found()
+                missing.headers["Vary"] = "Accept, Accept-Encoding"
+                return missing
         if len(live) > 1:
             return self._siblings(found)
         etag = f'"{live[0].vtag}"'
@@ -105,7 +114,7 @@ class ObjectResource:
         accept = self._request.header("accept")
         content_type = live[0].metadata.get("content-type", "application/octet-stream")
         if accept and not _accepts(accept, content_type):
-            return page(406, "<p>")
+            return page(406, "")
         return Response(200, self._headers(found, live[0]), live[0].value)
 
     def _headers(self, found: RiakObject, sibling: Sibling) -> dict[str, str]:
@@ -123,6 +132,8 @@ class ObjectResource:
         for name, value in sibling.indexes:
             grouped.setdefault(f"x-riak-index-{name}", []).append(value)
         headers.update({name: ", ".join(sorted(values)) for name, values in grouped.items()})
+        if "charset=" in headers["Content-Type"]:
+            del headers["Vary"]
         if "content-encoding" in metadata and metadata["content-encoding"] != "identity":
             headers["Content-Encoding"] = metadata["content-encoding"]
         return headers
@@ -161,13 +172,13 @@ class ObjectResource:
         found = self._read()
         exists = found is not None and bool(found.live)
         if self._request.header("if-none-match") == "*" and exists:
-            raise Refused(page(412, "<p>"))
+            raise Refused(page(412, ""))
         wanted = self._request.header("if-match")
         if wanted is not None and not (exists and found and wanted in ("*", *(f'"{s.vtag}"' for s in found.live))):
-            raise Refused(page(412, "<p>"))
+            raise Refused(page(412, ""))
         unmodified = self._request.header("x-riak-if-not-modified")
         if unmodified is not None and (found is None or clock_from_text(unmodified) != found.clock):
-            raise Refused(page(409, "<p>"))
+            raise Refused(page(409, ""))
         return found
 
     def _metadata(self) -> dict[str, Any]:
@@ -195,7 +206,13 @@ class ObjectResource:
             for _ in self._request.chunks() if size < (1 << 32) else ():
                 pass
             return text(500, f"Error:\n{{too_large,{size}}}\n")
-        w = max(quorum(self._params, k, self._props[k], self._n) for k in ("w", "dw", "pw"))
+        try:
+            w = max(quorum(self._params, k, self._props[k], self._n) for k in ("w", "dw", "pw"))
+        except Refused as refused:
+            if not refused.response.headers:
+                kind = self._request.header("content-type") or "text/plain"
+                refused.response.headers.update(VARY | {"Content-Type": kind})
+            raise
         self._conditions()
         metadata = self._metadata()
         context_text = self._request.header("x-riak-vclock")

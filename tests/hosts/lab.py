@@ -1,0 +1,85 @@
+"""Real systemd hosts for tests: starts, breaks and ends them by the script `hosts` beside this file."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("hosts")
+STATE = Path(os.environ.get("HOSTS_STATE", "/var/tmp/millrace-hosts"))
+NETWORK = "10.99.0"
+
+
+class LabError(RuntimeError):
+    """The script failed; its words are the message."""
+
+
+class Lab:
+    """Hosts n1 to n9. The base image stays in `state` between runs; `down` ends the hosts and forgets their disks."""
+
+    def __init__(self, state: Path = STATE, prefix: str = "mr") -> None:
+        self.state = state
+        self._environment = os.environ | {"HOSTS_STATE": str(state), "HOSTS_PREFIX": prefix}
+
+    def _run(self, *words: str, timeout: float, check: bool = True) -> subprocess.CompletedProcess[str]:
+        run = subprocess.run(
+            [str(SCRIPT), *words], env=self._environment, timeout=timeout, text=True, capture_output=True, check=False
+        )
+        if check and run.returncode:
+            raise LabError(f"hosts {' '.join(words)}: {run.stderr.strip() or run.stdout.strip()}")
+        return run
+
+    @property
+    def ssh_config(self) -> Path:
+        return self.state / "ssh_config"
+
+    @staticmethod
+    def address(name: str) -> str:
+        return f"{NETWORK}.{10 + int(name[1:])}"
+
+    def up(self, count: int) -> list[str]:
+        """Their names; from cold it takes minutes, since the base image is made."""
+        self._run("up", str(count), timeout=900)
+        return [f"n{number}" for number in range(1, count + 1)]
+
+    def down(self) -> None:
+        self._run("down", timeout=120)
+
+    def start(self, name: str) -> None:
+        self._run("start", name, timeout=120)
+
+    def stop(self, name: str) -> None:
+        self._run("stop", name, timeout=120)
+
+    def crash(self, name: str) -> None:
+        """Pulls the power cord."""
+        self._run("crash", name, timeout=60)
+
+    def freeze(self, name: str) -> None:
+        self._run("freeze", name, timeout=30)
+
+    def thaw(self, name: str) -> None:
+        self._run("thaw", name, timeout=30)
+
+    def partition(self, name: str, *peers: str) -> None:
+        """Cuts a host from its peers, or from all when none is named."""
+        self._run("partition", name, *peers, timeout=30)
+
+    def heal(self, name: str) -> None:
+        self._run("heal", name, timeout=30)
+
+    def sh(
+        self, name: str, command: str, *, check: bool = True, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command on a host as `deploy`, who may sudo."""
+        return self._run("sh", name, command, timeout=timeout, check=check)
+
+    def ctl(
+        self, command: Sequence[str], *, check: bool = True, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command on this machine where the hosts' addresses are reachable."""
+        return self._run("ctl", *command, timeout=timeout, check=check)
+
+    def copy(self, name: str, *files: Path, to: str = "/tmp/") -> None:
+        command = ["scp", "-q", "-F", str(self.ssh_config), *map(str, files), f"{name}:{to}"]
+        subprocess.run(command, check=True, timeout=300)

@@ -1,0 +1,1 @@
+"""Replays the recordings of a real Riak against the loopback stand-in."""
