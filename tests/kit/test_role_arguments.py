@@ -12,7 +12,7 @@ import yaml
 ROLES = Path(__file__).resolve().parents[2] / "roles"
 NAMED = ["backup", "certificate", "controlplane", "etcd", "haproxy", "host", "monitoring"]
 CONDITIONAL = {"etcd_ca_dir", "etcd_root_password", "haproxy_ca_dir"}
-"""Without a default by intent: secrets, and places that are needed only when a feature is on. Preflight asks for them."""
+"""Without a default by intent: secrets, and places needed only when a feature is on. Preflight asks for them."""
 
 
 def load(path: Path) -> Any:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.etcd_json import EtcdClient, EtcdRefused, EtcdUnreachable
 
@@ -63,6 +65,8 @@ removed:
   elements: str
 """
 
+PATIENCE_S = 30.0
+
 
 def hexadecimal(member: dict) -> str:
     return f"{int(member['ID']):x}"
@@ -122,6 +126,18 @@ def log_in(client: EtcdClient, password: str) -> None:
             raise
 
 
+def patiently(client: EtcdClient, method: str, **fields: object) -> dict:
+    """etcd changes its members only after all that are left have been connected for 5 s: wait for that, not for more."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return client.call(method, **fields)
+        except EtcdRefused as error:
+            if "unhealthy cluster" not in str(error) or time.monotonic() > give_up_at:
+                raise
+        time.sleep(1)
+
+
 def change(client: EtcdClient, given: dict, check_mode: bool) -> dict:
     name, peer_url = given["name"], given["peer_url"]
     members = client.call("cluster/member/list").get("members", [])
@@ -129,16 +145,16 @@ def change(client: EtcdClient, given: dict, check_mode: bool) -> dict:
         going = [member for member in members if member.get("name") == name]
         if not check_mode:
             for member in going:
-                client.call("cluster/member/remove", ID=member["ID"])
+                patiently(client, "cluster/member/remove", ID=member["ID"])
         return {"changed": bool(going), "removed": [hexadecimal(member) for member in going]}
     going = to_remove(members, name, peer_url)
     staying = [member for member in members if member not in going]
     there = any(peer_url in member.get("peerURLs", []) for member in staying)
     if not check_mode:
         for member in going:
-            client.call("cluster/member/remove", ID=member["ID"])
+            patiently(client, "cluster/member/remove", ID=member["ID"])
         if not there:
-            staying = client.call("cluster/member/add", peerURLs=[peer_url])["members"]
+            staying = patiently(client, "cluster/member/add", peerURLs=[peer_url])["members"]
     return {
         "changed": bool(going) or not there,
         "removed": [hexadecimal(member) for member in going],
