@@ -56,22 +56,29 @@ class Player:
             text = text.replace(recorded, live)
         return text
 
+    def translate_bytes(self, body: bytes) -> bytes:
+        return self.translate(body.decode("latin-1")).encode("latin-1") if len(body) < 100_000 else body
+
     def learn(self, recorded: str, live: str) -> None:
         """Pairs identifiers at the same place of two texts of the same shape."""
+        recorded, live = _VARIABLE.sub("~", recorded), _VARIABLE.sub("~", live)
         mine, theirs = _IDENTIFIER.findall(live), _IDENTIFIER.findall(recorded)
         if len(mine) == len(theirs) and _IDENTIFIER.sub("#", live) == _IDENTIFIER.sub("#", recorded):
             self.known.update({a: b for a, b in zip(theirs, mine, strict=True) if a != b})
 
     def play(self, record: Record) -> Answer:
         request = record["request"]
-        headers = {k: self.translate(v) for k, v in request["headers"].items() if k not in ("Authorization", "Date")}
+        dropped = ("authorization", "date")
+        headers = {k: self.translate(_wire(v)) for k, v in request["headers"].items() if k.lower() not in dropped}
+        _shift_dates(record, headers)
         path, query = self.translate(request["path"]), self.translate(request["query"])
-        body = body_of(request)
+        body = self.translate_bytes(body_of(request))
         place = self.places[request["to"]]
         now = dt.datetime.now(dt.UTC) + offset(record)
         self._fresh(record, place, headers)
-        if "Host" in headers and headers["Host"] == request["to"]:
-            headers["Host"] = place
+        host = next(k for k in headers if k.lower() == "host")
+        if headers[host] == request["to"]:
+            headers[host] = place
         auth = request["auth"]
         if "query" in auth:
             query = presigned(record, path, query, headers, self.people["alice"])
@@ -82,7 +89,10 @@ class Player:
                 return send(place, request["method"], path + (f"?{query}" if query else ""), headers, body)
             sign = signing.v4 if auth.startswith("SigV4") else signing.v2
             headers.pop("x-amz-date", None)
-            headers |= sign(request["method"], path, query, headers, key, secret, now)
+            if sign is signing.v4:
+                headers |= sign_v4(record["name"], request["method"], path, query, headers, key, secret, now)
+            else:
+                headers |= sign(request["method"], path, query, headers, key, secret, now)
         return send(place, request["method"], path + (f"?{query}" if query else ""), headers, body)
 
     def _fresh(self, record: Record, place: str, headers: dict[str, str]) -> None:
@@ -90,7 +100,9 @@ class Player:
         for name, source in (("X-Riak-Vclock", "x-riak-vclock"), ("If-None-Match", "etag")):
             value = headers.get(name, "")
             if len(value) > 16 and value == record["request"]["headers"][name] and ":8098" in record["request"]["to"]:
-                headers[name] = send(place, "HEAD", record["request"]["path"], {"Host": place}, b"").headers.get(source, "")
+                headers[name] = send(place, "HEAD", record["request"]["path"], {"Host": place}, b"").headers.get(
+                    source, ""
+                )
 
     def _credentials(self, record: Record) -> tuple[str, str]:
         key, secret = self.people[record["request"]["as"]]
@@ -190,6 +202,35 @@ V2_DATES = {
 }
 
 
+def _wire(value: str) -> str:
+    """UTF-8 bytes as Latin-1 text, as headers are sent."""
+    return value if value.isascii() else value.encode().decode("latin-1")
+
+
+def _shift_dates(record: Record, headers: dict[str, str]) -> None:
+    """Conditions by date keep their distance to the moment of the request."""
+    answered = (record["response"].get("headers") or {}).get("Date")
+    for name in ("If-Modified-Since", "If-Unmodified-Since"):
+        if name in headers and answered:
+            gap = email.utils.parsedate_to_datetime(headers[name]) - email.utils.parsedate_to_datetime(answered)
+            headers[name] = email.utils.format_datetime(dt.datetime.now(dt.UTC) + gap, usegmt=True)
+
+
+def sign_v4(
+    name: str, method: str, path: str, query: str, headers: dict[str, str], key: str, secret: str, now: Any
+) -> Any:
+    """SigV4 with the mistake that a record is about."""
+    if name == "auth-v4-no-sha-header":
+        headers.pop("x-amz-content-sha256", None)
+    added = signing.v4(method, path, query, headers, key, secret, now, literal=name != "auth-v4-double-space")
+    if name == "auth-v4-empty-region":
+        added["Authorization"] = added["Authorization"].replace("/us-east-1/", "//")
+    if name == "auth-v4-date-header":
+        del added["x-amz-date"]
+        added["Date"] = email.utils.format_datetime(now, usegmt=True)
+    return added
+
+
 def presigned(record: Record, path: str, query: str, headers: dict[str, str], who: tuple[str, str]) -> str:
     """The query signed anew; SigV4 by query is not heeded, so it is left as it is."""
     if "V4" in record["request"]["auth"]:
@@ -230,7 +271,7 @@ def send(place: str, method: str, target: str, headers: dict[str, str], body: by
     try:
         connection.putrequest(method, target, skip_host=True, skip_accept_encoding=True)
         for name, value in headers.items():
-            connection.putheader(name, value.encode("utf-8") if not value.isascii() else value)
+            connection.putheader(name, value.encode("latin-1"))
         connection.endheaders(None if "chunked" in headers.get("Transfer-Encoding", "") else body or None)
         answer = connection.getresponse()
         content = answer.read()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hosts.replay.player import Player, Record, recordings
-from tests.hosts.standin.cs import users
+from tests.hosts.standin.cs import acl, users
 from tests.hosts.standin.loopback import Standin
 
 RECORDED = {
@@ -57,7 +57,7 @@ def player(standin: Standin) -> Player:
     return Player(places, people, known)
 
 
-def prepare(standin: Standin, record: Record) -> None:
+def prepare(standin: Standin, play: Player, record: Record) -> None:
     """Steps that the recorder took without recording them, before the record that needs them."""
     kv = standin.kv.node.coordinator
     match record["name"]:
@@ -76,6 +76,11 @@ def prepare(standin: Standin, record: Record) -> None:
             kv.put(("default", "rec-c-kv", "q"), {}, {"metadata": {"content-type": "text/plain"}}, b"v")
         case "get-deleted-later":
             time.sleep(4)
+        case "bucket-recreate-by-other":
+            standin.cs.state.buckets.delete("rec-c-slash")
+        case "copy-foreign-source":
+            bucket = users.Bucket("rec-c-bob", play.people["bob"][0], acl.private(None), users.now_ms())
+            standin.cs.state.buckets.save(bucket)
         case _:
             pass
 
@@ -95,7 +100,7 @@ def replay(standin: Standin, name: str) -> Outcome:
         if "raw" in request:
             continue
         outcome.total[record["group"]] += 1
-        prepare(standin, record)
+        prepare(standin, play, record)
         if "cli" in request:
             shown, code = standin.kv.admin(request["cli"][2:])
             recorded = record["response"]

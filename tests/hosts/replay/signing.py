@@ -8,7 +8,20 @@ import hmac
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 _SUBRESOURCES = set(
-    ["acl", "delete", "lifecycle", "location", "logging", "notification", "partNumber", "policy", "requestPayment", "torrent", "uploadId", "uploads"]
+    [
+        "acl",
+        "delete",
+        "lifecycle",
+        "location",
+        "logging",
+        "notification",
+        "partNumber",
+        "policy",
+        "requestPayment",
+        "torrent",
+        "uploadId",
+        "uploads",
+    ]
     + ["versionId", "versioning", "versions", "website"]
 )
 Headers = dict[str, str]

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tests.hosts.standin.cs import users as records
-from tests.hosts.standin.cs.answers import CORS, Crash, S3Error
+from tests.hosts.standin.cs.answers import CORS, HEAD, Crash, S3Error
 from tests.hosts.standin.cs.auth import identify
 from tests.hosts.standin.cs.kv_client import KvDown
 from tests.hosts.standin.cs.stanchion import packed
@@ -39,6 +39,10 @@ def user_json(user: User) -> str:
     return json.dumps(user.to_json(), ensure_ascii=False, separators=(",", ": "))
 
 
+def _user_xml(user: User) -> str:
+    return HEAD + user.to_xml()
+
+
 class AdminApi:
     def __init__(self, state: CsState) -> None:
         self._state = state
@@ -61,7 +65,8 @@ class AdminApi:
         if words[1] not in handlers:
             return not_found()
         response = self._answer(request, words, handlers[words[1]])
-        if words[1] not in ("info",) and response.status not in (403, 404, 406) and words != ["riak-cs", "usage"]:
+        negotiated = words[1] in ("user", "users", "stats") and "caller" in request.context
+        if negotiated and response.status not in (403, 406):
             response.headers["Vary"] = "Accept, Accept-Encoding" if words[1] == "stats" else "Accept"
         return response
 
@@ -69,6 +74,7 @@ class AdminApi:
         caller: User | None = None
         try:
             caller = identify(request, self._state.users, None, admin_port=True)
+            request.context["caller"] = caller
             return handler(request, caller, words[2:])
         except S3Error as error:
             known = caller.key_id if caller else None
@@ -142,7 +148,7 @@ class AdminApi:
         except S3Error as error:
             error.headers = location
             raise
-        body = user_json(user) if kind == _JSON else user.to_xml()
+        body = user_json(user) if kind == _JSON else _user_xml(user)
         return Response(201, {"Content-Type": kind} | CORS | location, body.encode())
 
     def _update(self, request: Request, caller: User | None, rest: list[str]) -> Response:
@@ -163,7 +169,7 @@ class AdminApi:
             user.key_secret = records.new_secret()
         request.context["key_id"] = user.key_id
         self._state.stanchion.ask("update_user", {"user": packed(user), "old_email": old_email})
-        body = user_json(user) if kind == _JSON else user.to_xml()
+        body = user_json(user) if kind == _JSON else _user_xml(user)
         return Response(200, {"Content-Type": kind} | CORS, body.encode())
 
     def _delete(self, request: Request, caller: User | None, rest: list[str]) -> Response:
@@ -224,8 +230,9 @@ class AdminApi:
     def _sessions(self, request: Request, caller: User | None, _: list[str]) -> Response:
         self._only_admin(caller)
         if _JSON in (request.header("accept") or ""):
-            content = {"temp_sessions": [], "marker": None, "is_truncated": False, "request_id": ""}
-            return _etagged(_JSON, json.dumps(content, separators=(",", ":")).encode())
+            response = page(406)
+            response.headers |= CORS
+            return response
         return _etagged(
             _XML,
             b'<?xml version="1.0"?><ListTempSessionsResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
@@ -247,7 +254,7 @@ def _shown(request: Request, user: User) -> Response:
     if _JSON in accept:
         return _etagged(_JSON, user_json(user).encode())
     if _XML in accept or "*/*" in accept:
-        return _etagged(_XML, user.to_xml().encode())
+        return _etagged(_XML, _user_xml(user).encode())
     response = page(406)
     response.headers |= CORS
     return response

@@ -14,6 +14,7 @@ from tests.hosts.standin.cs.users import User, Users
 from tests.hosts.standin.web.messages import Request
 
 SKEW = 15 * 60
+_V4_FIELDS = ("Credential", "SignedHeaders", "Signature")
 _V2_NAMES = """
 acl delete lifecycle location logging notification partNumber policy requestPayment torrent uploadId uploads versionId
 versioning versions website response-content-type response-content-language response-expires response-cache-control
@@ -27,7 +28,7 @@ def identify(request: Request, users: Users, bucket_host: str | None, *, admin_p
     """The user, or None for an anonymous request. Raises S3Error, or Crash where Riak CS crashes."""
     header = request.header("authorization") or ""
     query = _query(request)
-    if header.startswith("AWS4-HMAC-SHA256 ") and "Credential=" in header:
+    if header.startswith("AWS4-HMAC-SHA256 ") and all(f"{name}=" in header for name in _V4_FIELDS):
         if admin_port:
             raise Crash("{badmatch,undefined}")
         return _v4(request, users, header)
@@ -117,6 +118,10 @@ def _v4(request: Request, users: Users, header: str) -> User:
         raise Crash("{badmatch,false}")
     if date is None:
         raise Crash("{badmatch,false}")
+    try:
+        unquote_to_bytes(request.path).decode()
+    except UnicodeDecodeError:
+        raise S3Error("AccessDenied") from None
     parts = [piece for piece in scope if piece]
     if len(parts) != 5:
         raise Crash("{badmatch,scope}")

@@ -156,11 +156,12 @@ def _versioning(call: Call) -> Response:
     _named(call)
     bucket = call.bucket()
     if call.request.method == "GET":
-        return xml(
+        content = (
             f"<VersioningConfiguration><Status>{bucket.versioning}</Status><MFADelete>Disabled</MFADelete>"
             "<UseSubVersioning>False</UseSubVersioning><CanUpdateVersions>False</CanUpdateVersions>"
             "<ReplSiblings>True</ReplSiblings></VersioningConfiguration>"
         )
+        return Response(200, XML, content.encode())
     try:
         root = ET.fromstring(call.request.body())
     except ET.ParseError:

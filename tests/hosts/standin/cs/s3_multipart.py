@@ -72,7 +72,8 @@ def _part(call: Call) -> Response:
     _upload(call, bucket)
     number = call.param("partNumber") or ""
     if not number.isdigit() or not 1 <= int(number) <= 10000:
-        raise S3Error("InvalidArgument")
+        text = "Part number must be an integer between 1 and 10000, inclusive"
+        raise S3Error("InvalidArgument", message=text)
     if call.request.has("x-amz-copy-source"):
         return _part_copy(call, bucket, int(number))
     refused = check_size(call)
