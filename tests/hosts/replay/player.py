@@ -92,7 +92,9 @@ class Player:
             if sign is signing.v4:
                 headers |= sign_v4(record["name"], request["method"], path, query, headers, key, secret, now)
             else:
-                headers |= sign(request["method"], path, query, headers, key, secret, now)
+                bucket = headers[host].removesuffix(".s3.amazonaws.com")
+                signed = path if bucket == headers[host] else f"/{bucket}{path}"
+                headers |= sign(request["method"], signed, query, headers, key, secret, now)
         return send(place, request["method"], path + (f"?{query}" if query else ""), headers, body)
 
     def _fresh(self, record: Record, place: str, headers: dict[str, str]) -> None:

@@ -81,8 +81,39 @@ def prepare(standin: Standin, play: Player, record: Record) -> None:
         case "copy-foreign-source":
             bucket = users.Bucket("rec-c-bob", play.people["bob"][0], acl.private(None), users.now_ms())
             standin.cs.state.buckets.save(bucket)
+        case "user-delete":
+            store_delete(standin, "rec-c1-dis")
+        case "limit-buckets-101":
+            carol = standin.cs.state.users.get(play.people["carol"][0])
+            assert carol is not None
+            carol.buckets = [{"name": f"rec-c-c{n:03}", "created": 0} for n in range(100)]
+            standin.cs.state.users.save(carol)
+        case "list-keys-with-plus":
+            for key, value in (("x/a+b", b"x"), ("x/p%c", b"pc"), ("x/s p", b"sp"), ("x/\xfc".encode(), b"ue")):
+                store(standin, play, "rec-c-keys", key if isinstance(key, bytes) else key.encode(), value)
+        case "overwrite-race-get":
+            store(standin, play, "rec-c-main", b"race", b"r3")
+        case "delete-then-get":
+            standin.cs.state.objects.remove("rec-c-main", b"ow")
+        case "copy-source-plus-raw":
+            copies = {"a+b": "plus", "s p": "space", "\xfc": "unicode", "p%c": "percent", "d/k": "x", "d/e/k": "x"}
+            for key, value in copies.items():
+                store(standin, play, "rec-c-cs", key.encode(), value.encode())
         case _:
             pass
+
+
+def store(standin: Standin, play: Player, bucket: str, key: bytes, value: bytes) -> None:
+    owner = standin.cs.state.users.get(play.people["alice"][0])
+    objects = standin.cs.state.objects
+    segment, digest = objects.store(bucket, [value])
+    manifest = {"size": len(value), "etag": digest.hex(), "type": "application/octet-stream", "headers": {}}
+    objects.publish(bucket, key, "null", manifest | {"acl": acl.private(owner), "segments": [segment]})
+
+
+def store_delete(standin: Standin, name: str) -> None:
+    standin.cs.state.objects.remove(name, b"k")
+    standin.cs.state.stanchion.ask("delete_bucket", {"name": name})
 
 
 def after(play: Player, record: Record, body: bytes) -> None:

@@ -107,10 +107,7 @@ def _grantee(grant: ET.Element, users: Users) -> dict[str, str]:
         if found is None:
             raise S3Error("UnresolvableGrantByEmailAddress")
         return _person(found)
-    found = users.by_id(canonical or "")
-    if found is None:
-        raise S3Error("UnresolvableGrantByCanonicalId")
-    return _person(found)
+    return {"id": canonical or "", "name": grant.findtext("Grantee/DisplayName") or ""}
 
 
 def to_xml(acl: Acl) -> str:

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import time
+import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from functools import cache
@@ -22,6 +23,7 @@ from tests.hosts.standin.cs.usage import usage
 from tests.hosts.standin.cs.users import User
 from tests.hosts.standin.web.messages import Request, Response, not_found, page
 
+_NEGOTIATED = ("user", "users", "stats", "usage", "temp-sessions")
 _JSON, _XML = "application/json", "application/xml"
 Handler = Callable[[Request, User | None, list[str]], Response]
 
@@ -65,8 +67,8 @@ class AdminApi:
         if words[1] not in handlers:
             return not_found()
         response = self._answer(request, words, handlers[words[1]])
-        negotiated = words[1] in ("user", "users", "stats") and "caller" in request.context
-        if negotiated and response.status not in (403, 406):
+        negotiated = words[1] in _NEGOTIATED and "caller" in request.context
+        if negotiated and response.status not in (403, 406) and "content-type" not in response.headers:
             response.headers["Vary"] = "Accept, Accept-Encoding" if words[1] == "stats" else "Accept"
         return response
 
@@ -237,7 +239,8 @@ class AdminApi:
             _XML,
             b'<?xml version="1.0"?><ListTempSessionsResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">'
             b"<ListTempSessionsResult><TempSessions/><IsTruncated>false</IsTruncated></ListTempSessionsResult>"
-            b"<ResponseMetadata></ResponseMetadata></ListTempSessionsResponse>",
+            b"<ResponseMetadata><RequestId>" + str(uuid.uuid4()).encode() + b"</RequestId></ResponseMetadata>"
+            b"</ListTempSessionsResponse>",
         )
 
     def _usage(self, request: Request, caller: User | None, rest: list[str]) -> Response:

@@ -46,6 +46,9 @@ def check(raw: bytes, bucket: str) -> str:
 def _check_statement(statement: dict[str, Any], bucket: str) -> None:
     if set(statement.get("Condition", {})) - _OPERATORS:
         raise S3Error("MalformedPolicy")
+    for name in ("IpAddress", "NotIpAddress"):
+        for network in _listed(statement.get("Condition", {}).get(name, {}).get("aws:SourceIp", [])):
+            _check_network(network)
     if any(action not in _ACTIONS for action in _listed(statement.get("Action", []))):
         raise S3Error("MalformedPolicy", message="Policy has invalid action")
     principal = statement.get("Principal")
@@ -56,6 +59,13 @@ def _check_statement(statement: dict[str, Any], bucket: str) -> None:
     for resource in _listed(statement.get("Resource", "*")):
         if resource != "*" and resource.removeprefix("arn:aws:s3:::").partition("/")[0] != bucket:
             raise S3Error("MalformedPolicy", message="Policy has invalid resource")
+
+
+def _check_network(text: str) -> None:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise S3Error("MalformedPolicy", message="Policy has invalid condition") from None
 
 
 def allows(policy: str, user: User | None, action: str, resource: str, peer: str) -> bool:

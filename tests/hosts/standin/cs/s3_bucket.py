@@ -238,7 +238,8 @@ def _multi_delete(call: Call) -> Response:
     return xml(f"<DeleteResult {NAMESPACE}{inner}")
 
 
-def _lifecycle(_: Call) -> Response:
+def _lifecycle(call: Call) -> Response:
+    call.user = None
     raise S3Error("NotImplemented")
 
 

@@ -72,6 +72,7 @@ def _part(call: Call) -> Response:
     _upload(call, bucket)
     number = call.param("partNumber") or ""
     if not number.isdigit() or not 1 <= int(number) <= 10000:
+        call.user = None
         text = "Part number must be an integer between 1 and 10000, inclusive"
         raise S3Error("InvalidArgument", message=text)
     if call.request.has("x-amz-copy-source"):
