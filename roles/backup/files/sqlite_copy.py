@@ -13,6 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+SCRATCH = ".millrace-backup-"
+
 
 def copy(source: Path, into: Path) -> None:
     """A consistent copy of this moment, checked. Raises sqlite3.Error and SystemExit."""
@@ -31,29 +33,29 @@ def copy(source: Path, into: Path) -> None:
 
 def main(source: Path, target: Path) -> None:
     owner = source.stat()
-    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-        # The owner reaches the folder by this process's own working directory: those above it are closed to it.
+    for left in source.parent.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left)
+    # Beside the database, where its owner may write: the folders of the backup are closed to it.
+    with tempfile.TemporaryDirectory(dir=source.parent, prefix=SCRATCH) as scratch:
         os.chown(scratch, owner.st_uid, owner.st_gid)
-        os.chdir(scratch)
         child = os.fork()
         if child == 0:
-            as_owner(owner.st_uid, owner.st_gid, source)
+            as_owner(owner.st_uid, owner.st_gid, source, Path(scratch, "copy.db"))
         _, status = os.waitpid(child, 0)
         if os.waitstatus_to_exitcode(status) != 0:
             sys.exit(1)
-        shutil.copyfile("copy.db", target)
+        shutil.copyfile(Path(scratch, "copy.db"), target)
         os.chmod(target, 0o600)
-        os.chdir("/")
 
 
-def as_owner(uid: int, gid: int, source: Path) -> None:
+def as_owner(uid: int, gid: int, source: Path, into: Path) -> None:
     """Does not return."""
     code = 1
     try:
         os.setgroups([])
         os.setgid(gid)
         os.setuid(uid)
-        copy(source, Path("copy.db"))
+        copy(source, into)
         code = 0
     except sqlite3.Error as error:
         print(f"{source}: {error}", file=sys.stderr)
