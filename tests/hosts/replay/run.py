@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,50 +58,56 @@ def player(standin: Standin) -> Player:
     return Player(places, people, known)
 
 
+def _seed_index(standin: Standin) -> None:
+    kv = standin.kv.node.coordinator
+    for n in range(7):
+        indexes = [("city_bin", "rome" if n % 2 == 0 else "paris"), ("n_int", str(n * 10))]
+        kv.put(("default", "rec-c-2i", f"k{n}"), {}, {"metadata": {"indexes": indexes}}, b"x")
+
+
+def _seed_kv(standin: Standin, bucket: str, key: str, value: bytes) -> None:
+    kv, place = standin.kv.node.coordinator, ("default", bucket, key)
+    found = kv.get(place)
+    kv.put(place, found.clock if found else {}, {"metadata": {"content-type": "text/plain"}}, value)
+
+
+def _hundred_buckets(standin: Standin, play: Player) -> None:
+    carol = standin.cs.state.users.get(play.people["carol"][0])
+    assert carol is not None
+    carol.buckets = [{"name": f"rec-c-c{n:03}", "created": 0} for n in range(100)]
+    standin.cs.state.users.save(carol)
+
+
+_COPIES = {"a+b": b"plus-encoded", "s p": b"space", "\xfc": b"unicode", "p%c": b"percent", "d/k": b"x", "d/e/k": b"x"}
+_ODD_KEYS = {"x/a+b": b"+", "x/p%c": b"pc", "x/s p": b"sp", "x/\xfc": b"u"}
+
+
 def prepare(standin: Standin, play: Player, record: Record) -> None:
     """Steps that the recorder took without recording them, before the record that needs them."""
-    kv = standin.kv.node.coordinator
-    match record["name"]:
-        case "index-bin-exact":
-            for n in range(7):
-                city = "rome" if n % 2 == 0 else "paris"
-                indexes = [("city_bin", city), ("n_int", str(n * 10))]
-                kv.put(("default", "rec-c-2i", f"k{n}"), {}, {"metadata": {"indexes": indexes}}, b"x")
-        case "put-bad-vclock":
-            place = ("default", "rec-c-kv", "a")
-            found = kv.get(place)
-            kv.put(place, found.clock if found else {}, {"metadata": {"content-type": "text/plain"}}, b"merged2")
-        case "buckets-list":
-            kv.put(("default", "0b:\xbe\x87\x76", "k"), {}, {"metadata": {}}, b"x")
-        case "get-r1":
-            kv.put(("default", "rec-c-kv", "q"), {}, {"metadata": {"content-type": "text/plain"}}, b"v")
-        case "get-deleted-later":
-            time.sleep(4)
-        case "bucket-recreate-by-other":
-            standin.cs.state.buckets.delete("rec-c-slash")
-        case "copy-foreign-source":
-            bucket = users.Bucket("rec-c-bob", play.people["bob"][0], acl.private(None), users.now_ms())
-            standin.cs.state.buckets.save(bucket)
-        case "user-delete":
-            store_delete(standin, "rec-c1-dis")
-        case "limit-buckets-101":
-            carol = standin.cs.state.users.get(play.people["carol"][0])
-            assert carol is not None
-            carol.buckets = [{"name": f"rec-c-c{n:03}", "created": 0} for n in range(100)]
-            standin.cs.state.users.save(carol)
-        case "list-keys-with-plus":
-            for key, value in (("x/a+b", b"x"), ("x/p%c", b"pc"), ("x/s p", b"sp"), ("x/\xfc".encode(), b"ue")):
-                store(standin, play, "rec-c-keys", key if isinstance(key, bytes) else key.encode(), value)
-        case "overwrite-race-get":
-            store(standin, play, "rec-c-main", b"race", b"r3")
-        case "delete-then-get":
-            standin.cs.state.objects.remove("rec-c-main", b"ow")
-        case "copy-source-plus-raw":
-            copies = {"a+b": "plus", "s p": "space", "\xfc": "unicode", "p%c": "percent", "d/k": "x", "d/e/k": "x"}
-            for key, value in copies.items():
-                store(standin, play, "rec-c-cs", key.encode(), value.encode())
-        case _:
-            pass
+    state = standin.cs.state
+    bob = users.Bucket("rec-c-bob", play.people["bob"][0], acl.private(None), users.now_ms())
+    steps: dict[str, Callable[[], object]] = {
+        "index-bin-exact": lambda: _seed_index(standin),
+        "put-bad-vclock": lambda: _seed_kv(standin, "rec-c-kv", "a", b"merged2"),
+        "buckets-list": lambda: _seed_kv(standin, "0b:\xbe\x87\x76", "k", b"x"),
+        "get-r1": lambda: _seed_kv(standin, "rec-c-kv", "q", b"v"),
+        "get-deleted-later": lambda: time.sleep(4),
+        "bucket-recreate-by-other": lambda: state.buckets.delete("rec-c-slash"),
+        "copy-foreign-source": lambda: state.buckets.save(bob),
+        "user-delete": lambda: store_delete(standin, "rec-c1-dis"),
+        "limit-buckets-101": lambda: _hundred_buckets(standin, play),
+        "list-keys-with-plus": lambda: store_all(standin, play, "rec-c-keys", _ODD_KEYS),
+        "overwrite-race-get": lambda: store_all(standin, play, "rec-c-main", {"race": b"r3"}),
+        "delete-then-get": lambda: state.objects.remove("rec-c-main", b"ow"),
+        "copy-source-plus-raw": lambda: store_all(standin, play, "rec-c-cs", _COPIES),
+    }
+    if record["name"] in steps:
+        steps[record["name"]]()
+
+
+def store_all(standin: Standin, play: Player, bucket: str, contents: dict[str, bytes]) -> None:
+    for key, value in contents.items():
+        store(standin, play, bucket, key.encode(), value)
 
 
 def store(standin: Standin, play: Player, bucket: str, key: bytes, value: bytes) -> None:

@@ -7,23 +7,11 @@ import hashlib
 import hmac
 from urllib.parse import quote, unquote, unquote_to_bytes
 
-_SUBRESOURCES = set(
-    [
-        "acl",
-        "delete",
-        "lifecycle",
-        "location",
-        "logging",
-        "notification",
-        "partNumber",
-        "policy",
-        "requestPayment",
-        "torrent",
-        "uploadId",
-        "uploads",
-    ]
-    + ["versionId", "versioning", "versions", "website"]
-)
+_NAMES = """
+acl delete lifecycle location logging notification partNumber policy requestPayment torrent uploadId uploads versionId
+versioning versions website
+"""
+_SUBRESOURCES = set(_NAMES.split())
 Headers = dict[str, str]
 
 

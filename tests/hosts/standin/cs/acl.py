@@ -88,17 +88,18 @@ def from_xml(raw: bytes, users: Users) -> Acl:
         element.tag = element.tag.rpartition("}")[2]
     owner = root.find("Owner/ID")
     person = users.by_id(owner.text or "") if owner is not None else None
+    name = root.findtext("Owner/DisplayName") or ""
     acl = private(person)
     acl["grants"] = []
     for grant in root.iter("Grant"):
         permission = grant.findtext("Permission") or ""
         if permission not in ("READ", "WRITE", "READ_ACP", "WRITE_ACP", "FULL_CONTROL"):
             raise Crash("{error,badarg}")
-        acl["grants"].append([_grantee(grant, users), permission])
+        acl["grants"].append([_grantee(grant, users, name), permission])
     return acl
 
 
-def _grantee(grant: ET.Element, users: Users) -> dict[str, str]:
+def _grantee(grant: ET.Element, users: Users, root_name: str) -> dict[str, str]:
     uri, canonical, mail = (grant.findtext(f"Grantee/{tag}") for tag in ("URI", "ID", "EmailAddress"))
     if uri:
         return {"uri": uri}
@@ -107,7 +108,7 @@ def _grantee(grant: ET.Element, users: Users) -> dict[str, str]:
         if found is None:
             raise S3Error("UnresolvableGrantByEmailAddress")
         return _person(found)
-    return {"id": canonical or "", "name": grant.findtext("Grantee/DisplayName") or ""}
+    return {"id": canonical or "", "name": root_name}
 
 
 def to_xml(acl: Acl) -> str:

@@ -23,7 +23,7 @@ from tests.hosts.standin.cs.usage import usage
 from tests.hosts.standin.cs.users import User
 from tests.hosts.standin.web.messages import Request, Response, not_found, page
 
-_NEGOTIATED = ("user", "users", "stats", "usage", "temp-sessions")
+_NEGOTIATED = ("user", "users", "stats", "usage")
 _JSON, _XML = "application/json", "application/xml"
 Handler = Callable[[Request, User | None, list[str]], Response]
 
@@ -68,7 +68,7 @@ class AdminApi:
             return not_found()
         response = self._answer(request, words, handlers[words[1]])
         negotiated = words[1] in _NEGOTIATED and "caller" in request.context
-        if negotiated and response.status not in (403, 406) and "content-type" not in response.headers:
+        if negotiated and response.status not in (403, 406) and not _one_kind(request, response):
             response.headers["Vary"] = "Accept, Accept-Encoding" if words[1] == "stats" else "Accept"
         return response
 
@@ -245,6 +245,14 @@ class AdminApi:
 
     def _usage(self, request: Request, caller: User | None, rest: list[str]) -> Response:
         return usage(self._state, request, caller, rest)
+
+
+def _one_kind(request: Request, response: Response) -> bool:
+    """Usage asked for as j or x in the path has one kind of answer, so nothing is negotiated."""
+    words = request.path.split("/")
+    return "content-type" in response.headers or (
+        words[2] == "usage" and len(words) > 4 and words[4].endswith(("j", "x"))
+    )
 
 
 @cache

@@ -60,7 +60,7 @@ def _act(call: Call, host: str) -> Response:
 def _user(user: User) -> str:
     return (
         f"<User><Arn>{escape(user.arn)}</Arn><Path>/</Path><CreateDate>{compact_date(user.created)}</CreateDate>"
-        f"<UserName>{escape(user.name)}</UserName><UserId>{user.id}</UserId></User>"
+        f"<UserName>{escape(user.name)}</UserName><UserId>{user.id}</UserId><Tags/></User>"
     )
 
 
