@@ -32,7 +32,7 @@ def platform(wanted, facts):
     if release not in map(str, supported):
         known = "; ".join(f"{name} {', '.join(map(str, rows))}" for name, rows in wanted["platforms"].items())
         yield f"{facts['distribution']} {release} is not supported (supported: {known})"
-    if facts["memory_mb"] < wanted["min_memory_mb"]:
+    if int(facts["memory_mb"]) < int(wanted["min_memory_mb"]):
         yield f"{facts['memory_mb']} MB of memory; at least {wanted['min_memory_mb']} MB are needed"
 
 
@@ -50,7 +50,7 @@ def versions(wanted, seen):
 def disks(wanted, seen):
     for disk in wanted["disks"]:
         free = seen["free_bytes"][disk["path"]]
-        if free < disk["free_gb"] * GIB:
+        if free < float(disk["free_gb"]) * GIB:  # -e gives strings
             yield f"{disk['path']} has {free / GIB:.1f} GiB free; {disk['free_gb']} GiB are needed"
 
 
@@ -64,7 +64,7 @@ def ports(wanted, seen):
 def clock(wanted, seen, asked):
     """The host answered between two readings of our own clock; only what lies outside of them is surely skew."""
     skew = max(asked["before"] - seen["time"], seen["time"] - asked["after"], 0)
-    if skew > wanted["max_clock_skew_s"]:
+    if skew > float(wanted["max_clock_skew_s"]):
         yield f"its clock is {skew:.0f} s off; at most {wanted['max_clock_skew_s']} s are allowed"
 
 
@@ -84,7 +84,9 @@ def secrets(wanted):
         text = str(value or "")
         if not text:
             yield f"{name} is not set: put it in the vault"
-        elif len(text) < wanted["min_secret_length"] or any(text.lower().startswith(word) for word in PLACEHOLDERS):
+        elif len(text) < int(wanted["min_secret_length"]) or any(
+            text.lower().startswith(word) for word in PLACEHOLDERS
+        ):
             yield f"{name} is too short or a placeholder: put a random value of its own in the vault"
 
 
@@ -92,7 +94,7 @@ def riak(wanted, seen):
     ring = wanted["riak"]
     if not ring:
         return
-    size = ring["ring_size"]
+    size = int(ring["ring_size"])
     if not 8 <= size <= 1024 or size & (size - 1):
         yield f"riak_ring_size is {size}: it must be a power of 2 from 8 to 1024"
     for key in ring["settings"]:
@@ -126,9 +128,9 @@ def membership(hosts):
         count = len(ring["members"])
         if name not in ring["members"]:
             yield f"{name} is not in riak_members"
-        elif name == min(rings) and count < ring["n_val"] and not hosts[name]["wanted"]["allow_few_nodes"]:
+        elif name == min(rings) and count < int(ring["n_val"]) and not hosts[name]["wanted"]["allow_few_nodes"]:
             yield f"{count} Riak hosts cannot hold {ring['n_val']} copies on distinct nodes: add hosts"
-        elif name == min(rings) and count > ring["ring_size"]:
+        elif name == min(rings) and count > int(ring["ring_size"]):
             yield f"{count} Riak hosts for {ring['ring_size']} partitions: some would own none"
 
 
@@ -178,11 +180,13 @@ def checksum(folder, name):
 
 
 def preflight_findings(hosts, asked):
-    """Every finding, the inventory's first, then host by host; empty: go ahead."""
-    found = [f"inventory: {text}" for text in [*membership(hosts), *quorum(hosts), *folders(hosts)]]
+    """Every finding, the inventory's first, then the hosts', each said once with the hosts it is about."""
+    about = {}
+    for text in (*membership(hosts), *quorum(hosts), *folders(hosts)):
+        about.setdefault(text, ["inventory"])
     for name in sorted(hosts):
         wanted, seen, facts = (hosts[name][key] for key in ("wanted", "seen", "facts"))
-        texts = [
+        for text in (
             *platform(wanted, facts),
             *versions(wanted, seen),
             *disks(wanted, seen),
@@ -191,11 +195,15 @@ def preflight_findings(hosts, asked):
             *addresses(wanted),
             *secrets(wanted),
             *riak(wanted, seen),
-        ]
-        found += [f"{name}: {text}" for text in texts]
-    return found
+        ):
+            about.setdefault(text, []).append(name)
+    return [f"{', '.join(names)}: {text}" for text, names in about.items()]
+
+
+def preflight_message(findings):
+    return "\n".join([f"Nothing was changed. Wrong ({len(findings)}):", *(f"- {text}" for text in findings)])
 
 
 class FilterModule:
     def filters(self):
-        return {"preflight_findings": preflight_findings}
+        return {"preflight_findings": preflight_findings, "preflight_message": preflight_message}
