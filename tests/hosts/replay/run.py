@@ -78,7 +78,7 @@ def _hundred_buckets(standin: Standin, play: Player) -> None:
     standin.cs.state.users.save(carol)
 
 
-_COPIES = {"a+b": b"plus-encoded", "s p": b"space", "\xfc": b"unicode", "p%c": b"percent", "d/k": b"x", "d/e/k": b"x"}
+_COPIES = {"a+b": b"plus", "s p": b"space", "\xfc": b"unicode", "p%c": b"percent", "d/k": b"x", "d/e/k": b"x"}
 _ODD_KEYS = {"x/a+b": b"+", "x/p%c": b"pc", "x/s p": b"sp", "x/\xfc": b"u"}
 
 

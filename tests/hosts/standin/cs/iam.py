@@ -79,8 +79,8 @@ def _policies(admin: User) -> str:
     document = '{"Statement":[{"Action":["sts:*","iam:*","s3:*"],"Effect":"Allow","Principal":"*","Resource":"*"}],'
     return (
         f"<Policies><Policy><Arn>{admin.policies[0]}</Arn><Path>/</Path><CreateDate>{day}</CreateDate><Description>"
-        "Admin Policy allowing access to all S3. IAM and STS actions</Description><DefaultVersionId>v1</DefaultVersionId>"
-        "<AttachmentCount>1</AttachmentCount><IsAttachable>true</IsAttachable><PermissionsBoundaryUsageCount>0"
+        "Admin Policy allowing access to all S3. IAM and STS actions</Description>"
+        "<DefaultVersionId>v1</DefaultVersionId><AttachmentCount>1</AttachmentCount><IsAttachable>true</IsAttachable><PermissionsBoundaryUsageCount>0"
         f'</PermissionsBoundaryUsageCount><PolicyDocument>{document}"Version":"2012-10-17"}}</PolicyDocument><PolicyId>'
         "ANPA08AMFQOVKT5VGKQTV</PolicyId><PolicyName>Admin policy</PolicyName><Tags/>"
         f"<UpdateDate>{day}</UpdateDate></Policy></Policies><IsTruncated>false</IsTruncated>"
