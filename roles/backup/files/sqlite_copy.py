@@ -17,12 +17,11 @@ SCRATCH = ".millrace-backup-"
 
 
 def copy(source: Path, into: Path) -> None:
-    """A consistent copy of this moment, checked. Raises sqlite3.Error and SystemExit."""
+    """A consistent copy of this moment in the source's journal mode, checked. Raises sqlite3.Error and SystemExit."""
     with_source = sqlite3.connect(f"file:{source}?mode=rw", uri=True, timeout=30)
     with_copy = sqlite3.connect(into)
     try:
         with_source.backup(with_copy, pages=1024, sleep=0.01)
-        with_copy.execute("PRAGMA journal_mode=DELETE")
         found = [row[0] for row in with_copy.execute("PRAGMA integrity_check")]
         if found != ["ok"]:
             sys.exit(f"{source} is damaged, and so is its copy: {'; '.join(found[:3])}")
