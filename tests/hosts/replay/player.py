@@ -22,8 +22,8 @@ from tests.hosts.replay import signing
 
 Record = dict[str, Any]
 _VARIABLE = re.compile(
-    r"\b\d{8}T\d{6}Z\b|\b[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} [\d:]{8} GMT|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-    r"|\b\d{13}\b|arn:aws:iam::\d{12}|boundary=[^;\s]+|\"create_date\": \d+"
+    r"\b\d{8}T\d{6}Z\b|\b[A-Z][a-z]{2}, \d{2} [A-Z][a-z]{2} \d{4} [\d:]{8} GMT|\b\d{13}\b|arn:aws:iam::\d{12}"
+    r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|boundary=[^;\s]+|\"create_date\": \d+"
 )
 _IDENTIFIER = re.compile(r"(?<![A-Za-z0-9_+/=-])(?=[A-Za-z_+/=-]*\d)(?![0-9a-f]{32}(?:-\d+)?\b)[A-Za-z0-9_+/=-]{16,}")
 _VERSION = re.compile(r"(?<=<VersionId>)[0-9a-f]{32}")

@@ -149,7 +149,7 @@ class ObjectResource:
             "Last-Modified": http_date(found.modified),
             "ETag": f'"{base62(hash(tuple(s.vtag for s in found.live)) & ((1 << 120) - 1))}"',
         }
-        ordered = sorted(found.live, key=lambda s: s.vtag)
+        ordered = sorted(found.live, key=lambda s: -s.modified)
         if "multipart/mixed" not in (self._request.header("accept") or ""):
             listing = "Siblings:\n" + "".join(f"{s.vtag}\n" for s in ordered)
             return Response(300, headers | {"Content-Type": "text/plain"}, listing.encode())
