@@ -25,7 +25,7 @@ demo: environment
 	$(BIN)/python -m tests.demo
 
 test: static
-	@.ci/system-packages etcd-server:etcd
+	@.ci/system-packages etcd-server:etcd haproxy:haproxy openssl:openssl prometheus:promtool vagrant:vagrant
 	$(BIN)/python -m pytest
 
 check: static

@@ -2,8 +2,6 @@
 
 import shutil
 
-import pytest
-
 from tests.kit.conftest import ROOT
 
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
@@ -19,12 +17,13 @@ def test_the_syntax_of_all_playbooks(tool):
     assert run.returncode == 0, run.stderr
 
 
-@pytest.mark.skipif(shutil.which("vagrant") is None, reason="vagrant is not installed: the Vagrantfile was not checked")
 def test_the_vagrantfile(tool, tmp_path):
+    vagrant = shutil.which("vagrant")
+    assert vagrant, "no vagrant program: install the package vagrant (apt-get install vagrant)"
     environment = {"VAGRANT_HOME": str(tmp_path / "home"), "VAGRANT_DOTFILE_PATH": str(tmp_path / "dot")}
     for count in ("1", "5"):
-        run = tool(shutil.which("vagrant"), "validate", "--ignore-provider", MILLRACE_NODES=count, **environment)
+        run = tool(vagrant, "validate", "--ignore-provider", MILLRACE_NODES=count, **environment)
         assert run.returncode == 0, run.stdout + run.stderr
-    refused = tool(shutil.which("vagrant"), "validate", "--ignore-provider", MILLRACE_NODES="6", **environment)
+    refused = tool(vagrant, "validate", "--ignore-provider", MILLRACE_NODES="6", **environment)
     assert refused.returncode != 0
     assert "one to five nodes are possible" in refused.stderr
