@@ -175,7 +175,7 @@ class Player:
             return None
         live = answer.body.decode("utf-8", "replace")
         recorded = recorded or ""
-        if _shape(recorded) != _shape(live):
+        if _shape(self.translate(recorded)) != _shape(live):
             return f"body {live[:160]!r}, recorded {recorded[:160]!r}"
         return None
 
