@@ -31,6 +31,7 @@ options:
   present: {description: Nodes that must be members (V(wait))., type: list, elements: str, default: []}
   attempts: {description: How often a refusal that may pass is tried., type: int, default: 1}
   delay: {description: Seconds between two attempts., type: int, default: 5}
+  down_patience: {description: Seconds after which a node that is down ends V(wait)., type: int, default: 30}
   deadline: {description: Seconds after which one command is ended., type: int, default: 60}
 author: [Millrace]
 """
@@ -179,15 +180,21 @@ class Riak:
 
     def wait(self):
         """Looks until the ring is settled and has the members that it should; fails with what is in the way."""
-        params, found = self.module.params, []
-        for attempt in range(params["attempts"]):
-            if attempt:
-                time.sleep(params["delay"])
+        params, found, ring = self.module.params, [], {}
+        end = time.monotonic() + params["attempts"] * params["delay"]
+        down_since = None
+        while True:
             ring = self.look()
             found = ring["obstacles"] + [f"{node} is no member yet" for node in missing(params["present"], ring)]
             found += [f"{node} has not left yet" for node in params["gone"] if node in ring["names"]]
             if not found:
                 return ring
+            now = time.monotonic()
+            down = [node for node in ring["unreachable"] if node not in params["absent"]]
+            down_since = (down_since or now) if down else None
+            if now >= end or (down_since and now - down_since >= params["down_patience"]):
+                break
+            time.sleep(params["delay"])
         self.module.fail_json(msg=f"The ring is not settled, so nothing is taken down: {'; '.join(found)}.", ring=ring)
         return {}
 
@@ -270,6 +277,7 @@ def main():
             "present": {"type": "list", "elements": "str", "default": []},
             "attempts": {"type": "int", "default": 1},
             "delay": {"type": "int", "default": 5},
+            "down_patience": {"type": "int", "default": 30},
             "deadline": {"type": "int", "default": 60},
         },
         required_if=[("action", name, ["node"]) for name in ("leave", "force_remove", "down")]
