@@ -127,7 +127,7 @@ def log_in(client: EtcdClient, password: str) -> None:
 
 
 def patiently(client: EtcdClient, method: str, **fields: object) -> dict:
-    """etcd changes its members only after all that are left have been connected for 5 s: wait for that only."""
+    """etcd changes its members only when all that are left were connected for 5 s: wait for that, not for more."""
     give_up_at = time.monotonic() + PATIENCE_S
     while True:
         try:

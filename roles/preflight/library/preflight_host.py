@@ -99,7 +99,7 @@ def version_of(package):
     ):
         if not shutil.which(command[0]):
             continue
-        run = subprocess.run(  # noqa: S603 - fixed commands; the name is an argument of its own
+        run = subprocess.run(
             command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         words = run.stdout.decode().split()

@@ -156,7 +156,7 @@ class Riak:
     def say(self, *arguments):
         """The words of one command; a command that does not end is ended and said so."""
         try:
-            run = subprocess.run(  # noqa: S603 - the command is the role's own variable
+            run = subprocess.run(
                 [*self.command, *arguments],
                 check=False,
                 timeout=self.deadline,

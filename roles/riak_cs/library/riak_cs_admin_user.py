@@ -63,7 +63,7 @@ def exists_already(text):
 
 def say(module, command):
     try:
-        run = subprocess.run(  # noqa: S603 - the command is the role's own variable
+        run = subprocess.run(
             command,
             check=False,
             timeout=module.params["deadline"],
