@@ -27,6 +27,13 @@ _SPACES = re.compile(r" {2,}")
 _SIGNED_BESIDES_AMZ: Final = frozenset({"host", "content-type", "content-md5"})
 
 
+@lru_cache(maxsize=256)
+def _signed_of(names: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Those of the headers' names that are signed, sorted, and joined by semicolons; the same for most requests."""
+    signed = tuple(sorted(name for name in names if name in _SIGNED_BESIDES_AMZ or name.startswith("x-amz-")))
+    return signed, ";".join(signed)
+
+
 @lru_cache(maxsize=1024)
 def signing_key(secret_key: str, date: str, region: str, service: str) -> bytes:
     """The key of one day (`date` is YYYYMMDD), region and service; cached, for its four HMACs cost most."""
@@ -87,13 +94,27 @@ def signature(key: bytes, text: str) -> str:
 class SignerV4:
     """Signs requests with one key pair for one region."""
 
-    __slots__ = ("_access_key", "_region", "_secret_key", "_service")
+    __slots__ = (
+        "_access_key",
+        "_credential",
+        "_key",
+        "_region",
+        "_scope",
+        "_second",
+        "_secret_key",
+        "_service",
+        "_time",
+    )
 
     def __init__(self, access_key: str, secret_key: str, region: str, service: str = "s3") -> None:
         self._access_key = access_key
         self._secret_key = secret_key
         self._region = region
         self._service = service
+        self._second = -1
+        """What is signed within one second shares the values that follow."""
+        self._time = self._scope = self._credential = ""
+        self._key = b""
 
     def sign(
         self,
@@ -109,22 +130,21 @@ class SignerV4:
         `path` is decoded. `headers` have lower-case names and contain host. Signed are host, content-type, content-md5
         and x-amz-*; others may be changed by proxies without harm.
         """
-        timestamp = amz_date(int(now))
-        date = timestamp[:8]
-        sent = {**headers, "x-amz-content-sha256": payload_sha256, "x-amz-date": timestamp}
-        signed = sorted(
-            [
-                (name, canonical_header_value(value))
-                for name, value in sent.items()
-                if name in _SIGNED_BESIDES_AMZ or name.startswith("x-amz-")
-            ]
-        )
-        names = ";".join([name for name, _ in signed])
-        request = canonical_request(method, encode_path(path), canonical_query(query), signed, names, payload_sha256)
-        scope = scope_of(date, self._region, self._service)
-        key = signing_key(self._secret_key, date, self._region, self._service)
-        proof = signature(key, string_to_sign(timestamp, scope, request))
-        sent["authorization"] = (
-            f"{ALGORITHM} Credential={self._access_key}/{scope}, SignedHeaders={names}, Signature={proof}"
-        )
+        second = int(now)
+        if second != self._second:
+            self._begin(second)
+        sent = {**headers, "x-amz-content-sha256": payload_sha256, "x-amz-date": self._time}
+        signed, names = _signed_of(tuple(sent))
+        values = [(name, canonical_header_value(sent[name])) for name in signed]
+        request = canonical_request(method, encode_path(path), canonical_query(query), values, names, payload_sha256)
+        proof = signature(self._key, string_to_sign(self._time, self._scope, request))
+        sent["authorization"] = f"{self._credential}{names}, Signature={proof}"
         return sent
+
+    def _begin(self, second: int) -> None:
+        self._time = amz_date(second)
+        date = self._time[:8]
+        self._scope = scope_of(date, self._region, self._service)
+        self._key = signing_key(self._secret_key, date, self._region, self._service)
+        self._credential = f"{ALGORITHM} Credential={self._access_key}/{self._scope}, SignedHeaders="
+        self._second = second

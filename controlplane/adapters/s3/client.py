@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Final, Protocol, TypeAlias
 
@@ -56,17 +57,22 @@ class Request:
 class Answer:
     """A successful answer whose body is to be read; close() it always."""
 
-    __slots__ = ("_lease", "_pool", "headers", "retried", "status", "url", "what")
+    __slots__ = ("_lease", "_name", "_pool", "headers", "retried", "status", "url")
 
-    def __init__(self, pool: ConnectionPool, lease: Lease, what: str, retried: bool) -> None:
+    def __init__(self, pool: ConnectionPool, lease: Lease, name: Callable[[], str], retried: bool) -> None:
         self._pool = pool
         self._lease: Lease | None = lease
         self.status = lease.connection.status
         self.headers = lease.connection.headers
-        self.what = what
+        self._name = name
         self.url = lease.site.endpoint.url
         self.retried = retried
         """An earlier attempt may have had its effect without an answer."""
+
+    @property
+    def what(self) -> str:
+        """The request, for messages."""
+        return self._name()
 
     async def read(self) -> bytes:
         """Some bytes of the body, b"" at its end. Raises Unavailable when it breaks off."""
@@ -139,7 +145,10 @@ class S3Client:
             lease: Lease | None = None
             wait_s = 0.0
             try:
-                lease = await self._lease(attempts, avoid, fresh=stale > 0)
+                max_idle_s = -1.0 if stale else (IDLE_S if attempts > 1 else FRESH_IDLE_S)
+                lease = self._pool.take_idle(max_idle_s, avoid)
+                if lease is None:
+                    lease = await self._pool.acquire(max_idle_s=max_idle_s, avoid=avoid)
                 outcome = await self._exchange(request, lease, retried)
             except ExchangeFailed as error:
                 site = error.site if isinstance(error.site, Site) else (lease.site if lease else None)
@@ -186,11 +195,6 @@ class S3Client:
         longest: float = min(BACKOFF_FIRST_S * 2.0 ** min(attempt - 1, 16), BACKOFF_MOST_S)
         return self._random.random() * longest
 
-    async def _lease(self, attempts: int, avoid: Site | None, *, fresh: bool) -> Lease:
-        if fresh:
-            return await self._pool.acquire(max_idle_s=-1.0, avoid=avoid)
-        return await self._pool.acquire(max_idle_s=IDLE_S if attempts > 1 else FRESH_IDLE_S, avoid=avoid)
-
     async def _exchange(self, request: Request, lease: Lease, retried: bool) -> Answer | Failure:
         """One attempt. The lease is given back unless an Answer takes it over."""
         connection = lease.connection
@@ -209,7 +213,7 @@ class S3Client:
                 if cut_short:
                     raise ExchangeFailed("the server called it done before it had the whole body", answered=True)
                 self._pool.succeeded(lease.site)
-                return Answer(self._pool, lease, self.describe(request), retried)
+                return Answer(self._pool, lease, partial(self.describe, request), retried)
             body = await self._error_body(lease)
             if cut_short:
                 connection.abort()

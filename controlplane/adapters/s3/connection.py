@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import lru_cache
 from typing import Final, cast
 
 import httptools
@@ -11,6 +12,11 @@ import httptools
 MAX_HEAD_BYTES: Final = 64 * 1024
 _PAUSE_ABOVE: Final = 512 * 1024
 _RESUME_BELOW: Final = 128 * 1024
+
+
+@lru_cache(maxsize=512)
+def _lower(name: bytes) -> str:
+    return name.decode("latin-1").lower()
 
 
 class ExchangeFailed(Exception):
@@ -264,7 +270,7 @@ class Connection(asyncio.Protocol):
             raise ValueError("a second answer to one request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
+        self.headers[_lower(name)] = value.decode("utf-8", "replace")
 
     def on_headers_complete(self) -> None:
         self._status = self._parser.get_status_code()

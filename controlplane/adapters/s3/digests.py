@@ -41,7 +41,10 @@ class Digests:
 
 async def digest(data: bytes | memoryview) -> Content:
     digests = Digests()
-    await digests.update(data)
+    if len(data) < INLINE_BELOW:
+        digests.take(data)
+    else:
+        await digests.update(data)
     return digests.content()
 
 

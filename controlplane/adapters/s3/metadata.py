@@ -19,6 +19,7 @@ _MD5: Final = "millrace-md5"
 _SHA256: Final = "millrace-sha256"
 _SIZE: Final = "millrace-size"
 _OWN: Final = frozenset({_MD5, _SHA256, _SIZE})
+_OWN_HEADERS: Final = frozenset({_META + _MD5, _META + _SHA256, _META + _SIZE})
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
 _VALUE = re.compile(r"[\x20-\x7e]*\Z")
 
@@ -52,15 +53,17 @@ def object_info(key: Key, headers: Mapping[str, str], size: int) -> ObjectInfo:
     etag = headers.get("etag")
     if etag is None:
         raise MalformedAnswer("no ETag")
-    metadata = {name[len(_META) :]: value for name, value in headers.items() if name.startswith(_META)}
+    others = [name for name in headers if name.startswith(_META) and name not in _OWN_HEADERS]
     return ObjectInfo(
         key=key,
         size=size,
         etag=unquote_etag(etag),
         modified_at=modified_at(headers.get("last-modified", "")),
         content_type=headers.get("content-type", OCTETS),
-        content=_content(metadata),
-        metadata={name: value for name, value in metadata.items() if name not in _OWN},
+        content=_content(
+            headers.get(_META + _MD5, ""), headers.get(_META + _SHA256, ""), headers.get(_META + _SIZE, "")
+        ),
+        metadata={name[len(_META) :]: headers[name] for name in others},
     )
 
 
@@ -73,13 +76,15 @@ def modified_at(text: str) -> float:
         raise MalformedAnswer(f"no Last-Modified that can be read: {error}") from error
 
 
-def _content(metadata: Mapping[str, str]) -> Content | None:
-    """What was stored beside the object; None when it is not complete: somebody else wrote it."""
-    size = metadata.get(_SIZE, "")
+@lru_cache(maxsize=1024)
+def _content(md5: str, sha256: str, size: str) -> Content | None:
+    """What was stored beside the object; None when it is not complete: somebody else wrote it.
+
+    A copy reads the same three times within moments: at the source, at the target, and at the source again."""
     if not (size.isascii() and size.isdigit()):
         return None
     try:
-        return Content(parse_guid(metadata.get(_MD5, "")), parse_sha256(metadata.get(_SHA256, "")), int(size))
+        return Content(parse_guid(md5), parse_sha256(sha256), int(size))
     except MalformedDigest:
         return None
 

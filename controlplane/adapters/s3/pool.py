@@ -78,6 +78,12 @@ class ConnectionPool:
     def open_connections(self) -> int:
         return sum(site.open for site in self._sites)
 
+    def take_idle(self, max_idle_s: float, avoid: Site | None) -> Lease | None:
+        """What acquire() would hand out without waiting, if any. Raises ExchangeFailed when closed."""
+        site = None if self._waiting else self._choose(avoid)
+        connection = None if site is None else self._idle_connection(site, max_idle_s)
+        return None if site is None or connection is None else Lease(site, connection)
+
     async def acquire(self, *, max_idle_s: float = IDLE_S, avoid: Site | None = None) -> Lease:
         """`avoid` is the site that just failed: another one is preferred. Raises ExchangeFailed."""
         site = None if self._waiting else self._choose(avoid)

@@ -29,7 +29,7 @@ _MAX_ANSWER_BYTES: Final = 1024 * 1024
 _CONDITION: Final = {"if-none-match": "*"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Draft:
     """What is to be stored, but for its body."""
 
