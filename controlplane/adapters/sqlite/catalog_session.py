@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from controlplane.adapters.sqlite.catalog_schema import (
@@ -18,6 +20,18 @@ from controlplane.model.keys import StoreName
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.ports.catalog import Quarantined
 from controlplane.ports.errors import Conflict
+
+_UPDATED_AT_ONCE = (64, 16, 4, 1)
+
+
+@lru_cache
+def _updating(rows: int) -> tuple[str, str]:
+    """Statements that read and write the locations of so many blobs, in one step each."""
+    asked = ", ".join("?" * rows)
+    given = ", ".join(["(?, ?)"] * rows)
+    read = f"SELECT json_group_array(json_array(hex(guid), locations)) FROM manifest WHERE guid IN ({asked})"  # noqa: S608 - question marks
+    write = f"UPDATE manifest SET locations = new.column2 FROM (VALUES {given}) new WHERE guid = new.column1"  # noqa: S608 - the same
+    return read, write
 
 
 class CatalogSession(WriteSession):
@@ -79,17 +93,30 @@ class CatalogSession(WriteSession):
         by_guid: dict[Guid, list[Location]] = {}
         for guid, location in updates:
             by_guid.setdefault(guid, []).append(location)
-        for guid, locations in by_guid.items():
-            key = bytes.fromhex(guid)
-            row = self.connection.execute("SELECT locations FROM manifest WHERE guid = ?", (key,)).fetchone()
-            if row is None:
-                continue
-            before = decode_locations(guid, row[0])
-            after = {at.store: at for at in before} | {at.store: at for at in locations}
-            self._count(before, after.values())
-            self.connection.execute(
-                "UPDATE manifest SET locations = ? WHERE guid = ?", (encode_locations(guid, after.values()), key)
-            )
+        guids = list(by_guid)
+        done = 0
+        for rows in _UPDATED_AT_ONCE:
+            while len(guids) - done >= rows:
+                self._set_locations({guid: by_guid[guid] for guid in guids[done : done + rows]})
+                done += rows
+
+    def _set_locations(self, updates: Mapping[Guid, Sequence[Location]]) -> None:
+        """Two statements for all: each step of a statement gives up the interpreter lock, and getting it back in a
+        busy process costs more than the step."""
+        read, write = _updating(len(updates))
+        known: str = self.connection.execute(read, [bytes.fromhex(guid) for guid in updates]).fetchone()[0]
+        texts = {Guid(guid.lower()): text for guid, text in json.loads(known)}
+        values: list[object] = []
+        for guid, locations in updates.items():
+            # A guid that is not known is written in vain: the statement keeps its length.
+            text = texts.get(guid, "")
+            if text:
+                before = decode_locations(guid, text)
+                after = {at.store: at for at in before} | {at.store: at for at in locations}
+                self._count(before, after.values())
+                text = encode_locations(guid, after.values())
+            values += (bytes.fromhex(guid), text)
+        self.connection.execute(write, values)
 
     def entomb(self, guid: Guid, at: float) -> None:
         self.connection.execute(
