@@ -69,7 +69,7 @@ def wait_until_it_answers(port: int, running: subprocess.Popen[bytes], log: Path
 def moto_server(folder: Path) -> Iterator[S3Server]:
     port = free_port()
     log = folder / f"moto-{port}.log"
-    script = Path(sys.executable).with_name("moto_server")
+    script = Path(__file__).with_name("moto_main.py")
     command = [sys.executable, str(script), "-H", "127.0.0.1", "-p", str(port)]
     with process(command, log) as running:
         wait_until_it_answers(port, running, log, "/moto-api/")
