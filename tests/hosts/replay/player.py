@@ -27,7 +27,10 @@ _VARIABLE = re.compile(
 )
 _IDENTIFIER = re.compile(r"(?<![A-Za-z0-9_+/=-])(?=[A-Za-z_+/=-]*\d)(?![0-9a-f]{32}(?:-\d+)?\b)[A-Za-z0-9_+/=-]{16,}")
 _VERSION = re.compile(r"(?<=<VersionId>)[0-9a-f]{32}")
-_NAMED = re.compile(r'(?<=<UploadId>)[^<]+|(?<="context":")[^"]+|(?<="continuation":")[^"]+')
+_NAMED = re.compile(
+    r"(?<=<UploadId>)[^<]+|(?<=<KeyId>)[^<]+|(?<=<KeySecret>)[^<]+"
+    r'|(?<="context":")[^"]+|(?<="continuation":")[^"]+|(?<="key_id": ")[^"]+|(?<="key_secret": ")[^"]+'
+)
 _FREE_HEADERS = {"date", "last-modified", "content-length", "expires", "connection", "location", "x-riak-vclock"}
 
 
@@ -64,9 +67,10 @@ class Player:
         return self.translate(body.decode("latin-1")).encode("latin-1") if len(body) < 100_000 else body
 
     def learn(self, recorded: str, live: str) -> None:
-        """Pairs identifiers at the same place of two texts of the same shape."""
+        """Pairs identifiers at the same place of two texts of the same shape: by name, so that no random value can
+        look like a plain word, and otherwise by their looks."""
         self.known.update(_pairs(_NAMED, recorded, live))
-        recorded, live = _VARIABLE.sub("~", recorded), _VARIABLE.sub("~", live)
+        recorded, live = (_VARIABLE.sub("~", _NAMED.sub("~", text)) for text in (recorded, live))
         mine, theirs = _IDENTIFIER.findall(live), _IDENTIFIER.findall(recorded)
         if len(mine) == len(theirs) and _IDENTIFIER.sub("#", live) == _IDENTIFIER.sub("#", recorded):
             self.known.update({a: b for a, b in zip(theirs, mine, strict=True) if a != b})
