@@ -25,6 +25,7 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     yield from _ports(values)
     yield from _order(values)
     yield from _directory(values)
+    yield from _s3_front(values)
     for store in ("primary", "persistent"):
         yield from _upload_size(values, store)
     yield from _same_bucket(values)
@@ -54,6 +55,8 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[Contradiction]:
         ("directory.etcd.username", "directory.etcd.password"),
         ("primary.access_key", "primary.secret_key"),
         ("persistent.access_key", "persistent.secret_key"),
+        ("s3.tls.cert_file", "s3.tls.key_file"),
+        ("s3.admin_key", "s3.admin_secret"),
     ):
         if _known(values, one, other) and bool(values[one]) != bool(values[other]):
             given, missing = (one, other) if values[one] else (other, one)
@@ -66,6 +69,7 @@ def _ports(values: Mapping[str, Any]) -> Iterator[Contradiction]:
         ("gateway.host", "gateway.port"),
         ("admin.host", "admin.port"),
         ("admin.host", "admin.agent_port"),
+        *((("s3.host", "s3.port"),) if values.get("s3.endpoints") else ()),
     ):
         if not _known(values, host, port) or not values[port]:
             continue
@@ -92,6 +96,15 @@ def _directory(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     v2, own, shared = "directory.v2", "directory.v2_endpoints", "directory.etcd.endpoints"
     if _known(values, v2, own, shared) and values[v2] and not values[own] and not values[shared]:
         yield v2, f"needs {own} or {shared}: there is no etcd to write to"
+
+
+def _s3_front(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """The front asks Riak CS who its callers are."""
+    if not values.get("s3.endpoints"):
+        return
+    for path, what in (("s3.admin_urls", "the admin ports"), ("s3.admin_key", "the admin user's access key")):
+        if _known(values, path) and not values[path]:
+            yield path, f"is needed with s3.endpoints: {what} of Riak CS, where secrets of callers are looked up"
 
 
 def _upload_size(values: Mapping[str, Any], store: str) -> Iterator[Contradiction]:

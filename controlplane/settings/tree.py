@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from controlplane.settings.outline import flatten
 from controlplane.settings.rules import contradictions
+from controlplane.settings.s3_front import S3Front
 from controlplane.settings.secret import Secret
 from controlplane.settings.section import (
     AbsolutePath,
@@ -22,6 +23,7 @@ from controlplane.settings.section import (
     Seconds,
     Section,
 )
+from controlplane.settings.tls import Tls
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
@@ -43,17 +45,6 @@ class Node(Section):
     )
     public_url: OptionalUrl = Field(
         "", description="the URL clients reach this node by; empty: http://<gateway.host>:<gateway.port>"
-    )
-
-
-class Tls(Section):
-    """A server certificate; empty: plain HTTP."""
-
-    cert_file: ReadableFile | None = Field(
-        None, description="PEM file with the certificate chain", examples=["/etc/millrace/server.pem"]
-    )
-    key_file: ReadableFile | None = Field(
-        None, description="PEM file with the private key", examples=["/etc/millrace/server.key"]
     )
 
 
@@ -258,6 +249,7 @@ class Settings(Section):
     journal: Journal = Journal()
     mirror: Mirror = Mirror()
     directory: Directory = Directory()
+    s3: S3Front = S3Front()
     log: Log = Log()
 
     @model_validator(mode="after")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 
@@ -37,6 +37,25 @@ class Endpoint:
             tls,
             name if port == default else f"{name}:{port}",
         )
+
+
+class PoolOptions(Protocol):
+    """What a pool of connections needs to know; S3Options and RiakCsOptions have it."""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]: ...
+
+    @property
+    def connections(self) -> int: ...
+
+    @property
+    def connect_timeout_s(self) -> float: ...
+
+    @property
+    def read_timeout_s(self) -> float: ...
+
+    @property
+    def ca_file(self) -> Path | None: ...
 
 
 @dataclass(frozen=True, slots=True)

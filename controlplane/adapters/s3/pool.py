@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from controlplane.adapters.s3.connection import Connection, ExchangeFailed
-from controlplane.adapters.s3.options import Endpoint, S3Options
+from controlplane.adapters.s3.options import Endpoint, PoolOptions
 from controlplane.ports.clock import Clock
 
 IDLE_S: Final = 30.0
@@ -64,7 +64,7 @@ class ConnectionPool:
     row, for 1 s doubling to 15 s; any answer below 500 forgives. When all are ejected, the first to return is tried.
     """
 
-    def __init__(self, options: S3Options, clock: Clock, random: Random) -> None:
+    def __init__(self, options: PoolOptions, clock: Clock, random: Random) -> None:
         self._options = options
         self._clock = clock
         self._random = random

@@ -122,7 +122,7 @@ def test_every_fault_at_once_with_its_line(faults_of: FaultsOf) -> None:
         ("[gateway]\nPort = 1", "gateway.Port", "did you mean gateway.port?"),
         ("[gateway]\nmax-connections = 1", "gateway.max-connections", "did you mean gateway.max_connections?"),
         ("[gateway]\nlease_ttl_s = 9", "gateway.lease_ttl_s", "it belongs to directory.lease_ttl_s"),
-        ("port = 9", "port", "it belongs to admin.port or gateway.port"),
+        ("port = 9", "port", "it belongs to admin.port, gateway.port or s3.port"),
         ("[gateway]\nlease_ttl = 9", "gateway.lease_ttl", "did you mean directory.lease_ttl_s?"),
         ("[log]\nqqqq = 9", "log.qqqq", "[log] knows access, level"),
         ("[directory.etcd]\nendpoint = []", "directory.etcd.endpoint", "did you mean directory.etcd.endpoints?"),

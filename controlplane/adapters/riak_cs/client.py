@@ -1,0 +1,187 @@
+"""Requests to the nodes of one Riak CS: a node chosen, signed, sent, answered, tried again where that is safe."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from random import Random
+from typing import Final
+
+from controlplane.adapters.riak_cs.options import RiakCsOptions
+from controlplane.adapters.riak_cs.permitted import require_permitted
+from controlplane.adapters.riak_cs.wire import head_of, target_of
+from controlplane.adapters.s3.connection import Connection, ExchangeFailed
+from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Unavailable
+from controlplane.ports.upstream import Ask, Reply
+
+BACKOFF_FIRST_S: Final = 0.05
+BACKOFF_MOST_S: Final = 1.0
+_JOIN_BELOW: Final = 64 * 1024
+_RETRYABLE: Final = frozenset({500, 502, 503, 504})
+_HTML: Final = "text/html"
+
+
+class RiakCsReply:
+    """Implements ports.upstream.Reply."""
+
+    __slots__ = ("_lease", "_pool", "_what", "headers", "status")
+
+    def __init__(self, pool: ConnectionPool, lease: Lease, what: str) -> None:
+        self._pool = pool
+        self._lease: Lease | None = lease
+        self._what = what
+        self.status = lease.connection.status
+        self.headers: Mapping[str, str] = lease.connection.headers
+
+    async def read(self) -> bytes:
+        lease = self._lease
+        if lease is None:
+            return b""
+        try:
+            chunk = await lease.connection.read()
+        except ExchangeFailed as error:
+            self._pool.failed(lease.site)
+            self.close()
+            raise Unavailable(f"{self._what} at {lease.site.endpoint.url}: {error}") from error
+        if not chunk:
+            self.close()
+        return chunk
+
+    async def read_all(self, limit: int) -> bytes:
+        first = await self.read()
+        if not first:
+            return b""
+        parts = [first]
+        size = len(first)
+        while chunk := await self.read():
+            parts.append(chunk)
+            size += len(chunk)
+            if size > limit:
+                self.close()
+                raise Unavailable(f"{self._what}: the answer of Riak CS is larger than {limit} bytes")
+        return b"".join(parts) if len(parts) > 1 else first
+
+    def close(self) -> None:
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            self._pool.release(lease)
+
+
+class RiakCsClient:
+    """Implements ports.upstream.Upstream.
+
+    Nodes: the least busy one that is not ejected (adapters.s3.pool). A connection that could not be opened is tried at
+    another node for every request: nothing was sent. A request that was sent and not answered, and an answer of 5xx,
+    are tried again only when the request is repeatable and its body still there; a streamed body that has begun is not.
+    """
+
+    def __init__(self, options: RiakCsOptions, clock: Clock, random: Random) -> None:
+        self._options = options
+        self._clock = clock
+        self._random = random
+        self._pool = ConnectionPool(options, clock, random)
+        self._where = ", ".join(options.endpoints)
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+    async def check(self) -> None:
+        """GET / without credentials: 403 from a Riak CS that can look up users, 503 when its Riak is away."""
+        reply = await self.send(Ask("GET", None))
+        reply.close()
+        if reply.status >= 500:
+            raise Unavailable(f"Riak CS at {self._where} answers {reply.status}: is its Riak node up?")
+
+    async def send(self, ask: Ask) -> Reply:
+        require_permitted(ask)
+        streamed = not isinstance(ask.body, bytes)
+        attempt = 0
+        stale = False
+        avoid: Site | None = None
+        while True:
+            attempt += 1
+            lease: Lease | None = None
+            begun = False
+            try:
+                idle_s = -1.0 if stale else (IDLE_S if ask.repeatable and not streamed else FRESH_IDLE_S)
+                lease = self._pool.take_idle(idle_s, avoid)
+                if lease is None:
+                    lease = await self._pool.acquire(max_idle_s=idle_s, avoid=avoid)
+                begun = True
+                reply = await self._exchange(ask, lease)
+            except ExchangeFailed as error:
+                site = error.site if isinstance(error.site, Site) else (lease.site if lease else None)
+                again = not begun or (ask.repeatable and not streamed)
+                if begun and again and not stale and error.reused and not error.answered:
+                    # The node had closed the idle connection: no attempt is counted.
+                    stale = True
+                    attempt -= 1
+                    continue
+                if begun and lease is not None:
+                    self._pool.failed(lease.site)
+                if not again or attempt >= self._options.attempts or site is None:
+                    where = site.endpoint.url if site else self._where
+                    raise Unavailable(
+                        f"{_what(ask)} at {where}: {error}; check that Riak CS is up and reachable"
+                    ) from error
+                avoid = site
+            else:
+                if not self._worth_another(ask, reply, attempt) or streamed:
+                    return reply
+                avoid = lease.site
+                reply.close()
+            await self._clock.sleep(self._random.random() * min(BACKOFF_FIRST_S * 2**attempt, BACKOFF_MOST_S))
+
+    def _worth_another(self, ask: Ask, reply: RiakCsReply, attempt: int) -> bool:
+        """A page of the web server under 500 tells of a crash on this very request, which would come again."""
+        if reply.status not in _RETRYABLE or not ask.repeatable or attempt >= self._options.attempts:
+            return False
+        return not (reply.status == 500 and reply.headers.get("content-type", "").startswith(_HTML))
+
+    async def _exchange(self, ask: Ask, lease: Lease) -> RiakCsReply:
+        connection = lease.connection
+        cut_short = False
+        try:
+            connection.begin(head_only=ask.method == "HEAD")
+            head = head_of(ask, lease.site.endpoint.host_header, self._clock.now())
+            body = ask.body
+            if isinstance(body, bytes):
+                if len(body) <= _JOIN_BELOW:
+                    connection.write(head + body)
+                else:
+                    connection.write(head)
+                    connection.write(body)
+                    await connection.drain()
+            else:
+                connection.write(head)
+                cut_short = await _send_stream(body, connection)
+            await connection.head()
+            if cut_short:
+                # Refused before the body was whole: the rest is not sent, so the connection cannot be used again.
+                connection.keep_alive = False
+                if connection.status < 300:
+                    raise ExchangeFailed("Riak CS called it done before it had the whole body", answered=True)
+        except BaseException:
+            connection.abort()
+            self._pool.release(lease)
+            raise
+        if connection.status < 500:
+            self._pool.succeeded(lease.site)
+        elif connection.status in (502, 503, 504):
+            self._pool.failed(lease.site)
+        return RiakCsReply(self._pool, lease, _what(ask))
+
+
+async def _send_stream(body: AsyncIterator[bytes], connection: Connection) -> bool:
+    """Whether the node answered before it had the whole body."""
+    async for piece in body:
+        connection.write(piece)
+        await connection.drain()
+        if connection.status:
+            return True
+    return False
+
+
+def _what(ask: Ask) -> str:
+    return f"{ask.method} {target_of(ask)}"

@@ -1,0 +1,32 @@
+"""What the client of Riak CS needs to know, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from controlplane.adapters.s3.options import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class RiakCsOptions:
+    """One port of one or more equivalent Riak CS nodes. Raises ValueError for values that cannot work."""
+
+    endpoints: tuple[str, ...]
+    """Base URLs."""
+    ca_file: Path | None = None
+    connections: int = 128
+    """Most connections to each node."""
+    connect_timeout_s: float = 2.0
+    read_timeout_s: float = 60.0
+    """The longest pause of a node within a request, and the longest wait for a free connection."""
+    attempts: int = 3
+    """Tries of a request that may safely be sent again."""
+
+    def __post_init__(self) -> None:
+        if not self.endpoints:
+            raise ValueError("Riak CS needs at least one endpoint")
+        for url in self.endpoints:
+            Endpoint.parse(url)
+        if min(self.connections, self.attempts) < 1 or min(self.connect_timeout_s, self.read_timeout_s) <= 0:
+            raise ValueError("connections and attempts are at least 1, timeouts greater than 0")

@@ -1,0 +1,37 @@
+"""Accounts: the users of Riak CS, as the S3 gateway needs them to know who asks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from controlplane.ports.upstream import KeyPair
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One user."""
+
+    keys: KeyPair
+    id: str
+    """Canonical ID: 64 hex digits."""
+    display_name: str
+    enabled: bool
+    arn: str = ""
+    name: str = ""
+    buckets: frozenset[str] = frozenset()
+    """Names of the buckets that it owns, as of when it was read."""
+
+
+class Accounts(Protocol):
+    async def by_key(self, access_key: str) -> Account:
+        """Raises NotFound only when Riak CS said that there is no such key; Unavailable; Rejected (our own admin key
+        is refused)."""
+        ...
+
+    async def all(self) -> Sequence[Account]:
+        """Raises Unavailable, Rejected."""
+        ...
+
+    async def aclose(self) -> None: ...

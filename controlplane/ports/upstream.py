@@ -1,0 +1,80 @@
+"""Upstream: the Riak CS nodes as the S3 gateway uses them, one request at a time, signed with its caller's own key.
+
+The port is cut at the level of S3 requests: the gateway decides what is safe to ask; the adapter refuses what it knows
+to be unsafe (a subresource that Riak CS would take for a plain operation), signs, chooses a node, and tries again where
+that is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias
+
+Query: TypeAlias = tuple[tuple[str, str], ...]
+"""Decoded names and values; an empty value is a bare name on the wire."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    access_key: str
+    secret_key: str = field(repr=False)
+
+
+@dataclass(slots=True)
+class Ask:
+    """One request to Riak CS."""
+
+    method: str
+    signer: KeyPair | None
+    """None: anonymous."""
+    bucket: str = ""
+    """Empty: the service."""
+    key: str = ""
+    """Decoded; empty: the bucket."""
+    query: Query = ()
+    headers: dict[str, str] = field(default_factory=dict)
+    """Lower-case names; not those that the adapter makes: host, date, authorization, content-length."""
+    body: bytes | AsyncIterator[bytes] = b""
+    """An iterator is consumed at most once. What it raises reaches the caller unchanged, after the request was broken
+    off: Riak CS keeps nothing of a body that did not become whole."""
+    length: int = 0
+    """Bytes of the body."""
+    repeatable: bool = True
+    """Doing it twice does no harm. Bodies that are iterators are repeated only while nothing of them was consumed."""
+
+
+class Reply(Protocol):
+    """The answer, of any status; close() it always."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Lower-case names."""
+        ...
+
+    async def read(self) -> bytes:
+        """Some bytes of the body, b"" at its end. Raises Unavailable when it breaks off."""
+        ...
+
+    async def read_all(self, limit: int) -> bytes:
+        """Raises Unavailable when there are more bytes."""
+        ...
+
+    def close(self) -> None:
+        """Idempotent. A body that is still on its way costs the connection."""
+        ...
+
+
+class Upstream(Protocol):
+    async def send(self, ask: Ask) -> Reply:
+        """Raises Unavailable when no node gave a whole answer."""
+        ...
+
+    async def check(self) -> None:
+        """Prove that a node answers. Raises Unavailable."""
+        ...
+
+    async def aclose(self) -> None: ...

@@ -1,0 +1,58 @@
+"""The S3 front: the gateway's other port, before Riak CS."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from controlplane.settings.secret import Secret
+from controlplane.settings.section import BaseUrl, Bytes, Port, ReadableFile, Seconds, Section
+from controlplane.settings.tls import Tls
+
+_GIB = 1024**3
+
+
+class S3Front(Section):
+    """S3 for clients, in front of Riak CS. Off until `endpoints` name the Riak CS nodes."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: Port = Field(8480, description="port to listen on; 0 takes a free one")
+    tls: Tls = Tls()
+    root_host: str = Field(
+        "",
+        pattern=r"^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*)?$",
+        description="<bucket>.<root_host> addresses a bucket (virtual-host style); empty: path style only",
+    )
+    region: str = Field("us-east-1", min_length=1, description="the region that clients see and sign for")
+    check_region: bool = Field(False, description="refuse SigV4 signatures for another region than `region`")
+    endpoints: tuple[BaseUrl, ...] = Field(
+        (), description="S3 ports of the Riak CS nodes; empty: no S3 front", examples=[["http://127.0.0.1:8080"]]
+    )
+    admin_urls: tuple[BaseUrl, ...] = Field(
+        (), description="admin ports of the Riak CS nodes", examples=[["http://127.0.0.1:8000"]]
+    )
+    admin_key: str = Field("", description="access key of the admin user of Riak CS", examples=["J3RZLMAIA7WEPRYXUK45"])
+    admin_secret: Secret | None = Field(
+        None, description='{ file = "…" } or { env = "…" }', examples=[{"env": "S3_SECRET_KEY"}]
+    )
+    secret_cache_s: Seconds = Field(
+        60, le=60, description="a disabled user or an old secret is refused within this; also when Riak CS is away"
+    )
+    access_cache_s: Seconds = Field(
+        5, le=60, description="a bucket's ACL and policy changed through another gateway count within this"
+    )
+    ca_file: ReadableFile | None = Field(
+        None,
+        description="PEM file of the certificate authority of Riak CS; empty: the system's",
+        examples=["/etc/millrace/riak-cs-ca.pem"],
+    )
+    connections: int = Field(128, ge=1, le=4096, description="most connections to each Riak CS node")
+    connect_timeout_s: Seconds = Field(2, description="to open a connection to Riak CS")
+    read_timeout_s: Seconds = Field(60, description="the longest pause of Riak CS within a request")
+    attempts: int = Field(3, ge=1, le=10, description="tries of a request that may safely be sent again")
+    max_object_bytes: Bytes = Field(
+        5 * _GIB, ge=1, description="the largest body of one PUT or part; larger objects come in parts"
+    )
+    journal: bool = Field(True, description="every write is in the journal before it is acknowledged")
+    lock_ttl_s: Seconds = Field(
+        30, ge=5, description="lease of the lock in etcd under which a conditional write is carried out"
+    )
