@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from calendar import timegm
 from email.utils import parsedate_tz
+from functools import lru_cache
 
 _ISO = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d):?(\d\d):?(\d\d)(\.\d{1,9})?Z\Z")
 
@@ -37,3 +39,14 @@ def parse_http_date(text: str) -> float:
         return float(timegm(parsed[:6]) - (parsed[9] or 0))
     except (ValueError, IndexError, TypeError, OverflowError) as error:
         raise MalformedDate(f"not an HTTP date: {text[:60]!r}") from error
+
+
+@lru_cache(maxsize=1024)
+def _iso_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def iso_timestamp(seconds: float) -> str:
+    """Unix seconds as S3 writes dates in XML: ISO 8601 in UTC with milliseconds."""
+    milliseconds = round(seconds * 1000)
+    return f"{_iso_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"

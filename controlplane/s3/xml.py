@@ -83,9 +83,14 @@ def parse_xml(document: bytes) -> Element:
     return reader.root
 
 
-_ESCAPES = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;", ord("\r"): "&#13;"}
+_ESCAPES: Final = (
+    {code: f"&#{code};" for code in range(32) if code not in (9, 10)}
+    | {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;"}
+    | {0xFFFE: "&#65534;", 0xFFFF: "&#65535;"}
+)
 
 
 def escape(text: str) -> str:
-    """`text` as character data or attribute value."""
+    """`text` as character data or attribute value. Characters that XML 1.0 does not have become references, as S3
+    writes them; no reader takes these, so a client whose keys have such characters asks for encoding-type=url."""
     return text.translate(_ESCAPES)
