@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from controlplane.s3.fault import S3Fault
 from controlplane.s3.xml import Element, MalformedXml, escape, parse_xml
 
 
@@ -21,6 +23,26 @@ class ErrorDocument:
             f"<Error><Code>{escape(self.code)}</Code><Message>{escape(self.message)}</Message>"
             f"<RequestId>{escape(self.request_id)}</RequestId><Resource>{escape(self.resource)}</Resource></Error>"
         ).encode()
+
+
+NO_KEY: Final = "NoKeyId"
+"""AWSAccessKeyId of a request whose caller is not known."""
+
+
+def _printable(text: str) -> str:
+    """Characters that XML does not have replaced: an error must stay readable, whatever key it is about."""
+    return "".join(char if char.isprintable() or char in "\t\n" else "\ufffd" for char in text)
+
+
+def render_fault(fault: S3Fault, resource: str, request_id: str, access_key: str = NO_KEY, host_id: str = "") -> bytes:
+    """The document of a refusal: Code, Message, what belongs to the code, RequestId, Resource, AWSAccessKeyId, HostId,
+    in the order of Riak CS. `resource` is the path as the client sent it, decoded."""
+    fields = (
+        ("Code", fault.code.text), ("Message", fault.message), *fault.extra, ("RequestId", request_id),
+        ("Resource", resource), ("AWSAccessKeyId", access_key), ("HostId", host_id),
+    )  # fmt: skip
+    inner = "".join(f"<{name}>{escape(_printable(text))}</{name}>" for name, text in fields)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'.encode(errors="replace")
 
 
 def error_of(root: Element) -> ErrorDocument | None:

@@ -17,6 +17,7 @@ class Code(Enum):
     """Every code that the gateway answers with. The value is (code on the wire, status, default message)."""
 
     ACCESS_DENIED = "AccessDenied", 403, "Access is denied."
+    ACCESS_FORBIDDEN = "AccessForbidden", 403, "The bucket's CORS configuration does not allow this request."
     ACCOUNT_PROBLEM = "AccountProblem", 403, "The account of this access key cannot be used; ask the operator."
     AUTHORIZATION_HEADER_MALFORMED = "AuthorizationHeaderMalformed", 400, "The Authorization header is malformed."
     AUTHORIZATION_QUERY_PARAMETERS_ERROR = (
@@ -25,6 +26,7 @@ class Code(Enum):
         "The query parameters that carry the signature are malformed.",
     )
     BAD_DIGEST = "BadDigest", 400, "The checksum given does not match the bytes received; nothing was stored."
+    BAD_REQUEST = "BadRequest", 400, "The request lacks something that it needs."
     BUCKET_ALREADY_EXISTS = "BucketAlreadyExists", 409, "Another user has a bucket of this name; choose another name."
     BUCKET_ALREADY_OWNED_BY_YOU = "BucketAlreadyOwnedByYou", 409, "You have this bucket already."
     BUCKET_NOT_EMPTY = "BucketNotEmpty", 409, "The bucket still holds objects; delete them first."
