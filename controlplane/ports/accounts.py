@@ -18,6 +18,7 @@ class Account:
     """Canonical ID: 64 hex digits."""
     display_name: str
     enabled: bool
+    email: str = ""
     arn: str = ""
     name: str = ""
     buckets: frozenset[str] = frozenset()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import ssl
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
+from controlplane.adapters.no_write_log import NoWriteLog
 from controlplane.gateway.auth import Authorizer, Grant, Right
 from controlplane.gateway.blob_api import BlobApi
 from controlplane.gateway.probe_api import ProbeApi
@@ -16,16 +18,21 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.spool import Spool
 from controlplane.services.blobs import BlobWriter
 from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.reading import BlobReader
+from controlplane.settings.tls import Tls
 from controlplane.settings.tree import Settings
 from controlplane.status.admin_api import AdminApi, Check
 from controlplane.status.exposition import Sources
 from controlplane.version import VERSION
 from controlplane.wiring.adapters import is_local, open_hot_cache, open_spool
 from controlplane.wiring.probe_token import probe_token
+
+if TYPE_CHECKING:
+    from controlplane.wiring.s3_front import S3FrontParts
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +59,9 @@ class GatewayProcess:
         self._closing = AsyncExitStack()
         self.url = ""
         """Where it listens, from start() on."""
+        self.s3_url = ""
+        """The same of the S3 front; empty when it is off."""
+        self._s3: S3FrontParts | None = None
         self.sources = Sources(requests=RequestTally(), blobs=BlobTally(), labels=build_labels(settings))
 
     async def start(self) -> None:
@@ -111,6 +121,8 @@ class GatewayProcess:
             log_access=settings.log.access,
         )
         self.url = await self._listen(api)
+        if settings.s3.endpoints:
+            self.s3_url = await self._listen_s3(spool)
 
     async def stop(self) -> None:
         """Stop accepting, let requests in progress finish within the grace, close what start() opened."""
@@ -124,6 +136,8 @@ class GatewayProcess:
         }
         if self._persistent is not None:
             checks["persistent"] = Check(self._persistent.check, needed=False)
+        if self._s3 is not None:
+            checks["riak_cs"] = Check(self._s3.upstream.check, needed=True)
         return checks
 
     async def _listen(self, api: BlobApi) -> str:
@@ -136,11 +150,7 @@ class GatewayProcess:
             min_body_rate=gateway.min_body_rate,
             max_connections=gateway.max_connections,
         )
-        context = None
-        if gateway.tls.cert_file is not None and gateway.tls.key_file is not None:
-            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
-            context.load_cert_chain(gateway.tls.cert_file, gateway.tls.key_file)
+        context = _tls_context(gateway.tls)
         server = HttpServer(
             api, limits, ssl_context=context, refuse=api.refuse, on_fault=api.on_fault, observe=api.observe
         )
@@ -149,6 +159,51 @@ class GatewayProcess:
         url = f"{'https' if context else 'http'}://{_in_url(host)}:{port}"
         log.info("gateway listens on %s", url)
         return url
+
+    async def _listen_s3(self, spool: Spool) -> str:
+        # Not at the top: a gateway without the front does not need it.
+        from controlplane.wiring.adapters import build_directory
+        from controlplane.wiring.s3_front import S3FrontParts
+
+        settings = self._settings
+        directory = None
+        if settings.directory.etcd.endpoints:
+            directory = build_directory(settings, self._clock)
+            self._closing.push_async_callback(directory.aclose)
+        assert self.sources.requests is not None
+        parts = self._s3 = S3FrontParts(
+            settings,
+            directory=directory,
+            spool=spool,
+            writes=NoWriteLog(),
+            clock=self._clock,
+            closing=self._closing,
+            tally=self.sources.requests,
+        )
+        s3, front = settings.s3, parts.front
+        context = _tls_context(s3.tls)
+        server = HttpServer(
+            front,
+            parts.limits(settings),
+            ssl_context=context,
+            refuse=front.refuse,
+            on_fault=front.on_fault,
+            observe=front.observe,
+        )
+        host, port = await _started(server, s3.host, s3.port, "s3.port")
+        self._closing.push_async_callback(server.stop, settings.gateway.shutdown_grace_s)
+        url = f"{'https' if context else 'http'}://{_in_url(host)}:{port}"
+        log.info("S3 front listens on %s", url)
+        return url
+
+
+def _tls_context(tls: Tls) -> ssl.SSLContext | None:
+    if tls.cert_file is None or tls.key_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(tls.cert_file, tls.key_file)
+    return context
 
 
 async def start_admin(

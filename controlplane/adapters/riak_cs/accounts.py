@@ -94,16 +94,16 @@ def read_account(user: Any) -> Account:
     try:
         key, secret, canonical = user["key_id"], user["key_secret"], user["id"]
         shown, status = user.get("display_name", ""), user["status"]
-        arn, name = user.get("arn", ""), user.get("name", "")
+        email, arn, name = user.get("email", ""), user.get("arn", ""), user.get("name", "")
         buckets = frozenset(bucket["name"] for bucket in user.get("buckets") or ())
     except (KeyError, TypeError, AttributeError) as error:
         raise Nonsense("a user without the usual fields") from error
     if (
-        not all(isinstance(text, str) for text in (key, secret, canonical, shown, status, arn, name, *buckets))
+        not all(isinstance(text, str) for text in (key, secret, canonical, shown, status, email, arn, name, *buckets))
         or not secret
     ):
         raise Nonsense("a user with fields of other types")
-    return Account(KeyPair(key, secret), canonical, shown, status == "enabled", arn, name, buckets)
+    return Account(KeyPair(key, secret), canonical, shown, status == "enabled", email, arn, name, buckets)
 
 
 def _users(kind: str, body: bytes) -> Iterator[Any]:

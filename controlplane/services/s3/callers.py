@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Mapping
 from typing import Final
 
 from controlplane.ports.accounts import Account, Accounts
@@ -61,9 +62,20 @@ class Callers:
             raise NotFound(f"there is no access key {access_key[:40]!r}")
         return account
 
+    async def again(self, access_key: str, account: Account) -> Account | None:
+        """A fresh look-up, for a signature that did not match; None when `account` is fresh enough to be right."""
+        entry = self._known.get(access_key)
+        if entry is None or entry[0] is not account or self._clock.monotonic() - entry[1] < _UNKNOWN_KEEP_S:
+            return None
+        return await asyncio.shield(self._asking.get(access_key) or self._ask(access_key))
+
     async def by_id(self, canonical_id: str) -> Account | None:
         """The account with this canonical ID; None when there is none. Reads all users, at most once in `keep_s`."""
         return (await self._everybody()).get(canonical_id)
+
+    async def everybody(self) -> Mapping[str, Account]:
+        """All accounts by canonical ID, up to `keep_s` old."""
+        return await self._everybody()
 
     async def owner_of(self, bucket: str) -> Account | None:
         """Whom the list of users names as the owner of this bucket; up to `keep_s` old."""

@@ -1,0 +1,119 @@
+"""Answers in S3's terms: error documents, XML, headers of objects."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from typing import Final
+
+from controlplane.http import Request, Response
+from controlplane.ports.errors import (
+    Conflict,
+    Corrupt,
+    Full,
+    MillraceError,
+    NotFound,
+    Rejected,
+    StorageFull,
+    Unavailable,
+)
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.xml import escape
+
+log = logging.getLogger(__name__)
+
+Fields = list[tuple[bytes, bytes]]
+
+_XML: Final = (b"content-type", b"application/xml")
+_SERVER: Final = (b"server", b"Millrace")
+_PASSED: Final = (
+    "content-type", "etag", "last-modified", "accept-ranges", "content-range", "content-encoding",
+    "content-disposition", "cache-control", "expires",
+)  # fmt: skip
+OWN_METADATA: Final = "x-amz-meta-millrace-s3-"
+"""User metadata in which the gateway keeps what Riak CS does not: checksums, Content-Language."""
+
+
+def fields(request: Request, *more: tuple[bytes, bytes]) -> Fields:
+    """What every answer carries."""
+    return [_SERVER, (b"x-amz-request-id", request.id.encode()), *more]
+
+
+def xml(request: Request, document: bytes, status: int = 200, more: tuple[tuple[bytes, bytes], ...] = ()) -> Response:
+    return Response(status, fields(request, _XML, *more), document)
+
+
+def empty(request: Request, status: int = 200, *more: tuple[bytes, bytes]) -> Response:
+    return Response(status, fields(request, *more), b"" if status == 200 else None)
+
+
+def fault_answer(request: Request, fault: S3Fault, resource: str = "") -> Response:
+    """The error document; none in answer to HEAD, and none under 304."""
+    if fault.status == 304:
+        return Response(304, fields(request, *fault.headers))
+    extra = "".join(f"<{name}>{escape(_printable(text))}</{name}>" for name, text in fault.extra)
+    document = (
+        '<?xml version="1.0" encoding="UTF-8"?>\n'
+        f"<Error><Code>{fault.code.text}</Code><Message>{escape(_printable(fault.message))}</Message>{extra}"
+        f"<Resource>{escape(_printable(resource or request.path))}</Resource>"
+        f"<RequestId>{request.id}</RequestId></Error>"
+    ).encode("utf-8", "replace")
+    headers = fields(request, _XML, *fault.headers)
+    return Response(fault.status, headers, None if request.method == "HEAD" else document)
+
+
+def _printable(text: str) -> str:
+    """Characters that XML does not have are shown as question marks."""
+    return "".join(
+        character if character >= " " and character not in "\ufffe\uffff" else "?" for character in text[:2048]
+    )
+
+
+def fault_of(error: MillraceError) -> S3Fault:
+    """What an error from below means for the client. Outages are 503, never "not found" and never "denied" (I5)."""
+    match error:
+        case Full() | StorageFull():
+            return _later(Code.SLOW_DOWN, error.retry_after, "The store takes no writes now; try again later.")
+        case Unavailable():
+            return _later(Code.SERVICE_UNAVAILABLE, error.retry_after)
+        case Corrupt():
+            return S3Fault(Code.INTERNAL_ERROR, "The store gave bytes that do not match; nothing of them is served.")
+        case NotFound():
+            return S3Fault(Code.NO_SUCH_KEY)
+        case Conflict():
+            return S3Fault(Code.CONDITIONAL_REQUEST_CONFLICT)
+        case Rejected():
+            return _later(Code.SERVICE_UNAVAILABLE, 5.0)
+        case _:
+            return S3Fault(Code.INTERNAL_ERROR)
+
+
+def _later(code: Code, retry_after: float, message: str = "") -> S3Fault:
+    return S3Fault(code, message, headers=((b"retry-after", b"%d" % max(1, math.ceil(retry_after))),))
+
+
+def object_fields(request: Request, found: Mapping[str, str], *, checksums: bool) -> Fields:
+    """The headers of a stored object for its reader. `checksums`: also those that the gateway has kept."""
+    headers = fields(request)
+    for name in _PASSED:
+        value = found.get(name)
+        if value is not None:
+            headers.append((name.encode(), _bytes(value)))
+    if "accept-ranges" not in found:
+        headers.append((b"accept-ranges", b"bytes"))
+    for name, value in found.items():
+        if name.startswith("x-amz-meta-"):
+            if not name.startswith(OWN_METADATA):
+                headers.append((name.encode(), _bytes(value)))
+            else:
+                own = name.removeprefix(OWN_METADATA)
+                if own == "content-language":
+                    headers.append((b"content-language", _bytes(value)))
+                elif checksums and own.startswith("checksum-"):
+                    headers.append((b"x-amz-" + own.encode(), _bytes(value)))
+    return headers
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")

@@ -1,0 +1,64 @@
+"""Who asks: the claim of a request read, its secret found, its signature verified. Disabled users are refused here."""
+
+from __future__ import annotations
+
+from controlplane.gateway.s3.call import Call
+from controlplane.ports.accounts import Account
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import NotFound
+from controlplane.s3.authentication import Claim, Rules, Verified, read_claim, verify
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.services.s3.callers import Callers
+
+
+class Authenticator:
+    """`rules` with a region: signatures for another one are refused."""
+
+    def __init__(self, callers: Callers, clock: Clock, rules: Rules) -> None:
+        self._callers = callers
+        self._clock = clock
+        self.rules = rules
+
+    async def prove(self, call: Call) -> None:
+        """Fill in who asks. Raises S3Fault; Unavailable when the secret cannot be looked up (503, never 403)."""
+        request = call.request
+        claim = read_claim(
+            request.method,
+            request.path,
+            request.query,
+            request.headers,
+            self._clock.now(),
+            bucket_in_host=call.bucket if call.address.in_host else "",
+            rules=self.rules,
+        )
+        if claim is None:
+            return
+        verified, account = await self.prove_claim(claim)
+        call.account = account
+        call.scheme = verified.scheme
+        call.payload = verified.payload
+        call.body_seed = verified.seed
+
+    async def prove_claim(self, claim: Claim) -> tuple[Verified, Account]:
+        if claim.session_token is not None:
+            raise S3Fault(
+                Code.INVALID_TOKEN, "Temporary credentials are not served here: use the access key of a user."
+            )
+        account = self._callers.known(claim.access_key) or await self._look_up(claim.access_key)
+        try:
+            verified = verify(claim, account.keys.secret_key)
+        except S3Fault as fault:
+            # The secret may have been changed a moment ago: one look, at most every other second, before refusing.
+            fresh = await self._callers.again(claim.access_key, account)
+            if fault.code is not Code.SIGNATURE_DOES_NOT_MATCH or fresh is None:
+                raise
+            account, verified = fresh, verify(claim, fresh.keys.secret_key)
+        if not account.enabled:
+            raise S3Fault(Code.ACCESS_DENIED, "This user is disabled.")
+        return verified, account
+
+    async def _look_up(self, access_key: str) -> Account:
+        try:
+            return await self._callers.by_key(access_key)
+        except NotFound as error:
+            raise S3Fault(Code.INVALID_ACCESS_KEY_ID, extra=(("AWSAccessKeyId", access_key[:128]),)) from error

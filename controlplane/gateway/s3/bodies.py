@@ -1,0 +1,137 @@
+"""The body of a request as it is to be stored: decoded, its promises collected, its length known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane.gateway.s3.call import Call
+from controlplane.ports.object_store import LocalFile
+from controlplane.ports.spool import Spool
+from controlplane.s3.authentication import Payload, PayloadKind
+from controlplane.s3.aws_chunked import ChunkDecoder, decoded_length_of
+from controlplane.s3.checksums import BodyHasher, Expected, expected_of
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.services.s3.intake import Intake
+
+SMALL_BYTES: Final = 1024 * 1024
+"""Bodies up to this are read and proved before Riak CS is asked: they can be sent again."""
+DOCUMENT_BYTES: Final = 2 * 1024 * 1024
+_PIECE_BYTES: Final = 1024 * 1024
+_SIGNED: Final = frozenset({PayloadKind.SIGNED_CHUNKS, PayloadKind.SIGNED_CHUNKS_TRAILER})
+
+BeforeLast = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Incoming:
+    """`expected` is what the headers promise; `intake` proves it."""
+
+    expected: Expected
+    intake: Intake
+
+    @property
+    def small(self) -> bool:
+        return self.intake.length <= SMALL_BYTES
+
+
+class Bodies:
+    def __init__(self, executor: Executor, spool: Spool, max_bytes: int) -> None:
+        self._executor = executor
+        self._spool = spool
+        self._max_bytes = max_bytes
+
+    @asynccontextmanager
+    async def open(self, call: Call, before_last: BeforeLast | None = None) -> AsyncIterator[Incoming]:
+        """Raises S3Fault: a digest or a length that is malformed or too large."""
+        request, payload = call.request, call.payload
+        expected = expected_of(request.headers, payload)
+        hasher = BodyHasher(expected)
+        if payload.is_chunked:
+            length = self._checked(decoded_length_of(request.header(b"x-amz-decoded-content-length")))
+            yield Incoming(
+                expected,
+                Intake(request.body, length, hasher, self._executor, _decoder(call, payload, length), before_last),
+            )
+        elif request.has_body and request.content_length is None:
+            async with self.spooled(request.body) as (length, pieces):
+                yield Incoming(
+                    expected, Intake(pieces, self._checked(length), hasher, self._executor, None, before_last)
+                )
+        else:
+            length = self._checked(request.content_length or 0)
+            yield Incoming(expected, Intake(request.body, length, hasher, self._executor, None, before_last))
+
+    async def document(self, call: Call, most: int = DOCUMENT_BYTES) -> bytes:
+        """A small document, proved. Raises S3Fault: also when it is larger than `most`."""
+        request = call.request
+        if (request.content_length or 0) > most + 64 * 1024:
+            raise S3Fault(Code.MAX_MESSAGE_LENGTH_EXCEEDED)
+        async with self.open(call) as incoming:
+            if incoming.intake.length > most:
+                raise S3Fault(Code.MAX_MESSAGE_LENGTH_EXCEEDED)
+            return await incoming.intake.whole()
+
+    @asynccontextmanager
+    async def spooled(self, source: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+        """A body whose length nobody knows: taken in first, then handed out. Raises StorageFull."""
+        writer = self._spool.open()
+        try:
+            async for chunk in source:
+                if writer.written + len(chunk) > self._max_bytes:
+                    raise S3Fault(Code.ENTITY_TOO_LARGE, extra=(("MaxSizeAllowed", str(self._max_bytes)),))
+                await writer.write(chunk)
+            kept = await writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
+        try:
+            body = kept.body
+            yield kept.content.size, _pieces_of(body)
+        finally:
+            kept.discard()
+
+    def _checked(self, length: int) -> int:
+        if length > self._max_bytes:
+            raise S3Fault(
+                Code.ENTITY_TOO_LARGE,
+                extra=(("ProposedSize", str(length)), ("MaxSizeAllowed", str(self._max_bytes))),
+            )
+        return length
+
+    def fresh(
+        self,
+        source: AsyncIterator[bytes],
+        length: int,
+        expected: Expected,
+        before_last: BeforeLast | None = None,
+    ) -> Incoming:
+        """A body that comes from elsewhere than the request: a copy, or the file of a form."""
+        hasher = BodyHasher(expected)
+        return Incoming(expected, Intake(source, length, hasher, self._executor, None, before_last))
+
+
+def _decoder(call: Call, payload: Payload, length: int) -> ChunkDecoder:
+    seed = call.body_seed
+    if payload.kind in _SIGNED and seed is None:
+        raise S3Fault(Code.INVALID_REQUEST, "Signed chunks need a request that is signed in its Authorization header.")
+    names = (call.request.header(b"x-amz-trailer") or b"").decode("latin-1").lower().split(",")
+    trailers = frozenset(name.strip() for name in names if name.strip())
+    return ChunkDecoder(payload, seed if payload.kind in _SIGNED else None, length, trailers)
+
+
+async def _pieces_of(body: bytes | LocalFile) -> AsyncGenerator[bytes, None]:
+    if isinstance(body, bytes):
+        yield body
+        return
+    # From the page cache, where it was just written: reading inline is cheaper than a thread.
+    fd = os.open(body.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while piece := os.read(fd, _PIECE_BYTES):
+            yield piece
+    finally:
+        os.close(fd)

@@ -1,0 +1,98 @@
+"""Buckets: create, delete, head, location, versioning."""
+
+from __future__ import annotations
+
+from controlplane.gateway.s3.answers import empty, xml
+from controlplane.gateway.s3.bodies import Bodies
+from controlplane.gateway.s3.call import Call, user_of
+from controlplane.http import Response
+from controlplane.ports.upstream import Upstream
+from controlplane.s3.access.acl_xml import render_acl
+from controlplane.s3.addressing import check_new_bucket_name
+from controlplane.s3.documents.bucket_documents import (
+    check_location,
+    not_configured,
+    parse_create_bucket,
+    refuse_versioning,
+    render_location,
+    render_versioning,
+)
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.services.s3.acl_writes import AclWrites
+from controlplane.services.s3.buckets import Buckets, Versioning
+from controlplane.services.s3.refusals import refusal
+
+_LOCK = b"x-amz-bucket-object-lock-enabled"
+
+
+class BucketVerbs:
+    def __init__(self, upstream: Upstream, bodies: Bodies, buckets: Buckets, acls: AclWrites, region: str) -> None:
+        self._upstream = upstream
+        self._bodies = bodies
+        self._buckets = buckets
+        self._acls = acls
+        self._region = region
+
+    async def create(self, call: Call) -> Response:
+        """A second CreateBucket changes nothing: Riak CS would reset the ACL (sub-acl-after-create-again)."""
+        request = call.request
+        check_new_bucket_name(call.bucket)
+        check_location(parse_create_bucket(await self._bodies.document(call)), self._region)
+        lock = request.header(_LOCK)
+        if lock is not None and lock.lower() != b"false":
+            raise S3Fault(Code.NOT_IMPLEMENTED, "Object lock is not served by this store.")
+        account = call.account
+        if account is None:
+            raise S3Fault(Code.ACCESS_DENIED)
+        headers: dict[str, str] = {}
+        acl = await self._acls.asked_for(call.headers, user_of(account), None, headers)
+        try:
+            facts = await self._buckets.facts(call.bucket, account)
+        except S3Fault as fault:
+            if fault.code is not Code.NO_SUCH_BUCKET:
+                raise
+        else:
+            mine = facts.acl.owner.id == account.id
+            raise S3Fault(Code.BUCKET_ALREADY_OWNED_BY_YOU if mine else Code.BUCKET_ALREADY_EXISTS)
+        reply = await self._upstream.send(call.ask("PUT", headers=headers))
+        self._buckets.forget(call.bucket)
+        if reply.status != 200:
+            raise await refusal(reply, key=False)
+        reply.close()
+        if acl is not None:
+            await self._acls.put(call.bucket, "", call.signer, acl)
+            self._buckets.forget(call.bucket)
+        return empty(request, 200, (b"location", b"/" + call.bucket.encode()))
+
+    async def delete(self, call: Call) -> Response:
+        reply = await self._upstream.send(call.ask("DELETE", repeatable=False))
+        self._buckets.forget(call.bucket)
+        if reply.status not in (200, 204):
+            raise await refusal(reply, key=False)
+        reply.close()
+        return Response(204, empty(call.request).headers)
+
+    async def head(self, call: Call) -> Response:
+        """The bucket's facts were looked up: it is there, and the caller may list it."""
+        return empty(call.request, 200, (b"x-amz-bucket-region", self._region.encode()))
+
+    async def location(self, call: Call) -> Response:
+        return xml(call.request, render_location(self._region))
+
+    async def versioning(self, call: Call) -> Response:
+        if call.bucket_facts.versioning is Versioning.ENABLED:
+            document = (
+                b'<?xml version="1.0" encoding="UTF-8"?>\n<VersioningConfiguration '
+                b'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Status>Enabled</Status></VersioningConfiguration>'
+            )
+            return xml(call.request, document)
+        return xml(call.request, render_versioning())
+
+    async def set_versioning(self, call: Call) -> Response:
+        refuse_versioning(await self._bodies.document(call))
+
+    async def not_configured(self, call: Call) -> Response:
+        raise not_configured(call.operation)
+
+    async def acl(self, call: Call) -> Response:
+        return xml(call.request, render_acl(call.bucket_facts.acl))

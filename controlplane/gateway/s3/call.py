@@ -1,0 +1,131 @@
+"""One S3 request, as its handlers see it: what it asks for, of what, and who asks."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Final
+
+from controlplane.http import Request
+from controlplane.ports.accounts import Account
+from controlplane.ports.upstream import Ask, KeyPair, Query
+from controlplane.s3.access.principals import ANONYMOUS, Caller, User
+from controlplane.s3.addressing import Address
+from controlplane.s3.authentication import ChunkSeed, Payload, Scheme
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.operation import Operation
+from controlplane.services.s3.buckets import BucketFacts
+
+
+class Call:
+    """Filled in on the way in: first what is asked, then who asks, then what the bucket allows."""
+
+    __slots__ = (
+        "_headers",
+        "_parameters",
+        "account",
+        "address",
+        "body_seed",
+        "facts",
+        "operation",
+        "payload",
+        "query",
+        "request",
+        "scheme",
+        "secure",
+    )
+
+    def __init__(
+        self, request: Request, operation: Operation, address: Address, query: Query, payload: Payload, *, secure: bool
+    ) -> None:
+        self.request = request
+        self.operation = operation
+        self.address = address
+        self.query = query
+        self.payload = payload
+        self.secure = secure
+        """Over TLS."""
+        self.account: Account | None = None
+        """None: anonymous."""
+        self.scheme: Scheme | None = None
+        self.body_seed: ChunkSeed | None = None
+        self.facts: BucketFacts | None = None
+        self._headers: dict[str, str] | None = None
+        self._parameters: dict[str, str] | None = None
+
+    @property
+    def bucket(self) -> str:
+        return self.address.bucket
+
+    @property
+    def key(self) -> str:
+        return self.address.key
+
+    @property
+    def signer(self) -> KeyPair | None:
+        return None if self.account is None else self.account.keys
+
+    @property
+    def caller(self) -> Caller:
+        return ANONYMOUS if self.account is None else caller_of(self.account)
+
+    @property
+    def bucket_facts(self) -> BucketFacts:
+        if self.facts is None:
+            raise RuntimeError("the bucket of this request was not looked up")
+        return self.facts
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """First values, lower-case names; bytes that are no UTF-8 survive as surrogates."""
+        if self._headers is None:
+            found: dict[str, str] = {}
+            for name, value in self.request.headers:
+                found.setdefault(name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
+            self._headers = found
+        return self._headers
+
+    def parameter(self, name: str) -> str | None:
+        """The first value of a query parameter; None when it is not there."""
+        if self._parameters is None:
+            self._parameters = {}
+            for known, value in self.query:
+                self._parameters.setdefault(known, value)
+        return self._parameters.get(name)
+
+    def number(self, name: str, least: int, most: int) -> int | None:
+        """Raises S3Fault InvalidArgument."""
+        text = self.parameter(name)
+        if text is None or text == "":
+            return None
+        if not (text.isascii() and text.isdigit() and len(text) < 12 and least <= int(text) <= most):
+            raise S3Fault(
+                Code.INVALID_ARGUMENT,
+                f"{name} is a number from {least} to {most}.",
+                extra=(("ArgumentName", name), ("ArgumentValue", text)),
+            )
+        return int(text)
+
+    def ask(
+        self,
+        method: str,
+        *,
+        query: Query = (),
+        headers: dict[str, str] | None = None,
+        body: bytes = b"",
+        repeatable: bool = True,
+    ) -> Ask:
+        """A request to Riak CS about the same bucket and key, with the caller's own key."""
+        return Ask(method, self.signer, self.bucket, self.key, query, headers or {}, body, len(body), repeatable)
+
+
+@lru_cache(maxsize=1024)
+def caller_of(account: Account) -> Caller:
+    return Caller(account.id, account.display_name, account.arn, account.name)
+
+
+@lru_cache(maxsize=1024)
+def user_of(account: Account) -> User:
+    return User(account.id, account.display_name)
+
+
+NOBODY: Final = User("", "")

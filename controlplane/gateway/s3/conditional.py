@@ -1,0 +1,80 @@
+"""Conditional writes: the condition is judged under the key's lock, right before the commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from controlplane.gateway.s3.call import Call
+from controlplane.ports.errors import Unavailable
+from controlplane.ports.upstream import Upstream
+from controlplane.s3.conditions import WriteCondition
+from controlplane.s3.etag import unquote_etag
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.services.s3.latest import LatestVersions
+from controlplane.services.s3.refusals import refusal
+from controlplane.services.s3.write_locks import WriteLocks
+
+
+class Commit:
+    """One write. Without a condition, ready() does nothing."""
+
+    def __init__(self, writes: ConditionalWrites, call: Call, condition: WriteCondition | None) -> None:
+        self._writes = writes
+        self._call = call
+        self.condition = condition
+        self.held = AsyncExitStack()
+        self.deadline = asyncio.timeout(None)
+
+    async def early(self) -> None:
+        """Look before a large body is taken in: most conditions that fail do so now."""
+        if self.condition is not None:
+            await self._writes.judge(self._call, self.condition)
+
+    async def ready(self) -> None:
+        """Take the lock and judge. What follows must be over before the lease is. Raises S3Fault, Unavailable."""
+        if self.condition is not None:
+            left = await self.held.enter_async_context(self._writes.locks.hold(self._call.bucket, self._call.key))
+            self.deadline.reschedule(asyncio.get_running_loop().time() + left)
+            await self._writes.judge(self._call, self.condition)
+
+
+class ConditionalWrites:
+    def __init__(self, upstream: Upstream, locks: WriteLocks, latest: LatestVersions) -> None:
+        self._upstream = upstream
+        self.locks = locks
+        self._latest = latest
+
+    @asynccontextmanager
+    async def commit(self, call: Call, condition: WriteCondition | None) -> AsyncIterator[Commit]:
+        """The lock that ready() takes is given back at the end. Raises Unavailable when the lease would end first."""
+        commit = Commit(self, call, condition)
+        try:
+            async with commit.held, commit.deadline:
+                yield commit
+        except TimeoutError as error:
+            if not commit.deadline.expired():
+                raise
+            raise Unavailable(
+                "the lock of a conditional write ran out before Riak CS had answered: the outcome is unknown"
+            ) from error
+
+    async def judge(self, call: Call, condition: WriteCondition) -> None:
+        """Raises S3Fault PreconditionFailed, NoSuchKey (If-Match on what is not there); Unavailable."""
+        query = await self._latest.query(call.bucket, call.key, None, call.bucket_facts, call.signer)
+        reply = await self._upstream.send(call.ask("HEAD", query=query))
+        if reply.status == 404:
+            reply.close()
+            if condition.etag is not None:
+                raise S3Fault(Code.NO_SUCH_KEY)
+            return
+        if reply.status != 200:
+            raise await refusal(reply, key=True)
+        reply.close()
+        etag = unquote_etag(reply.headers.get("etag", ""))
+        if condition.absent or (condition.etag not in (None, "*") and condition.etag != etag):
+            raise S3Fault(
+                Code.PRECONDITION_FAILED,
+                extra=(("Condition", "If-None-Match" if condition.absent else "If-Match"),),
+            )

@@ -1,0 +1,141 @@
+"""The S3 front's handler: a request in, an answer in S3's terms out, whatever happens on the way."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import Final
+
+from controlplane.gateway.s3.answers import fault_answer, fault_of
+from controlplane.gateway.s3.authenticate import Authenticator
+from controlplane.gateway.s3.authorise import Authoriser
+from controlplane.gateway.s3.call import Call
+from controlplane.http import BodyTooLarge, ClientFault, ClientGone, ClientTooSlow, Request, Response
+from controlplane.model.tally import RequestTally
+from controlplane.ports.errors import MillraceError
+from controlplane.ports.log_context import request_id as log_request_id
+from controlplane.s3.addressing import decode_query, locate
+from controlplane.s3.authentication import Payload, PayloadKind, payload_of
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.operation import Operation, operation_of
+from controlplane.s3.xml import escape
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+_UNDECLARED: Final = Payload(PayloadKind.UNDECLARED)
+_REFUSALS: Final = {
+    400: Code.INVALID_REQUEST,
+    405: Code.METHOD_NOT_ALLOWED,
+    408: Code.REQUEST_TIMEOUT,
+    413: Code.ENTITY_TOO_LARGE,
+    414: Code.INVALID_URI,
+    417: Code.INVALID_REQUEST,
+    431: Code.REQUEST_HEADER_SECTION_TOO_LARGE,
+    501: Code.NOT_IMPLEMENTED,
+    505: Code.INVALID_REQUEST,
+}
+
+
+class S3Front:
+    """`handlers` has every operation that is served. `root_hosts`: lower-case, without ports."""
+
+    def __init__(
+        self,
+        handlers: Mapping[Operation, Handler],
+        *,
+        authenticator: Authenticator,
+        authoriser: Authoriser,
+        root_hosts: Collection[str],
+        secure: bool,
+        tally: RequestTally,
+        log_access: bool,
+    ) -> None:
+        self._handlers = handlers
+        self._authenticator = authenticator
+        self._authoriser = authoriser
+        self._root_hosts = tuple(root_hosts)
+        self._secure = secure
+        self._tally = tally
+        self._log_access = log_access
+        self._prefix = secrets.token_hex(5).upper()
+        self._count = 0
+
+    def __call__(self, request: Request) -> Awaitable[Response]:
+        self._count += 1
+        request.id = f"{self._prefix}{self._count:010X}"
+        return self._answer(request)
+
+    def refuse(self, status: int, detail: str) -> Response:
+        """The answer to what is no acceptable HTTP. There is no request to name."""
+        code = _REFUSALS.get(status, Code.INVALID_REQUEST)
+        inner = f"<Code>{code.text}</Code><Message>{escape(detail)}</Message>"
+        document = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'
+        return Response(status, [(b"content-type", b"application/xml")], document.encode())
+
+    def on_fault(self, request: Request, error: BaseException) -> Response:
+        log.error("the S3 front failed on %s", request, exc_info=error, extra={"request_id": request.id})
+        return fault_answer(request, S3Fault(Code.INTERNAL_ERROR))
+
+    def observe(self, request: Request, status: int, sent: int, seconds: float) -> None:
+        self._tally.observe(request.method, status, sent, seconds)
+        if self._log_access or status >= 500:
+            operation = request.context.operation.value if isinstance(request.context, Call) else "-"
+            log.info(
+                "s3 %s %s",
+                request.method,
+                request.path,
+                extra={
+                    "request_id": request.id,
+                    "operation": operation,
+                    "status": status,
+                    "bytes": sent,
+                    "ms": round(seconds * 1000, 3),
+                    "peer": request.peer,
+                },
+            )
+
+    async def _answer(self, request: Request) -> Response:
+        log_request_id.set(request.id)
+        try:
+            return await self._carry_out(request)
+        except S3Fault as fault:
+            return fault_answer(request, fault)
+        except MillraceError as error:
+            log.warning("%s %s: %s", request.method, request.path, error)
+            return fault_answer(request, fault_of(error))
+        except ClientGone:
+            raise
+        except ClientFault as fault:
+            return fault_answer(request, S3Fault(_client_code(fault), str(fault)))
+
+    async def _carry_out(self, request: Request) -> Response:
+        if request.target == b"*":
+            raise S3Fault(Code.METHOD_NOT_ALLOWED)
+        address = locate((request.header(b"host") or b"").decode("latin-1"), request.path, self._root_hosts)
+        query = decode_query(request.query)
+        copies = request.header(b"x-amz-copy-source") is not None
+        operation = operation_of(request.method, address.level, query, copies=copies)
+        if address.key.startswith("/"):
+            # Riak CS drops the slash (key-put-leading-slash): the request would hit another object.
+            raise S3Fault(Code.NOT_IMPLEMENTED, "Keys that begin with a slash are not served: the store drops it.")
+        payload = _UNDECLARED if request.header(b"x-amz-content-sha256") is None else payload_of(request.headers)
+        call = Call(request, operation, address, query, payload, secure=self._secure)
+        request.context = call
+        if operation is Operation.PREFLIGHT:
+            return await self._handlers[operation](call)
+        await self._authenticator.prove(call)
+        if operation is not Operation.POST_OBJECT:  # its credentials are in the form
+            await self._authoriser.admit(call)
+        handler = self._handlers.get(operation)
+        if handler is None:
+            raise S3Fault(Code.NOT_IMPLEMENTED, f"{operation.value} is not served by this store.")
+        return await handler(call)
+
+
+def _client_code(fault: ClientFault) -> Code:
+    if isinstance(fault, ClientTooSlow):
+        return Code.REQUEST_TIMEOUT
+    return Code.ENTITY_TOO_LARGE if isinstance(fault, BodyTooLarge) else Code.INCOMPLETE_BODY

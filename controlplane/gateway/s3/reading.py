@@ -1,0 +1,228 @@
+"""GetObject and HeadObject.
+
+Conditions, ranges and response overrides are the gateway's own: Riak CS takes `bytes=-0` for a part
+(range-suffix-zero), a malformed Range for an error (range-garbage), ignores If-Range (range-if-range) and response-*
+parameters of SigV4 (get-response-overrides), and knows no partNumber (get-part-number).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from controlplane.gateway.s3.answers import Fields, fields, object_fields
+from controlplane.gateway.s3.authorise import Authoriser
+from controlplane.gateway.s3.call import Call
+from controlplane.http import Response, StreamBody
+from controlplane.ports.errors import Unavailable
+from controlplane.ports.upstream import Query, Reply, Upstream
+from controlplane.s3.conditions import Outcome, ReadConditions, read_conditions
+from controlplane.s3.dates import MalformedDate, parse_http_date
+from controlplane.s3.etag import is_multipart, unquote_etag
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.services.s3.latest import LatestVersions
+from controlplane.services.s3.refusals import refusal
+
+_WHOLE_BELOW: Final = 256 * 1024
+"""Bodies up to this are read before the answer begins: one write, and a broken one can still be 503."""
+_RANGE: Final = re.compile(r"bytes=[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*\Z", re.IGNORECASE)
+_CONDITIONS: Final = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
+_NO_CONDITIONS: Final = ReadConditions()
+
+
+class ObjectReading:
+    def __init__(self, upstream: Upstream, authoriser: Authoriser, latest: LatestVersions) -> None:
+        self._upstream = upstream
+        self._authoriser = authoriser
+        self._latest = latest
+
+    async def get(self, call: Call) -> Response:
+        """Raises S3Fault, Unavailable."""
+        request = call.request
+        query = await self._version(call)
+        headers: dict[str, str] = {}
+        wanted = _wanted_range(call)
+        conditional = any(request.header(name) is not None for name in _CONDITIONS)
+        part = call.number("partNumber", 1, 10_000)
+        if conditional or wanted is _NOTHING or part is not None:
+            found = await self._look(call, query)
+            if conditional:
+                if (answer := self._judged(call, found)) is not None:
+                    return answer
+                if not _if_range_holds(call, found):
+                    wanted = None
+            if wanted is _NOTHING:
+                raise _unsatisfiable(found)
+            if part is not None:
+                wanted = _part(found, part, wanted)
+            headers["if-match"] = found.get("etag", "*")
+        if wanted is not None:
+            headers["range"] = wanted
+        reply = await self._upstream.send(
+            call.ask("HEAD" if request.method == "HEAD" else "GET", query=query, headers=headers)
+        )
+        if reply.status not in (200, 206):
+            raise await self._missing(call, reply)
+        return await self._answer(call, reply)
+
+    head = get
+
+    async def _answer(self, call: Call, reply: Reply) -> Response:
+        request, found = call.request, reply.headers
+        whole = reply.status == 200
+        mode = request.header(b"x-amz-checksum-mode")
+        headers = object_fields(request, found, checksums=whole and mode is not None and mode.upper() == b"ENABLED")
+        _override(call, headers)
+        size = length_of(found)
+        if request.method == "HEAD":
+            reply.close()
+            if size is None:
+                raise Unavailable("Riak CS answered HEAD without a Content-Length")
+            return Response(reply.status, headers, head_length=size)
+        if size is not None and size <= _WHOLE_BELOW:
+            try:
+                body = await reply.read_all(_WHOLE_BELOW)
+            finally:
+                reply.close()
+            if len(body) != size:
+                raise Unavailable(f"Riak CS sent {len(body)} of {size} bytes")
+            return Response(reply.status, headers, body)
+        return Response(reply.status, headers, StreamBody(ReplyChunks(reply), size))
+
+    async def _look(self, call: Call, query: Query) -> Mapping[str, str]:
+        """The headers of the object."""
+        reply = await self._upstream.send(call.ask("HEAD", query=query))
+        if reply.status != 200:
+            raise await self._missing(call, reply)
+        reply.close()
+        return reply.headers
+
+    async def _missing(self, call: Call, reply: Reply) -> S3Fault:
+        """Whoever may not list the bucket does not learn what is not in it."""
+        if reply.status == 412:
+            reply.close()
+            return S3Fault(Code.CONDITIONAL_REQUEST_CONFLICT, "The object changed while it was read; try again.")
+        fault = await refusal(reply, key=True)
+        if fault.status == 404 and call.operation.value in _HIDING and not self._authoriser.may_list(call):
+            return S3Fault(Code.ACCESS_DENIED)
+        if call.request.method == "HEAD" and fault.code is Code.NO_SUCH_BUCKET:
+            return S3Fault(Code.NO_SUCH_KEY)
+        return fault
+
+    async def _version(self, call: Call) -> Query:
+        version = call.parameter("versionId")
+        return await self._latest.query(call.bucket, call.key, version, call.bucket_facts, call.signer)
+
+    def _judged(self, call: Call, found: Mapping[str, str]) -> Response | None:
+        """304, 412, or None: go on."""
+        conditions = read_conditions(call.request.headers)
+        etag = unquote_etag(found.get("etag", ""))
+        match conditions.judge(etag, modified_at(found)):
+            case Outcome.NOT_MODIFIED:
+                kept = (b"etag", b"last-modified", b"cache-control", b"expires")
+                headers = [field for field in object_fields(call.request, found, checksums=False) if field[0] in kept]
+                return Response(304, [*fields(call.request), *headers])
+            case Outcome.FAILED:
+                raise S3Fault(Code.PRECONDITION_FAILED)
+            case Outcome.SERVE:
+                return None
+
+
+_HIDING: Final = frozenset({"GetObject", "HeadObject", "GetObjectAttributes"})
+_NOTHING: Final = "bytes=-0"
+
+
+class ReplyChunks:
+    """The body of an answer for the engine, which closes it."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    def __aiter__(self) -> ReplyChunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._reply.read()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        self._reply.close()
+
+
+def _wanted_range(call: Call) -> str | None:
+    """The Range for Riak CS; None when there is none, or one that a server may ignore (several, another unit)."""
+    given = call.request.header(b"range")
+    if given is None:
+        return None
+    matched = _RANGE.match(given.decode("latin-1"))
+    if matched is None:
+        return None
+    first, last, suffix = matched.groups()
+    if suffix is not None:
+        return _NOTHING if int(suffix) == 0 else f"bytes=-{int(suffix)}"
+    if last and int(last) < int(first):
+        return None
+    return f"bytes={int(first)}-{int(last) if last else ''}"
+
+
+def _if_range_holds(call: Call, found: Mapping[str, str]) -> bool:
+    given = call.request.header(b"if-range")
+    if given is None:
+        return True
+    text = given.decode("latin-1").strip()
+    if text.startswith(('"', "W/")):
+        return text == found.get("etag")
+    try:
+        return parse_http_date(text) == modified_at(found)
+    except MalformedDate:
+        return False
+
+
+def _part(found: Mapping[str, str], part: int, wanted: str | None) -> str | None:
+    """Part 1 of an object that was put at once is all of it; the borders of others are not known here."""
+    if wanted is not None:
+        raise S3Fault(Code.INVALID_REQUEST, "Range and partNumber exclude each other.")
+    if is_multipart(unquote_etag(found.get("etag", ""))):
+        raise S3Fault(Code.NOT_IMPLEMENTED, "Riak CS does not keep the borders of parts: read by Range.")
+    if part > 1:
+        raise S3Fault(Code.INVALID_PART_NUMBER)
+    return "bytes=0-" if length_of(found) else None
+
+
+def _unsatisfiable(found: Mapping[str, str]) -> S3Fault:
+    size = found.get("content-length", "*")
+    return S3Fault(
+        Code.INVALID_RANGE,
+        extra=(("ActualObjectSize", size),),
+        headers=((b"content-range", b"bytes */" + size.encode()),),
+    )
+
+
+def length_of(found: Mapping[str, str]) -> int | None:
+    text = found.get("content-length", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def modified_at(found: Mapping[str, str]) -> float:
+    try:
+        return parse_http_date(found.get("last-modified", ""))
+    except MalformedDate as error:
+        raise Unavailable("Riak CS sent an object without a Last-Modified that can be read") from error
+
+
+def _override(call: Call, headers: Fields) -> None:
+    """response-content-type and its like; only for signed requests, as S3 has it."""
+    for name, value in call.query:
+        if name.startswith("response-"):
+            if call.account is None:
+                raise S3Fault(Code.INVALID_REQUEST, "Anonymous requests cannot set response headers.")
+            target = name.removeprefix("response-").encode("latin-1", "replace")
+            if any(ord(character) < 32 or ord(character) == 127 for character in value):
+                raise S3Fault(Code.INVALID_ARGUMENT, f"{name} has a control character.")
+            headers[:] = [field for field in headers if field[0] != target]
+            headers.append((target, value.encode()))

@@ -1,0 +1,173 @@
+"""PutObject and DeleteObject, and the way in which every object body goes up."""
+
+from __future__ import annotations
+
+import logging
+from base64 import b64encode
+from collections.abc import AsyncIterator
+
+from controlplane.gateway.s3.answers import empty
+from controlplane.gateway.s3.bodies import Bodies, Incoming
+from controlplane.gateway.s3.call import Call, user_of
+from controlplane.gateway.s3.conditional import Commit, ConditionalWrites
+from controlplane.gateway.s3.stored_headers import own_checksum, stored_headers
+from controlplane.http import Response
+from controlplane.ports.errors import Corrupt, MillraceError
+from controlplane.ports.upstream import Ask, Query, Reply, Upstream
+from controlplane.ports.write_log import WriteLog
+from controlplane.s3.access.principals import User
+from controlplane.s3.checksums import Checksum, HashedBody
+from controlplane.s3.conditions import write_condition
+from controlplane.s3.etag import unquote_etag
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.services.s3.acl_writes import AclWrites
+from controlplane.services.s3.buckets import Versioning
+from controlplane.services.s3.refusals import refusal
+
+log = logging.getLogger(__name__)
+
+
+class Stored:
+    """What an upload became."""
+
+    __slots__ = ("etag", "hashed", "reply")
+
+    def __init__(self, reply: Reply, hashed: HashedBody) -> None:
+        self.reply = reply
+        self.hashed = hashed
+        self.etag = hashed.md5
+
+
+class Uploading:
+    """Sends a proved body to Riak CS; nothing of a body that is not proved is left there."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def send(
+        self, call: Call, incoming: Incoming, commit: Commit, headers: dict[str, str], query: Query = ()
+    ) -> Stored:
+        """`headers` are those to store. Raises S3Fault, Unavailable, Corrupt (the ETag differs; it was removed)."""
+        intake = incoming.intake
+        body: bytes | AsyncIterator[bytes]
+        if incoming.small:
+            body = await intake.whole()
+            if not query:
+                headers = {**headers, **own_checksum(intake.hashed.checksum)}
+            headers["content-md5"] = b64encode(bytes.fromhex(intake.hashed.md5)).decode()
+            await commit.ready()
+        else:
+            given = incoming.expected.checksum
+            if given is not None and not query:
+                headers = {**headers, **own_checksum(given)}
+            if incoming.expected.md5 is not None:
+                headers["content-md5"] = b64encode(incoming.expected.md5).decode()
+            await commit.early()
+            body = intake.pieces()
+        ask = Ask("PUT", call.signer, call.bucket, call.key, query, headers, body, intake.length)
+        reply = await self._upstream.send(ask)
+        if reply.status != 200:
+            raise await refusal(reply, key=True)
+        reply.close()
+        etag = unquote_etag(reply.headers.get("etag", ""))
+        if etag != intake.hashed.md5:
+            await self._take_back(call, query)
+            raise Corrupt(
+                f"Riak CS stored s3://{call.bucket}/{call.key} with ETag {etag}, sent was {intake.hashed.md5}"
+            )
+        return Stored(reply, intake.hashed)
+
+    async def _take_back(self, call: Call, query: Query) -> None:
+        if query:
+            return  # a part: its upload is not completed with it
+        try:
+            (await self._upstream.send(call.ask("DELETE"))).close()
+        except MillraceError as error:
+            log.error("s3://%s/%s is wrong and could not be removed: %s", call.bucket, call.key, error)  # noqa: TRY400
+
+
+class ObjectWriting:
+    def __init__(
+        self,
+        upstream: Upstream,
+        uploading: Uploading,
+        bodies: Bodies,
+        conditional: ConditionalWrites,
+        acls: AclWrites,
+        writes: WriteLog,
+    ) -> None:
+        self._upstream = upstream
+        self._uploading = uploading
+        self._bodies = bodies
+        self._conditional = conditional
+        self._acls = acls
+        self._writes = writes
+
+    async def put(self, call: Call) -> Response:
+        headers = stored_headers(call.request)
+        condition = write_condition(call.request.headers)
+        acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
+        await self._writes.ready(call.bucket, call.key)
+        async with (
+            self._conditional.commit(call, condition) as commit,
+            self._bodies.open(call, commit.ready) as incoming,
+        ):
+            stored = await self._uploading.send(call, incoming, commit, headers)
+        if acl is not None:
+            await self._acls.put(call.bucket, call.key, call.signer, acl)
+        await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
+        return empty(call.request, 200, *stored_fields(stored))
+
+    async def delete(self, call: Call) -> Response:
+        version = call.parameter("versionId")
+        condition = write_condition(call.request.headers)
+        await self._writes.deleting(call.bucket, call.key)
+        async with self._conditional.commit(call, condition) as commit:
+            await commit.ready()
+            await self.delete_one(call, call.key, version)
+        await self._writes.deleted(call.bucket, call.key)
+        return Response(204, empty(call.request).headers)
+
+    async def delete_one(self, call: Call, key: str, version: str | None) -> None:
+        """Raises S3Fault, Unavailable."""
+        versioned = call.bucket_facts.versioning is Versioning.ENABLED
+        if versioned and not version:
+            raise S3Fault(
+                Code.NOT_IMPLEMENTED,
+                "Versioning is enabled in this bucket and Riak CS has no delete markers: name a versionId.",
+            )
+        query: Query = (("versionId", version),) if versioned and version else ()
+        if version not in (None, "", "null") and not versioned:
+            raise S3Fault(Code.NO_SUCH_VERSION)
+        reply = await self._upstream.send(Ask("DELETE", call.signer, call.bucket, key, query))
+        if reply.status == 404:
+            fault = await refusal(reply, key=True)
+            if fault.code is not Code.NO_SUCH_KEY:
+                raise fault
+        elif reply.status not in (200, 204):
+            raise await refusal(reply, key=True)
+        reply.close()
+
+
+def object_owner(call: Call) -> User:
+    """Whom Riak CS will name as the owner of what this call writes; nobody for an anonymous one."""
+    return user_of(call.account) if call.account is not None else User("")
+
+
+def stored_fields(stored: Stored) -> list[tuple[bytes, bytes]]:
+    """What the answer to an upload says of what was stored."""
+    headers = [(b"etag", b'"%b"' % stored.etag.encode())]
+    version = stored.reply.headers.get("x-amz-version-id")
+    if version is not None and version != "null":
+        headers.append((b"x-amz-version-id", version.encode()))
+    headers += checksum_fields(stored.hashed.checksum)
+    return headers
+
+
+def checksum_fields(checksum: Checksum | None) -> list[tuple[bytes, bytes]]:
+    if checksum is None:
+        return []
+    return [
+        (checksum.algorithm.header.encode(), checksum.text.encode()),
+        (b"x-amz-checksum-type", b"FULL_OBJECT"),
+    ]

@@ -1,0 +1,174 @@
+"""What a bucket allows: its owner, ACL, policy and versioning, kept for a moment.
+
+Riak CS shows ACL and policy to some and not to others (anon-private-acl is 200, policy-get-bob is 403), so they are
+read with a key that may: the caller's own when it owns the bucket, else the admin's, else the owner's. What this
+gateway changes counts at once (`forget`); what another one changes, within `keep_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from controlplane.ports.accounts import Account
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Unavailable
+from controlplane.ports.upstream import Ask, KeyPair, Reply, Upstream
+from controlplane.s3.access.acl import Acl
+from controlplane.s3.access.acl_xml import acl_from_riakcs
+from controlplane.s3.access.policy import Policy, parse_policy
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.xml import MalformedXml, parse_xml
+from controlplane.services.s3.callers import Callers
+from controlplane.services.s3.refusals import refusal
+
+_MAX_DOCUMENT_BYTES: Final = 1024 * 1024
+_MOST_KEPT: Final = 10_000
+
+
+class Versioning(Enum):
+    NEVER = ""
+    ENABLED = "Enabled"
+    SUSPENDED = "Suspended"
+
+
+@dataclass(frozen=True, slots=True)
+class BucketFacts:
+    acl: Acl
+    policy: Policy | None
+    policy_unreadable: bool
+    """There is one that this gateway does not understand: nobody but the owner is let in."""
+    versioning: Versioning
+
+
+class Buckets:
+    def __init__(self, upstream: Upstream, callers: Callers, admin: KeyPair, clock: Clock, keep_s: float) -> None:
+        self._upstream = upstream
+        self._callers = callers
+        self._admin = admin
+        self._clock = clock
+        self._keep_s = keep_s
+        self._kept: OrderedDict[str, tuple[BucketFacts, float]] = OrderedDict()
+        self._asking: dict[str, asyncio.Task[BucketFacts]] = {}
+
+    def known(self, bucket: str) -> BucketFacts | None:
+        entry = self._kept.get(bucket)
+        if entry is None or self._clock.monotonic() - entry[1] >= self._keep_s:
+            return None
+        return entry[0]
+
+    async def facts(self, bucket: str, asker: Account | None) -> BucketFacts:
+        """Raises S3Fault NoSuchBucket; Unavailable."""
+        found = self.known(bucket)
+        if found is not None:
+            return found
+        task = self._asking.get(bucket)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._ask(bucket, asker))
+            self._asking[bucket] = task
+            task.add_done_callback(lambda done: self._asked(bucket, done))
+        return await asyncio.shield(task)
+
+    async def owner(self, canonical_id: str) -> Account | None:
+        """The account of an owner; None when there is none any more."""
+        return await self._callers.by_id(canonical_id)
+
+    def forget(self, bucket: str) -> None:
+        """This gateway has changed it. A look-up that is under way may have seen it as it was: it is not kept."""
+        self._kept.pop(bucket, None)
+        self._asking.pop(bucket, None)
+
+    async def aclose(self) -> None:
+        tasks = list(self._asking.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _asked(self, bucket: str, done: asyncio.Task[BucketFacts]) -> None:
+        current = self._asking.get(bucket) is done
+        if current:
+            del self._asking[bucket]
+        if done.cancelled() or done.exception() is not None or not current:
+            return
+        self._kept[bucket] = (done.result(), self._clock.monotonic())
+        self._kept.move_to_end(bucket)
+        while len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
+
+    async def _ask(self, bucket: str, asker: Account | None) -> BucketFacts:
+        acl, signer = await self._acl(bucket, asker)
+        if asker is not None and asker.id == acl.owner.id:
+            signer = asker.keys
+        elif (owner := await self._callers.by_id(acl.owner.id)) is not None and owner.enabled:
+            signer = owner.keys
+        (policy, unreadable), versioning = await asyncio.gather(
+            self._policy(bucket, signer), self._versioning(bucket, signer, owns=signer is not self._admin)
+        )
+        return BucketFacts(acl, policy, unreadable, versioning)
+
+    async def _acl(self, bucket: str, asker: Account | None) -> tuple[Acl, KeyPair]:
+        """The ACL, and who may read it."""
+        signers = [*([asker.keys] if asker is not None else []), self._admin]
+        reply = await self._get(bucket, "acl", signers[0])
+        for signer in signers[1:]:
+            if reply.status != 403:
+                break
+            reply.close()
+            reply = await self._get(bucket, "acl", signer)
+            signers[0] = signer
+        if reply.status == 403:
+            # A policy closes the bucket to all but its owner.
+            owner = await self._callers.owner_of(bucket)
+            if owner is not None:
+                reply.close()
+                reply = await self._get(bucket, "acl", owner.keys)
+                signers[0] = owner.keys
+        if reply.status != 200:
+            raise await refusal(reply, key=False)
+        try:
+            return acl_from_riakcs(await _document(reply)), signers[0]
+        except MalformedXml as error:
+            raise Unavailable(f"Riak CS answered the ACL of {bucket} with what cannot be read: {error}") from error
+
+    async def _policy(self, bucket: str, signer: KeyPair) -> tuple[Policy | None, bool]:
+        reply = await self._get(bucket, "policy", signer)
+        if reply.status == 200:
+            document = await _document(reply)
+            try:
+                return parse_policy(document, bucket), False
+            except S3Fault:
+                return None, True
+        if reply.status == 403:
+            reply.close()
+            return None, True
+        fault = await refusal(reply, key=False)
+        if fault.code is Code.NO_SUCH_BUCKET_POLICY:
+            return None, False
+        raise fault
+
+    async def _versioning(self, bucket: str, signer: KeyPair, *, owns: bool) -> Versioning:
+        reply = await self._get(bucket, "versioning", signer)
+        if reply.status != 200:
+            if owns:
+                raise await refusal(reply, key=False)
+            # Only the owner may ask (anon-private-versioning is 500, ?location of others 404).
+            reply.close()
+            return Versioning.NEVER
+        try:
+            status = parse_xml(await _document(reply)).text_of("Status") or ""
+            return Versioning(status.strip())
+        except (MalformedXml, ValueError):
+            return Versioning.NEVER
+
+    async def _get(self, bucket: str, subresource: str, signer: KeyPair) -> Reply:
+        return await self._upstream.send(Ask("GET", signer, bucket, query=((subresource, ""),)))
+
+
+async def _document(reply: Reply) -> bytes:
+    try:
+        return await reply.read_all(_MAX_DOCUMENT_BYTES)
+    finally:
+        reply.close()

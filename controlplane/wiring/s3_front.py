@@ -1,0 +1,130 @@
+"""The S3 front from its settings: adapters, services, handlers, the listening port."""
+
+from __future__ import annotations
+
+import logging
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+
+from controlplane.adapters.riak_cs import RiakCsAccounts, RiakCsClient, RiakCsOptions
+from controlplane.gateway.s3.authenticate import Authenticator
+from controlplane.gateway.s3.authorise import Authoriser
+from controlplane.gateway.s3.bodies import Bodies
+from controlplane.gateway.s3.buckets import BucketVerbs
+from controlplane.gateway.s3.conditional import ConditionalWrites
+from controlplane.gateway.s3.front import Handler, S3Front
+from controlplane.gateway.s3.listing import Listings
+from controlplane.gateway.s3.reading import ObjectReading
+from controlplane.gateway.s3.writing import ObjectWriting, Uploading
+from controlplane.http import Limits
+from controlplane.model.tally import RequestTally
+from controlplane.ports.clock import Clock
+from controlplane.ports.directory import Directory
+from controlplane.ports.spool import Spool
+from controlplane.ports.upstream import KeyPair, Upstream
+from controlplane.ports.write_log import WriteLog
+from controlplane.s3.authentication import Rules
+from controlplane.s3.operation import Operation
+from controlplane.services.s3.acl_writes import AclWrites
+from controlplane.services.s3.buckets import Buckets
+from controlplane.services.s3.callers import Callers
+from controlplane.services.s3.latest import LatestVersions
+from controlplane.services.s3.write_locks import WriteLocks
+from controlplane.settings.tree import Settings
+
+log = logging.getLogger(__name__)
+
+_HASH_THREADS = 8
+
+
+class S3FrontParts:
+    """What the S3 front is made of; closed with `closing`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        directory: Directory | None,
+        spool: Spool,
+        writes: WriteLog,
+        clock: Clock,
+        closing: AsyncExitStack,
+        tally: RequestTally,
+    ) -> None:
+        s3 = settings.s3
+        jitter = random.Random()  # noqa: S311 - jitter, not a secret
+        self.upstream: Upstream = RiakCsClient(_options(settings, s3.endpoints), clock, jitter)
+        admin = KeyPair(s3.admin_key, s3.admin_secret.reveal() if s3.admin_secret is not None else "")
+        accounts = RiakCsAccounts(_options(settings, s3.admin_urls), admin, clock, jitter)
+        callers = Callers(accounts, clock, s3.secret_cache_s)
+        buckets = Buckets(self.upstream, callers, admin, clock, s3.access_cache_s)
+        executor = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="s3-hash")
+        closing.callback(executor.shutdown, wait=False, cancel_futures=True)
+        closing.push_async_callback(self.upstream.aclose)
+        closing.push_async_callback(accounts.aclose)
+        closing.push_async_callback(callers.aclose)
+        closing.push_async_callback(buckets.aclose)
+        authoriser = Authoriser(buckets, clock)
+        latest = LatestVersions(self.upstream)
+        locks = WriteLocks(directory, clock, jitter, settings.node.name, s3.lock_ttl_s)
+        conditional = ConditionalWrites(self.upstream, locks, latest)
+        bodies = Bodies(executor, spool, s3.max_object_bytes)
+        acls = AclWrites(self.upstream, callers)
+        reading = ObjectReading(self.upstream, authoriser, latest)
+        writing = ObjectWriting(self.upstream, Uploading(self.upstream), bodies, conditional, acls, writes)
+        listings = Listings(self.upstream)
+        verbs = BucketVerbs(self.upstream, bodies, buckets, acls, s3.region)
+        handlers: dict[Operation, Handler] = {
+            Operation.LIST_BUCKETS: listings.buckets,
+            Operation.LIST_OBJECTS: listings.objects_v1,
+            Operation.LIST_OBJECTS_V2: listings.objects_v2,
+            Operation.LIST_OBJECT_VERSIONS: listings.versions,
+            Operation.LIST_MULTIPART_UPLOADS: listings.uploads,
+            Operation.LIST_PARTS: listings.parts,
+            Operation.CREATE_BUCKET: verbs.create,
+            Operation.DELETE_BUCKET: verbs.delete,
+            Operation.HEAD_BUCKET: verbs.head,
+            Operation.GET_BUCKET_LOCATION: verbs.location,
+            Operation.GET_BUCKET_VERSIONING: verbs.versioning,
+            Operation.PUT_BUCKET_VERSIONING: verbs.set_versioning,
+            Operation.GET_BUCKET_ENCRYPTION: verbs.not_configured,
+            Operation.GET_BUCKET_ACL: verbs.acl,
+            Operation.GET_OBJECT: reading.get,
+            Operation.HEAD_OBJECT: reading.get,
+            Operation.PUT_OBJECT: writing.put,
+            Operation.DELETE_OBJECT: writing.delete,
+        }
+        self.front = S3Front(
+            handlers,
+            authenticator=Authenticator(callers, clock, Rules(s3.region if s3.check_region else None)),
+            authoriser=authoriser,
+            root_hosts=(s3.root_host,) if s3.root_host else (),
+            secure=s3.tls.cert_file is not None,
+            tally=tally,
+            log_access=settings.log.access,
+        )
+
+    def limits(self, settings: Settings) -> Limits:
+        gateway = settings.gateway
+        return Limits(
+            # The chunk framing of aws-chunked comes on top of the object.
+            max_body_bytes=settings.s3.max_object_bytes * 2,
+            header_timeout_s=gateway.header_timeout_s,
+            body_timeout_s=gateway.body_timeout_s,
+            idle_timeout_s=gateway.idle_timeout_s,
+            min_body_rate=gateway.min_body_rate,
+            max_connections=gateway.max_connections,
+        )
+
+
+def _options(settings: Settings, endpoints: tuple[str, ...]) -> RiakCsOptions:
+    s3 = settings.s3
+    return RiakCsOptions(
+        endpoints=endpoints,
+        ca_file=s3.ca_file,
+        connections=s3.connections,
+        connect_timeout_s=s3.connect_timeout_s,
+        read_timeout_s=s3.read_timeout_s,
+        attempts=s3.attempts,
+    )
