@@ -42,6 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
     _blobs(commands)
     _mirror(commands)
     _endpoints(commands)
+    _gc(commands)
     _settings(commands)
     _doctor(commands)
     _command(commands, "version", "print the version", "config_commands:version")
@@ -144,6 +145,15 @@ def _endpoints(commands: Commands) -> None:
         parser = _command(endpoints, name, what, f"endpoint_commands:{name}_endpoints")
         parser.add_argument("--service", default="blobs", help="default: blobs")
         _json(parser, "print JSON" if name == "list" else "print one JSON object a line")
+        _config(parser)
+
+
+def _gc(commands: Commands) -> None:
+    gc = _group(commands, "gc", "whose Riak CS collects the garbage, and what the one on this machine does")
+    status = _command(gc, "status", "who holds the duty; exit code 1: nobody, or one too many", "gc_commands:status")
+    halt = _command(gc, "halt", "halt the garbage collection of the Riak CS on this machine", "gc_commands:halt")
+    _json(status)
+    for parser in (status, halt):
         _config(parser)
 
 

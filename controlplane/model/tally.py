@@ -88,3 +88,19 @@ class PublishTally:
     published: bool = False
     directory_errors: int = 0
     last_error: str = ""
+
+
+@dataclass(slots=True)
+class GcTally:
+    """This node's part in the garbage collection of Riak CS."""
+
+    held: bool = False
+    """The duty is this node's."""
+    batches: int = 0
+    last_batch_at: float = 0.0
+    """Unix seconds at which a batch was started here last; 0: never."""
+    halts: int = 0
+    errors: int = 0
+    """Commands of the local Riak CS without a certain outcome."""
+    directory_errors: int = 0
+    last_error: str = ""

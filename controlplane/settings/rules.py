@@ -26,6 +26,7 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     yield from _order(values)
     yield from _directory(values)
     yield from _s3_front(values)
+    yield from _gc(values)
     for store in ("primary", "persistent"):
         yield from _upload_size(values, store)
     yield from _same_bucket(values)
@@ -105,6 +106,18 @@ def _s3_front(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     for path, what in (("s3.admin_urls", "the admin ports"), ("s3.admin_key", "the admin user's access key")):
         if _known(values, path) and not values[path]:
             yield path, f"is needed with s3.endpoints: {what} of Riak CS, where secrets of callers are looked up"
+
+
+def _gc(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    lease, command = "gc.lease_ttl_s", "gc.command_timeout_s"
+    if _known(values, lease, command) and values[lease] < 3 * values[command]:
+        yield (
+            lease,
+            (
+                f"must be at least three times {command} ({values[command]}): "
+                "time to start a batch, to halt it, and to spare before the duty is another node's"
+            ),
+        )
 
 
 def _upload_size(values: Mapping[str, Any], store: str) -> Iterator[Contradiction]:

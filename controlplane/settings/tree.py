@@ -221,6 +221,20 @@ class Directory(Section):
     v2_endpoints: tuple[BaseUrl, ...] = Field((), description="base URLs for v2; empty: those of etcd")
 
 
+class Gc(Section):
+    """Garbage collection of Riak CS: the agents of a cluster have one node at a time do it, under a lease."""
+
+    socket: AbsolutePath | None = Field(
+        None,
+        description="socket of the Riak CS node on this machine (roles/riak_cs); empty: this agent has no part in it",
+        examples=["/run/millrace-riak-cs-gc.sock"],
+    )
+    interval_s: Seconds = Field(900, description="from the start of one batch to the start of the next")
+    lease_ttl_s: Seconds = Field(45, description="another node takes over within this when the one that collects dies")
+    command_timeout_s: Seconds = Field(15, ge=1, description="of one command of Riak CS")
+    check_s: Seconds = Field(60, description="how often the local Riak CS is asked what it does")
+
+
 class Log(Section):
     """Structured logs: one JSON object a line on standard error."""
 
@@ -250,6 +264,7 @@ class Settings(Section):
     mirror: Mirror = Mirror()
     directory: Directory = Directory()
     s3: S3Front = S3Front()
+    gc: Gc = Gc()
     log: Log = Log()
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from controlplane.model.tally import BlobTally, Histogram, MirrorTally, PublishTally, RequestTally
+from controlplane.model.tally import BlobTally, GcTally, Histogram, MirrorTally, PublishTally, RequestTally
 from controlplane.ports.hot_cache import HotCache
 from controlplane.ports.journal import JournalStats
 
@@ -27,6 +27,7 @@ class Sources:
     hot: HotCache | None = None
     labels: dict[str, str] = field(default_factory=dict)
     """Of millrace_build_info: version, cluster, node."""
+    gc: GcTally | None = None
 
 
 def render(sources: Sources, journal: JournalStats | None, now: float) -> bytes:
@@ -59,6 +60,8 @@ class _Snapshot(Collector):
             yield from _mirror(sources.mirror)
         if sources.publish is not None:
             yield from _publish(sources.publish)
+        if sources.gc is not None:
+            yield from _gc(sources.gc)
         if self._journal is not None:
             yield from _journal(self._journal, self._now)
 
@@ -127,6 +130,17 @@ def _publish(tally: PublishTally) -> Iterator[Metric]:
     probes.add_metric(("failed",), tally.probes_failed)
     yield probes
     yield CounterMetricFamily("millrace_directory_errors", "Failed calls of the directory.", tally.directory_errors)
+
+
+def _gc(tally: GcTally) -> Iterator[Metric]:
+    yield GaugeMetricFamily("millrace_gc_duty_held", "1 while Riak CS's garbage is this node's to collect.", tally.held)
+    yield CounterMetricFamily("millrace_gc_batches", "Garbage collection batches started here.", tally.batches)
+    yield GaugeMetricFamily(
+        "millrace_gc_last_batch_timestamp_seconds", "When the last was started here; 0: never.", tally.last_batch_at
+    )
+    yield CounterMetricFamily("millrace_gc_halts", "Times that collection was halted here.", tally.halts)
+    yield CounterMetricFamily("millrace_gc_errors", "Commands of Riak CS without a certain outcome.", tally.errors)
+    yield CounterMetricFamily("millrace_gc_lock_errors", "Failed rounds of the duty's lock.", tally.directory_errors)
 
 
 def _journal(stats: JournalStats, now: float) -> Iterator[Metric]:

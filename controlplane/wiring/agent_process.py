@@ -9,15 +9,19 @@ import ssl
 from contextlib import AsyncExitStack
 
 from controlplane.adapters.endpoint_probe import EndpointProbe
+from controlplane.adapters.riak_cs_gc import RiakCsCollector
 from controlplane.model.endpoints import Endpoint
+from controlplane.model.gc_plan import Times
 from controlplane.model.retry import RetrySchedule
-from controlplane.model.tally import MirrorTally, PublishTally
+from controlplane.model.tally import GcTally, MirrorTally, PublishTally
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.services.copying import Copier
+from controlplane.services.gc_duty import GcDuty
+from controlplane.services.held_lock import HeldLock
 from controlplane.services.mirror import Mirror
 from controlplane.services.publish import Publisher
 from controlplane.services.runner import Runner
@@ -33,6 +37,12 @@ log = logging.getLogger(__name__)
 
 SERVICE = "blobs"
 """The name under which gateways are published."""
+
+GC_LOCK = "locks/riak-cs-gc"
+"""In the directory: whose Riak CS collects the garbage."""
+
+LOCK_ROUNDS = 6
+"""Rounds of a lock within its TTL: a few may fail before what it guards must end."""
 
 
 class AgentProcess:
@@ -57,22 +67,32 @@ class AgentProcess:
         self._closing = AsyncExitStack()
         self._runners: list[Runner] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._gc_tasks: list[asyncio.Task[None]] = []
         self.sources = Sources(publish=PublishTally(), labels=build_labels(settings))
         self._mirror = self._build_mirror(primary, persistent, journal, catalog) if persistent is not None else None
         self._publisher = self._build_publisher(gateway_url)
+        self._gc = self._build_gc()
 
     def start(self) -> None:
-        """Begin both loops."""
+        """Begin the loops."""
         if self._mirror is not None:
             self._run(Runner("mirror", self._mirror.once, self._clock, every_s=self._settings.mirror.idle_s))
         interval = self._settings.directory.probe_interval_s
         self._run(Runner("publish", self._publisher.once, self._clock, every_s=interval))
+        if self._gc is not None:
+            duty, lock = self._gc
+            pace_s = self._settings.gc.lease_ttl_s / LOCK_ROUNDS
+            self._gc_tasks = [
+                self._run(Runner("gc lock", lock.once, self._clock, every_s=pace_s, most_s=pace_s)),
+                self._run(Runner("gc", duty.once, self._clock, every_s=1.0, most_s=1.0)),
+            ]
 
     async def stop(self) -> None:
         """Withdraw the endpoint at once, then finish the copies under way; the rest stays in the journal."""
         for runner in self._runners:
             runner.stop()
-        await self._publisher.withdraw()
+        # Copies under way may take longer than the lease of the duty: garbage collection ends at once.
+        await asyncio.gather(self._publisher.withdraw(), self._end_gc())
         await asyncio.gather(*self._tasks)
         # A round that was in progress may have announced once more.
         await self._publisher.withdraw()
@@ -86,9 +106,16 @@ class AgentProcess:
             checks["persistent"] = Check(self._persistent.check, needed=False)
         return checks
 
-    def _run(self, runner: Runner) -> None:
+    def _run(self, runner: Runner) -> asyncio.Task[None]:
+        task = asyncio.ensure_future(runner.run())
         self._runners.append(runner)
-        self._tasks.append(asyncio.ensure_future(runner.run()))
+        self._tasks.append(task)
+        return task
+
+    async def _end_gc(self) -> None:
+        await asyncio.gather(*self._gc_tasks)
+        if self._gc is not None:
+            await self._gc[0].end()
 
     def _build_mirror(
         self, primary: ObjectStore, persistent: ObjectStore, journal: Journal, catalog: Catalog
@@ -116,6 +143,18 @@ class AgentProcess:
             concurrency=mirror.concurrency,
             batch=mirror.batch,
         )
+
+    def _build_gc(self) -> tuple[GcDuty, HeldLock] | None:
+        settings = self._settings.gc
+        if settings.socket is None:
+            return None
+        if not self._settings.directory.etcd.endpoints:
+            log.warning("gc.socket without directory.etcd: right for a single Riak CS node, wrong for several")
+        lock = HeldLock(GC_LOCK, self._settings.node.name, self._directory, self._clock, ttl_s=settings.lease_ttl_s)
+        times = Times(settings.interval_s, settings.check_s, settings.command_timeout_s)
+        self.sources.gc = GcTally()
+        collector = RiakCsCollector(settings.socket, self._clock)
+        return GcDuty(collector, lock, self._clock, times, tally=self.sources.gc), lock
 
     def _build_publisher(self, gateway_url: str) -> Publisher:
         settings = self._settings

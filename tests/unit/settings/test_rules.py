@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 S3 = 'kind = "s3"\nendpoints = ["http://a", "http://S3"]\nbucket = "abc"\n'
 TOKEN = '[[tokens]]\nname = "{}"\nsecret = {{ env = "{}" }}\nscopes = ["read"]\n'
+GC = '[gc]\nsocket = "/run/gc.sock"\n'
 SECRETS = {"ONE": "1", "SAME": "1", "TWO": "2"}
 
 
@@ -38,6 +39,8 @@ SECRETS = {"ONE": "1", "SAME": "1", "TWO": "2"}
         ("[directory]\nlease_ttl_s = 5", "directory.lease_ttl_s", "must exceed directory.probe_interval_s"),
         ("[directory]\nprobe_interval_s = 60", "directory.lease_ttl_s", "must exceed directory.probe_interval_s"),
         ("[directory]\nv2 = true", "directory.v2", "needs directory.v2_endpoints"),
+        (GC + "lease_ttl_s = 44", "gc.lease_ttl_s", "three times gc.command_timeout_s"),
+        (GC + "command_timeout_s = 20", "gc.lease_ttl_s", "three times gc.command_timeout_s"),
         ("[persistent]\n" + S3 + "part_bytes = 5242880", "persistent.part_bytes", "at least 5368710"),
         ("[primary]\n" + S3 + "[persistent]\n" + S3.replace("S3", "s3"), "persistent.bucket", "same bucket"),
         ('[persistent]\nkind = "filesystem"\npath = "/var/lib/millrace/primary"', "persistent.path", "primary.path"),
@@ -63,6 +66,7 @@ def test_a_contradiction_is_a_fault(text: str, path: str, part: str, faults_of: 
     "text",
     [
         TOKEN.format("a", "ONE") + TOKEN.format("b", "TWO"),
+        GC + "lease_ttl_s = 30\ncommand_timeout_s = 10",
         "[admin]\nport = 0\nagent_port = 0\n[gateway]\nport = 0",
         '[admin]\nhost = "10.0.0.1"\nport = 8470',
         '[directory]\nv2 = true\nv2_endpoints = ["http://a"]',

@@ -15,7 +15,7 @@ from controlplane.http.body import NO_BODY
 from controlplane.http.head import HeaderBlock
 from controlplane.http.limits import Limits
 from controlplane.model.keys import Bucket, Key
-from controlplane.model.tally import BlobTally, MirrorTally, PublishTally, RequestTally
+from controlplane.model.tally import BlobTally, GcTally, MirrorTally, PublishTally, RequestTally
 from controlplane.model.task import Draft, Op
 from controlplane.ports.errors import Unavailable
 from controlplane.status.admin_api import AdminApi, Check
@@ -93,9 +93,9 @@ async def test_metrics_parse_and_keep_the_conventions() -> None:
     publish.published = True
     journal = FakeJournal(100)
     await journal.append(Draft(Op.PUT, Bucket("b"), Key("k"), content_of(b"12345")), EPOCH)
-    sources = Sources(
-        requests, BlobTally(), mirror, publish, MemoryHotCache(10_000, 1000), {"version": '1"x', "node": "n"}
-    )
+    labels = {"version": '1"x', "node": "n"}
+    gc = GcTally(held=True, batches=3, last_batch_at=EPOCH)
+    sources = Sources(requests, BlobTally(), mirror, publish, MemoryHotCache(10_000, 1000), labels, gc)
     text = render(sources, await journal.stats(), EPOCH + 7.0).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert all(name.startswith("millrace_") for name in families)
@@ -107,6 +107,8 @@ async def test_metrics_parse_and_keep_the_conventions() -> None:
     assert samples["millrace_journal_oldest_age_seconds",] == 7.0
     assert samples["millrace_journal_pending_bytes",] == 5.0
     assert samples["millrace_endpoint_published",] == 1.0
+    assert samples["millrace_gc_duty_held",] == 1.0
+    assert samples["millrace_gc_last_batch_timestamp_seconds",] == EPOCH
     seconds = "millrace_http_request_duration_seconds"
     assert samples[f"{seconds}_count", ("method", "GET")] == 2
     assert samples[f"{seconds}_sum", ("method", "GET")] == 40.02
