@@ -1,0 +1,171 @@
+"""The documents of S3 that Riak CS cannot hold, kept as objects of one private bucket that only the admin's key opens.
+
+Riak CS would take a PUT ?tagging for the object itself and a PUT ?cors for a CreateBucket (recordings
+sub-object-after-tagging, sub-put-cors). Layout below the store's prefix:
+
+    b/<kind>/<bucket>             a bucket's document, as its client sent it in substance
+    o/<bucket>/<sha256 of key>    a record of one object (documents.object_extras), bound to that very object
+
+Invariants: a record never describes another object than the one it was written for (an overwrite, by whatever way,
+drops it); a bucket's documents do not outlive it (`forget_bucket` when it is deleted and when it is made).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from enum import Enum
+from hashlib import sha256
+from typing import Final
+
+from controlplane.model.keys import Key
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Corrupt, NotFound
+from controlplane.ports.object_store import ObjectStore
+from controlplane.s3.documents.object_extras import (
+    NOTHING,
+    ObjectExtras,
+    UnreadableExtras,
+    decode_extras,
+    encode_extras,
+)
+
+MAX_BYTES: Final = 4 * 1024 * 1024
+"""The largest document: 10,000 parts with checksums fit."""
+_MOST_KEPT: Final = 10_000
+
+
+class Kind(Enum):
+    """The documents of a bucket. The value is part of the layout."""
+
+    TAGGING = "tagging"
+    CORS = "cors"
+    LIFECYCLE = "lifecycle"
+    OBJECTS = "objects"
+    """A mark: objects of this bucket may have records. Without it nobody looks for one, so that plain reads and deletes
+    in buckets without tags cost no second request."""
+
+
+def _bucket_key(bucket: str, kind: Kind) -> Key:
+    return Key(f"b/{kind.value}/{bucket}")
+
+
+def _object_key(bucket: str, key: str) -> Key:
+    return Key(f"o/{bucket}/{sha256(key.encode()).hexdigest()}")
+
+
+class Subresources:
+    """`store` is the private bucket. `keep_s`: how long a bucket's document is taken as it was last read; what this
+    gateway changes counts at once, what another one changes within that time."""
+
+    def __init__(self, store: ObjectStore, clock: Clock, keep_s: float) -> None:
+        self._store = store
+        self._clock = clock
+        self._keep_s = keep_s
+        self._kept: OrderedDict[Key, tuple[bytes | None, float]] = OrderedDict()
+
+    async def bucket_document(self, bucket: str, kind: Kind) -> bytes | None:
+        """None when the bucket has none. Raises Unavailable."""
+        at = _bucket_key(bucket, kind)
+        kept = self._kept.get(at)
+        if kept is not None and self._clock.monotonic() - kept[1] < self._keep_s:
+            return kept[0]
+        before = self._clock.monotonic()
+        found = await self._read(at)
+        if self._kept.get(at) is kept:  # not changed by this gateway meanwhile
+            self._keep(at, found, before)
+        return found
+
+    async def put_bucket_document(self, bucket: str, kind: Kind, document: bytes) -> None:
+        """Durable when this returns. Raises Unavailable, StorageFull."""
+        at = _bucket_key(bucket, kind)
+        await self._store.put(at, document, content_type="application/xml")
+        self._keep(at, document, self._clock.monotonic())
+
+    async def delete_bucket_document(self, bucket: str, kind: Kind) -> None:
+        """Deleting what is not there succeeds. Raises Unavailable."""
+        at = _bucket_key(bucket, kind)
+        await self._store.delete(at)
+        self._keep(at, None, self._clock.monotonic())
+
+    async def forget_bucket(self, bucket: str) -> None:
+        """Everything about a bucket and its objects. To be called after a bucket was deleted, and before a new one is
+        acknowledged: a crash after the first step must not give the next owner of the name these documents.
+
+        The objects' records go first and their mark last, so that an interrupted call can be repeated."""
+        if await self.bucket_document(bucket, Kind.OBJECTS) is not None:
+            prefix = f"o/{bucket}/"
+            after: Key | None = None
+            while True:
+                page = await self._store.list(prefix=prefix, after=after)
+                for record in page.objects:
+                    await self._store.delete(record.key)
+                if page.next_after is None:
+                    break
+                after = page.next_after
+        for kind in Kind:
+            await self.delete_bucket_document(bucket, kind)
+
+    async def extras(self, bucket: str, key: str, identity: str, *, certain: bool = False) -> ObjectExtras:
+        """What is kept of this very object; empty when nothing is. Raises Unavailable, Corrupt.
+
+        `certain` looks for the record even if the bucket is not known to have any, which may be `keep_s` old: for who
+        asks for the tags themselves."""
+        if not certain and await self.bucket_document(bucket, Kind.OBJECTS) is None:
+            return NOTHING
+        record = await self._read(_object_key(bucket, key))
+        if record is None:
+            return NOTHING
+        try:
+            return decode_extras(record, key, identity)
+        except UnreadableExtras as error:
+            raise Corrupt(
+                f"the record of tags and checksums of {bucket}/{key[:200]} cannot be read ({error}): "
+                f"delete {_object_key(bucket, key)} from the bucket {self._store.bucket} to go on without it"
+            ) from error
+
+    async def keep_extras(self, bucket: str, key: str, identity: str, extras: ObjectExtras) -> None:
+        """Replace what is kept of an object. `identity` tells it from every other object that was or will be under this
+        key. Durable when this returns. Raises Unavailable, StorageFull."""
+        if extras.empty:
+            await self.forget_object(bucket, key)
+            return
+        if await self.bucket_document(bucket, Kind.OBJECTS) is None:
+            await self.put_bucket_document(bucket, Kind.OBJECTS, b"<Objects/>")
+        record = encode_extras(key, identity, extras)
+        await self._store.put(_object_key(bucket, key), record, content_type="application/json")
+
+    async def forget_object(self, bucket: str, key: str) -> None:
+        """After an object was deleted. A record that stays because this fails does no harm: it is bound to the object
+        that is gone. Raises Unavailable."""
+        if await self.bucket_document(bucket, Kind.OBJECTS) is not None:
+            await self._store.delete(_object_key(bucket, key))
+
+    async def buckets_with(self, kind: Kind) -> AsyncIterator[str]:
+        """The buckets that have a document of this kind, by name. Raises Unavailable."""
+        prefix, after = f"b/{kind.value}/", None
+        while True:
+            page = await self._store.list(prefix=prefix, after=after)
+            for listed in page.objects:
+                yield listed.key.removeprefix(prefix)
+            if page.next_after is None:
+                return
+            after = page.next_after
+
+    async def _read(self, key: Key) -> bytes | None:
+        try:
+            reader = await self._store.get(key)
+        except NotFound:
+            return None
+        try:
+            if reader.length > MAX_BYTES:
+                raise Corrupt(f"{self._store.bucket}/{key} has {reader.length} bytes: no document of the S3 front")
+            return b"".join([chunk async for chunk in reader])
+        finally:
+            await reader.aclose()
+
+    def _keep(self, key: Key, document: bytes | None, at: float) -> None:
+        self._kept[key] = (document, at)
+        self._kept.move_to_end(key)
+        while len(self._kept) > _MOST_KEPT:
+            self._kept.popitem(last=False)
