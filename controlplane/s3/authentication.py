@@ -6,108 +6,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Final, TypeAlias
+import hmac
 
-Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
-"""Header fields as the HTTP engine has them: names in lower case, values as sent, in order, repeats kept."""
-
-MAX_SKEW_S: Final = 900.0
-
-
-class Scheme(Enum):
-    V4_HEADER = "SigV4 in the Authorization header"
-    V4_QUERY = "SigV4 in the query (presigned)"
-    V2_HEADER = "SigV2 in the Authorization header"
-    V2_QUERY = "SigV2 in the query (presigned)"
-    V4_FORM = "SigV4 in a POST form"
-    V2_FORM = "SigV2 in a POST form"
-
-
-class PayloadKind(Enum):
-    """What x-amz-content-sha256 says about the body."""
-
-    UNDECLARED = "no x-amz-content-sha256"
-    SHA256 = "the SHA-256 of the body"
-    UNSIGNED = "UNSIGNED-PAYLOAD"
-    SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
-    SIGNED_CHUNKS_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
-    UNSIGNED_CHUNKS_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
-
-
-@dataclass(frozen=True, slots=True)
-class Payload:
-    kind: PayloadKind
-    sha256: str = ""
-    """In hex, lower case; only with SHA256."""
-
-    @property
-    def is_chunked(self) -> bool:
-        """The body is aws-chunked: it must go through the decoder."""
-        return self.kind in _CHUNKED
-
-
-_CHUNKED: Final = frozenset(
-    {PayloadKind.SIGNED_CHUNKS, PayloadKind.SIGNED_CHUNKS_TRAILER, PayloadKind.UNSIGNED_CHUNKS_TRAILER}
+from controlplane.s3 import sigv2, sigv4
+from controlplane.s3.addressing import decode_query
+from controlplane.s3.claim import (
+    ANY_REGION,
+    ChunkSeed,
+    Claim,
+    Fields,
+    Payload,
+    PayloadKind,
+    Rules,
+    Scheme,
+    Scope,
+    Verified,
+    joined,
+    payload_of,
 )
+from controlplane.s3.claim_v2 import read_v2_header, read_v2_query
+from controlplane.s3.claim_v4 import read_v4_header, read_v4_query
+from controlplane.s3.fault import Code, Elements, S3Fault
 
+__all__ = [
+    "ANY_REGION",
+    "ChunkSeed",
+    "Claim",
+    "Fields",
+    "Payload",
+    "PayloadKind",
+    "Rules",
+    "Scheme",
+    "Scope",
+    "Verified",
+    "payload_of",
+    "read_claim",
+    "verify",
+]
 
-def payload_of(fields: Fields) -> Payload:
-    """What the header says about the body, also of an anonymous request.
-
-    Raises S3Fault InvalidArgument when x-amz-content-sha256 is none of the known values, and NotImplemented for
-    chunks signed by SigV4A.
-    """
-    raise NotImplementedError
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a claim must say beside being signed."""
-
-    region: str | None = None
-    """The only region that scopes may name; None: any, as Riak CS takes it."""
-    max_skew_s: float = MAX_SKEW_S
-
-
-ANY_REGION: Final = Rules()
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a request says about its sender; nothing of it is proved yet."""
-
-    scheme: Scheme
-    access_key: str
-    payload: Payload
-    session_token: str | None
-    """x-amz-security-token of temporary credentials."""
-    signature: str
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkSeed:
-    """What the signatures of chunks go on from."""
-
-    signature: str
-    """Of the request itself, in hex."""
-    key: bytes
-    scope: str
-    timestamp: str
-    """x-amz-date: YYYYMMDDTHHMMSSZ."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """Proved: the request was signed with the secret of `access_key`."""
-
-    access_key: str
-    scheme: Scheme
-    payload: Payload
-    seed: ChunkSeed | None
-    """For the decoder of aws-chunked bodies; None unless the scheme is V4_HEADER."""
+_V4_QUERY = frozenset({"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature"})
+_V2_QUERY = frozenset({"AWSAccessKeyId", "Signature"})
 
 
 def read_claim(
@@ -128,9 +66,63 @@ def read_claim(
     out of its signature what must be in it (host, every x-amz-*): AuthorizationHeaderMalformed,
     AuthorizationQueryParametersError, InvalidArgument, InvalidRequest, RequestTimeTooSkewed, AccessDenied.
     """
-    raise NotImplementedError
+    values = joined(fields)
+    authorization = values.get(b"authorization", b"")
+    pairs = decode_query(query)
+    names = {name for name, _ in pairs}
+    in_v4_query, in_v2_query = not names.isdisjoint(_V4_QUERY), not names.isdisjoint(_V2_QUERY)
+    if bool(authorization) + in_v4_query + in_v2_query > 1:
+        raise S3Fault(
+            Code.INVALID_ARGUMENT,
+            "One kind of credentials is allowed: an Authorization header, X-Amz-Signature in the query, or Signature "
+            "in the query.",
+            extra=(("ArgumentName", "Authorization"), ("ArgumentValue", authorization.decode("latin-1"))),
+        )
+    if in_v4_query:
+        return read_v4_query(method, path, query, pairs, values, now, rules)
+    signed_path = f"/{bucket_in_host}{path}" if bucket_in_host else path
+    if in_v2_query:
+        return read_v2_query(method, signed_path, query, pairs, values, now)
+    if not authorization:
+        return None
+    if authorization.startswith(b"AWS4-HMAC-SHA256"):
+        return read_v4_header(method, path, query, values, now, rules)
+    if authorization.startswith(b"AWS "):
+        return read_v2_header(method, signed_path, query, values, now, rules)
+    if authorization.startswith(b"AWS4-ECDSA-P256-SHA256"):
+        raise S3Fault(Code.NOT_IMPLEMENTED, "SigV4A is not served; sign with AWS4-HMAC-SHA256.")
+    raise S3Fault(
+        Code.INVALID_ARGUMENT,
+        "This type of Authorization is not known; sign with AWS4-HMAC-SHA256 or AWS.",
+        extra=(("ArgumentName", "Authorization"), ("ArgumentValue", authorization.decode("latin-1"))),
+    )
 
 
 def verify(claim: Claim, secret_key: str) -> Verified:
     """The proof. Compares in constant time. Raises S3Fault SignatureDoesNotMatch."""
-    raise NotImplementedError
+    scope = claim.scope
+    if scope is not None:
+        key = sigv4.signing_key(secret_key, scope.date, scope.region, scope.service)
+        holds = any(hmac.compare_digest(sigv4.signature(key, text), claim.signature) for text in claim.strings)
+    else:
+        key = b""
+        signatures = [sigv2.signature_of(secret_key, text.encode("latin-1")) for text in claim.strings]
+        holds = any(hmac.compare_digest(signature, claim.signature) for signature in signatures)
+    if not holds:
+        raise S3Fault(Code.SIGNATURE_DOES_NOT_MATCH, extra=_signed_here(claim))
+    seed = None
+    if scope is not None and claim.payload.has_signed_chunks:
+        seed = ChunkSeed(claim.signature, key, str(scope), claim.timestamp)
+    return Verified(claim.access_key, claim.scheme, claim.payload, seed)
+
+
+def _signed_here(claim: Claim) -> Elements:
+    """What the client needs to find its mistake; it has nothing that the client did not send."""
+    shown = [
+        ("AWSAccessKeyId", claim.access_key),
+        ("StringToSign", claim.strings[0]),
+        ("SignatureProvided", claim.signature),
+    ]
+    if claim.canonical:
+        shown.append(("CanonicalRequest", claim.canonical))
+    return tuple(shown)

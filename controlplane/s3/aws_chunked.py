@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from controlplane.s3.authentication import ChunkSeed, Payload
+from controlplane.s3.claim import ChunkSeed, Payload
 
 
 class ChunkDecoder:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from controlplane.s3.authentication import Fields, Payload
+from controlplane.s3.claim import Fields, Payload
 
 
 class Algorithm(Enum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from controlplane.s3.authentication import Fields
+from controlplane.s3.claim import Fields
 
 
 class Outcome(Enum):

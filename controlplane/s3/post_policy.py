@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from controlplane.s3.authentication import ANY_REGION, Claim, Rules
+from controlplane.s3.claim import ANY_REGION, Claim, Rules
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ from controlplane.s3.uri import encode_path
 
 SIGNED_QUERY: Final = frozenset(
     {
-        "accelerate", "acl", "cors", "defaultObjectAcl", "delete", "inventory", "lifecycle", "location", "logging",
-        "metrics", "notification", "partNumber", "policy", "replication", "requestPayment",
+        "accelerate", "acl", "analytics", "cors", "defaultObjectAcl", "delete", "inventory", "lifecycle", "location",
+        "logging", "metrics", "notification", "object-lock", "partNumber", "policy", "replication", "requestPayment",
         "response-cache-control", "response-content-disposition", "response-content-encoding",
-        "response-content-language", "response-content-type", "response-expires", "restore", "storageClass",
-        "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions", "website",
+        "response-content-language", "response-content-type", "response-expires", "restore", "select", "select-type",
+        "storageClass", "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions", "website",
     }
 )  # fmt: skip
 """Query parameters that belong to the resource; all others are not signed."""
@@ -49,7 +49,11 @@ def string_to_sign(method: str, resource: str, headers: Mapping[str, str], date:
 
 
 def signature(secret_key: str, text: str) -> str:
-    return b64encode(hmac.digest(secret_key.encode(), text.encode(), "sha1")).decode()
+    return signature_of(secret_key, text.encode())
+
+
+def signature_of(secret_key: str, text: bytes) -> str:
+    return b64encode(hmac.digest(secret_key.encode(), text, "sha1")).decode()
 
 
 class SignerV2:

@@ -68,9 +68,9 @@ def scope_of(date: str, region: str, service: str) -> str:
     return f"{date}/{region}/{service}/aws4_request"
 
 
-def string_to_sign(timestamp: str, scope: str, request: str) -> str:
+def string_to_sign(timestamp: str, scope: str, request: bytes) -> str:
     """`request` is the canonical request, `timestamp` the x-amz-date."""
-    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(request.encode()).hexdigest()}"
+    return f"{ALGORITHM}\n{timestamp}\n{scope}\n{sha256(request).hexdigest()}"
 
 
 @lru_cache(maxsize=64)
@@ -137,7 +137,7 @@ class SignerV4:
         signed, names = _signed_of(tuple(sent))
         values = [(name, canonical_header_value(sent[name])) for name in signed]
         request = canonical_request(method, encode_path(path), canonical_query(query), values, names, payload_sha256)
-        proof = signature(self._key, string_to_sign(self._time, self._scope, request))
+        proof = signature(self._key, string_to_sign(self._time, self._scope, request.encode()))
         sent["authorization"] = f"{self._credential}{names}, Signature={proof}"
         return sent
 

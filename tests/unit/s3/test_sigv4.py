@@ -73,7 +73,7 @@ def test_the_published_examples_with_other_signed_headers() -> None:
         request = sigv4.canonical_request(method, encode_path(path), "", headers, names, payload)
         scope = sigv4.scope_of("20130524", "us-east-1", "s3")
         key = sigv4.signing_key("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "20130524", "us-east-1", "s3")
-        assert sigv4.signature(key, sigv4.string_to_sign("20130524T000000Z", scope, request)) == expected
+        assert sigv4.signature(key, sigv4.string_to_sign("20130524T000000Z", scope, request.encode())) == expected
 
 
 def test_the_signing_key_of_the_published_derivation() -> None:

@@ -1,0 +1,181 @@
+"""What a request says about its sender and its body, before anything of it is proved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, TypeAlias
+
+from controlplane.s3.fault import Code, S3Fault
+
+Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
+"""Header fields as the HTTP engine has them: names in lower case, values as sent, in order, repeats kept."""
+
+MAX_SKEW_S: Final = 900.0
+
+
+class Scheme(Enum):
+    V4_HEADER = "SigV4 in the Authorization header"
+    V4_QUERY = "SigV4 in the query (presigned)"
+    V2_HEADER = "SigV2 in the Authorization header"
+    V2_QUERY = "SigV2 in the query (presigned)"
+    V4_FORM = "SigV4 in a POST form"
+    V2_FORM = "SigV2 in a POST form"
+
+    @property
+    def is_v4(self) -> bool:
+        return self in (Scheme.V4_HEADER, Scheme.V4_QUERY, Scheme.V4_FORM)
+
+
+class PayloadKind(Enum):
+    """What x-amz-content-sha256 says about the body."""
+
+    UNDECLARED = "no x-amz-content-sha256"
+    SHA256 = "the SHA-256 of the body"
+    UNSIGNED = "UNSIGNED-PAYLOAD"
+    SIGNED_CHUNKS = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
+    SIGNED_CHUNKS_TRAILER = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER"
+    UNSIGNED_CHUNKS_TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+
+
+_SIGNED_CHUNKS: Final = frozenset({PayloadKind.SIGNED_CHUNKS, PayloadKind.SIGNED_CHUNKS_TRAILER})
+_CHUNKED: Final = _SIGNED_CHUNKS | {PayloadKind.UNSIGNED_CHUNKS_TRAILER}
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    kind: PayloadKind
+    sha256: str = ""
+    """In hex, lower case; only with SHA256."""
+
+    @property
+    def is_chunked(self) -> bool:
+        """The body is aws-chunked: it must go through the decoder."""
+        return self.kind in _CHUNKED
+
+    @property
+    def has_signed_chunks(self) -> bool:
+        return self.kind in _SIGNED_CHUNKS
+
+    @property
+    def has_trailer(self) -> bool:
+        return self.kind in (PayloadKind.SIGNED_CHUNKS_TRAILER, PayloadKind.UNSIGNED_CHUNKS_TRAILER)
+
+
+UNDECLARED: Final = Payload(PayloadKind.UNDECLARED)
+
+_NAMED: Final = {
+    kind.value.encode(): Payload(kind) for kind in PayloadKind if kind is PayloadKind.UNSIGNED or kind in _CHUNKED
+}
+_SHA256: Final = re.compile(rb"[0-9a-fA-F]{64}\Z")
+
+
+def payload_of(fields: Fields) -> Payload:
+    """What x-amz-content-sha256 says about the body, also of an anonymous request.
+
+    Raises S3Fault: InvalidArgument when the value is none of the known ones, NotImplemented for chunks signed by
+    SigV4A.
+    """
+    value = joined(fields).get(b"x-amz-content-sha256")
+    return UNDECLARED if value is None else payload_named(value)
+
+
+def payload_named(value: bytes) -> Payload:
+    """The payload that a value of x-amz-content-sha256 declares."""
+    found = _NAMED.get(value)
+    if found is not None:
+        return found
+    if _SHA256.match(value):
+        return Payload(PayloadKind.SHA256, value.decode().lower())
+    if value.startswith(b"STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"):
+        raise S3Fault(Code.NOT_IMPLEMENTED, "SigV4A is not served; sign with AWS4-HMAC-SHA256.")
+    text = value.decode("latin-1")
+    raise S3Fault(
+        Code.INVALID_ARGUMENT,
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, a known STREAMING- value, or a SHA-256 in hex.",
+        extra=(("ArgumentName", "x-amz-content-sha256"), ("ArgumentValue", text)),
+    )
+
+
+def joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Values by name; those of a repeated field are joined by commas in their order, as signatures see them."""
+    fields = list(fields)
+    found = dict(fields)
+    if len(found) != len(fields):
+        found = {}
+        for name, value in fields:
+            found[name] = found[name] + b"," + value if name in found else value
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a claim must say beside being signed."""
+
+    region: str | None = None
+    """The only region that scopes may name; None: any, as Riak CS takes it."""
+    max_skew_s: float = MAX_SKEW_S
+
+
+ANY_REGION: Final = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a SigV4 signing key is good for. `date` is YYYYMMDD."""
+
+    date: str
+    region: str
+    service: str
+
+    def __str__(self) -> str:
+        return f"{self.date}/{self.region}/{self.service}/aws4_request"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a request says about its sender; nothing of it is proved yet."""
+
+    scheme: Scheme
+    access_key: str
+    signature: str
+    """As given: lower-case hex of SigV4, base64 of SigV2."""
+    payload: Payload
+    strings: tuple[str, ...]
+    """What must have been signed: one of these strings. They differ in how clients write the same request, never in
+    its meaning. Characters stand for bytes (Latin-1) with SigV2."""
+    session_token: str | None = None
+    """x-amz-security-token of temporary credentials."""
+    hoisted: Fields = ()
+    """Header fields that a presigned query carries: they count like sent ones (x-amz-acl, x-amz-meta-*, ...)."""
+    scope: Scope | None = None
+    """Only of SigV4."""
+    timestamp: str = ""
+    """Only of SigV4: the time in the form of x-amz-date, YYYYMMDDTHHMMSSZ."""
+    canonical: str = ""
+    """Only of SigV4 over a request: the canonical request behind the first string, for the client that errs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkSeed:
+    """What the signatures of chunks go on from."""
+
+    signature: str
+    """Of the request itself, in hex."""
+    key: bytes
+    scope: str
+    timestamp: str
+    """YYYYMMDDTHHMMSSZ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """Proved: the request was signed with the secret of `access_key`."""
+
+    access_key: str
+    scheme: Scheme
+    payload: Payload
+    seed: ChunkSeed | None
+    """For the decoder of aws-chunked bodies; None unless the chunks are signed."""

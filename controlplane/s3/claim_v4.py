@@ -1,0 +1,370 @@
+"""SigV4 as requests carry it: in the Authorization header, or in the query of a presigned URL.
+
+Source: AWS, "Authenticating Requests (AWS Signature Version 4)". S3 signs the path as it is sent; the query is signed
+re-encoded and sorted. Where real clients sign what they sent instead, or encode more of the path than they send, the
+claim has more than one string: all of them mean the same request.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from calendar import timegm
+from collections import Counter
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes
+
+from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, Scope, payload_named
+from controlplane.s3.dates import MalformedDate, parse_http_date
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.sigv4 import ALGORITHM, UNSIGNED_PAYLOAD, amz_date, canonical_request, string_to_sign
+from controlplane.s3.uri import Query
+
+MAX_EXPIRES_S: Final = 604_800
+
+_AUTHORIZATION: Final = re.compile(
+    rb"AWS4-HMAC-SHA256[ \t]+Credential=([^\s,=]+)[ \t]*,[ \t]*SignedHeaders=([^\s,=]+)[ \t]*,"
+    rb"[ \t]*Signature=([0-9a-f]{64})\Z"
+)
+_SIGNATURE: Final = re.compile(r"[0-9a-f]{64}\Z")
+_TIMESTAMP: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z", re.ASCII)
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._~-]*\Z", re.ASCII)
+_SIGNED_NAMES: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+(?:;[!#$%&'*+.^_`|~0-9a-z-]+)*\Z", re.ASCII)
+_BLANKS: Final = re.compile(r"[ \t]+")
+_LAST_SECOND: Final = 253_402_300_799  # of the year 9999
+_BOUND: Final = frozenset({b"x-amz-content-sha256", b"x-amz-date"})
+"""Signed in any case: the first is the last line of the canonical request, the second a line of the string to sign."""
+_QUERY_OWN: Final = frozenset(
+    {
+        "X-Amz-Algorithm", "X-Amz-Content-Sha256", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires",
+        "X-Amz-Security-Token", "X-Amz-Signature", "X-Amz-SignedHeaders",
+    }
+)  # fmt: skip
+
+
+def read_v4_header(
+    method: str,
+    path: str,
+    raw_query: str,
+    values: Mapping[bytes, bytes],
+    now: float,
+    rules: Rules = ANY_REGION,
+) -> Claim:
+    """The claim of the Authorization header in `values` (joined fields). Raises S3Fault."""
+    matched = _AUTHORIZATION.match(values[b"authorization"])
+    if matched is None:
+        raise _malformed("it must read: AWS4-HMAC-SHA256 Credential=..., SignedHeaders=..., Signature=<64 hex digits>.")
+    raw_credential, raw_names, raw_signature = matched.groups()
+    access_key, scope = _credential(raw_credential, Code.AUTHORIZATION_HEADER_MALFORMED)
+    _check_scope(scope, rules, Code.AUTHORIZATION_HEADER_MALFORMED)
+    timestamp, at = _time_of(values)
+    if abs(now - at) > rules.max_skew_s:
+        raise skewed(timestamp, now, rules)
+    if timestamp[:8] != scope.date:
+        raise _malformed(f"the date of the credential is not {timestamp[:8]}, the day of the request.")
+    declared = values.get(b"x-amz-content-sha256")
+    if declared is None:
+        raise S3Fault(Code.INVALID_REQUEST, "The header x-amz-content-sha256 is needed with SigV4.")
+    payload = payload_named(declared)
+    names = _signed_names(raw_names, values, Code.AUTHORIZATION_HEADER_MALFORMED)
+    strings, canonical = _strings(
+        method, path, _parts(raw_query), values, names, raw_names.decode(), declared.decode(), timestamp, scope
+    )
+    token = values.get(b"x-amz-security-token")
+    return Claim(
+        Scheme.V4_HEADER,
+        access_key,
+        raw_signature.decode(),
+        payload,
+        strings,
+        session_token=None if token is None else token.decode("latin-1"),
+        scope=scope,
+        timestamp=timestamp,
+        canonical=canonical,
+    )
+
+
+def read_v4_query(
+    method: str,
+    path: str,
+    raw_query: str,
+    query: Query,
+    values: Mapping[bytes, bytes],
+    now: float,
+    rules: Rules = ANY_REGION,
+) -> Claim:
+    """The claim of a presigned URL. `query` is `raw_query` decoded. Raises S3Fault."""
+    given = _query_parameters(query)
+    algorithm = given["X-Amz-Algorithm"]
+    if algorithm != ALGORITHM:
+        if algorithm.startswith("AWS4-ECDSA"):
+            raise S3Fault(Code.NOT_IMPLEMENTED, "SigV4A is not served; sign with AWS4-HMAC-SHA256.")
+        raise _bad_query(f"X-Amz-Algorithm must be {ALGORITHM}.")
+    raw_credential, raw_names = given["X-Amz-Credential"], given["X-Amz-SignedHeaders"]
+    if not raw_names.isascii():
+        raise _bad_query("X-Amz-SignedHeaders has characters that no name of a header has.")
+    access_key, scope = _credential(raw_credential.encode(), Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR)
+    _check_scope(scope, rules, Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR)
+    if _SIGNATURE.match(given["X-Amz-Signature"]) is None:
+        raise _bad_query("X-Amz-Signature must have 64 lower-case hex digits.")
+    timestamp = given["X-Amz-Date"]
+    if _TIMESTAMP.match(timestamp) is None:
+        raise _bad_query("X-Amz-Date must be in the form YYYYMMDDTHHMMSSZ.")
+    if timestamp[:8] != scope.date:
+        raise _bad_query(f"the date of X-Amz-Credential is not {timestamp[:8]}, the day of X-Amz-Date.")
+    _check_expiry(timestamp, given["X-Amz-Expires"], now, rules)
+    names = _signed_names(raw_names.encode(), values, Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR)
+    declared, payload = _presigned_payload(given, values, names)
+    parts = tuple((name, value) for name, value in _parts(raw_query) if _unquoted(name) != "X-Amz-Signature")
+    strings, canonical = _strings(method, path, parts, values, names, raw_names, declared, timestamp, scope)
+    hoisted = tuple(
+        (name.lower().encode(), value.encode())
+        for name, value in query
+        if name[:6].lower() == "x-amz-" and name not in _QUERY_OWN
+    )
+    token = given.get("X-Amz-Security-Token")
+    return Claim(
+        Scheme.V4_QUERY,
+        access_key,
+        given["X-Amz-Signature"],
+        payload,
+        strings,
+        session_token=token,
+        hoisted=hoisted,
+        scope=scope,
+        timestamp=timestamp,
+        canonical=canonical,
+    )
+
+
+# -- what is signed ------------------------------------------------------------------------------------------------
+
+
+def _strings(
+    method: str,
+    path: str,
+    parts: tuple[tuple[str, str], ...],
+    values: Mapping[bytes, bytes],
+    names: tuple[bytes, ...],
+    joined_names: str,
+    declared: str,
+    timestamp: str,
+    scope: Scope,
+) -> tuple[tuple[str, ...], str]:
+    """The strings to sign, the likeliest first, and the canonical request behind that one."""
+    lines = [(name.decode(), values.get(name, b"").strip(b" \t").decode("latin-1")) for name in names]
+    header_forms = [lines]
+    if any("  " in text or "\t" in text for _, text in lines):
+        header_forms.insert(0, [(name, _BLANKS.sub(" ", text)) for name, text in lines])
+    scope_text = str(scope)
+    requests = [
+        canonical_request(method, path_form, query_form, header_form, joined_names, declared)
+        for header_form in header_forms
+        for path_form in _path_forms(path)
+        for query_form in _query_forms(parts)
+    ]
+    return tuple([string_to_sign(timestamp, scope_text, text.encode("latin-1")) for text in requests]), requests[0]
+
+
+def _path_forms(path: str) -> tuple[str, ...]:
+    """As sent; and as S3's encoding of the same bytes, for clients that send more of it bare than they sign."""
+    if _PLAIN_PATH.match(path):
+        return (path,)
+    encoded = quote(unquote_to_bytes(path), safe="/~")
+    return (path,) if encoded == path else (path, encoded)
+
+
+def _parts(raw_query: str) -> tuple[tuple[str, str], ...]:
+    """Names and values as sent."""
+    if not raw_query:
+        return ()
+    split = [part.partition("=") for part in raw_query.split("&") if part]
+    return tuple((name, value) for name, _, value in split)
+
+
+def _unquoted(text: str) -> str:
+    return unquote_to_bytes(text.replace("+", " ")).decode("latin-1")
+
+
+def _query_forms(parts: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Re-encoded and sorted; and as sent and sorted, for clients that do not encode what they sign."""
+    if not parts:
+        return ("",)
+    encoded = sorted((_encoded(name), _encoded(value)) for name, value in parts)
+    first = "&".join([f"{name}={value}" for name, value in encoded])
+    second = "&".join([f"{name}={value}" for name, value in sorted(parts)])
+    return (first,) if first == second else (first, second)
+
+
+def _encoded(text: str) -> str:
+    if text.isalnum():
+        return text
+    return quote(unquote_to_bytes(text.replace("+", " ")), safe="~")
+
+
+# -- what is claimed -----------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=256)
+def _names_of(raw: bytes) -> tuple[tuple[bytes, ...], frozenset[bytes]] | None:
+    """The signed names in order; None when they are not a sorted list of lower-case names."""
+    text = raw.decode("latin-1")
+    if _SIGNED_NAMES.match(text) is None:
+        return None
+    names = tuple(raw.split(b";"))
+    return (names, frozenset(names)) if list(names) == sorted(set(names)) else None
+
+
+def _signed_names(raw: bytes, values: Mapping[bytes, bytes], code: Code) -> tuple[bytes, ...]:
+    """The names of the signed headers; host and every x-amz-* that was sent must be among them."""
+    found = _names_of(raw)
+    if found is None:
+        raise S3Fault(code, "The signed headers must be lower-case names, sorted, joined by semicolons.")
+    names, signed = found
+    left_out = [name for name in values if name[:6] == b"x-amz-" and name not in signed and name not in _BOUND]
+    if b"host" not in signed:
+        left_out.append(b"host")
+    if left_out:
+        raise S3Fault(
+            Code.ACCESS_DENIED,
+            "Some headers of the request are not signed that must be: host and every x-amz-*.",
+            extra=(("HeadersNotSigned", ", ".join(sorted(name.decode("latin-1") for name in left_out))),),
+        )
+    return names
+
+
+@lru_cache(maxsize=1024)
+def _credential_of(raw: bytes) -> tuple[str, Scope] | None:
+    parts = raw.rsplit(b"/", 4)
+    if len(parts) != 5 or not raw.isascii() or not all(parts) or parts[4] != b"aws4_request":
+        return None
+    access_key, date, region, service, _ = (part.decode() for part in parts)
+    if len(date) != 8 or not date.isdigit():
+        return None
+    return access_key, Scope(date, region, service)
+
+
+def _credential(raw: bytes, code: Code) -> tuple[str, Scope]:
+    found = _credential_of(raw)
+    if found is None:
+        raise S3Fault(code, "The credential must read: <access key>/<YYYYMMDD>/<region>/s3/aws4_request.")
+    return found
+
+
+def _check_scope(scope: Scope, rules: Rules, code: Code) -> None:
+    if scope.service != "s3":
+        raise S3Fault(code, f"The credential is for the service {scope.service[:40]!r}; it must be for 's3'.")
+    if rules.region is not None and scope.region != rules.region:
+        raise S3Fault(
+            code,
+            f"The credential is for the region {scope.region[:40]!r}; it must be for {rules.region!r}.",
+            extra=(("Region", rules.region),),
+        )
+
+
+def _query_parameters(query: Query) -> dict[str, str]:
+    """The parameters of the signature; each must be there once."""
+    counts = Counter(name for name, _ in query if name in _QUERY_OWN)
+    needed = {"X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-Signature"}
+    missing = sorted((needed | {"X-Amz-SignedHeaders"}) - counts.keys())
+    if missing:
+        raise _bad_query(f"the query has no {', '.join(missing)}.")
+    if max(counts.values()) > 1:
+        raise _bad_query(f"{counts.most_common(1)[0][0]} is there more than once.")
+    return {name: value for name, value in query if name in _QUERY_OWN}
+
+
+@lru_cache(maxsize=64)
+def _seconds_of(timestamp: str) -> int | None:
+    """Unix seconds of YYYYMMDDTHHMMSSZ; None when it is no date."""
+    if _TIMESTAMP.match(timestamp) is None:
+        return None
+    try:
+        return timegm(time.strptime(timestamp, "%Y%m%dT%H%M%SZ"))
+    except ValueError:
+        return None
+
+
+def _time_of(values: Mapping[bytes, bytes]) -> tuple[str, float]:
+    """The time of a request in the form of x-amz-date, and in Unix seconds: that header's, else that of Date."""
+    given = values.get(b"x-amz-date")
+    if given is None:
+        given = values.get(b"date", b"")
+        try:
+            at = parse_http_date(given.decode("latin-1"))
+        except MalformedDate:
+            pass
+        else:
+            if 0 <= at <= _LAST_SECOND:
+                return amz_date(int(at)), at
+    timestamp = given.decode("latin-1")
+    seconds = _seconds_of(timestamp)
+    if seconds is None:
+        raise S3Fault(Code.ACCESS_DENIED, "A signed request needs a valid date in x-amz-date or Date.")
+    return timestamp, float(seconds)
+
+
+def _check_expiry(timestamp: str, expires: str, now: float, rules: Rules) -> None:
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= 7 and 1 <= int(expires) <= MAX_EXPIRES_S):
+        raise _bad_query(f"X-Amz-Expires must be a number of seconds from 1 to {MAX_EXPIRES_S}.")
+    begin = _seconds_of(timestamp)
+    if begin is None:
+        raise _bad_query("X-Amz-Date is no date.")
+    if now < begin - rules.max_skew_s:
+        raise S3Fault(
+            Code.ACCESS_DENIED,
+            "The request is not valid yet.",
+            extra=(("X-Amz-Date", timestamp), ("ServerTime", iso_time(now))),
+        )
+    end = begin + int(expires)
+    if now > end:
+        raise S3Fault(
+            Code.ACCESS_DENIED,
+            "The request has expired.",
+            extra=(("X-Amz-Expires", expires), ("Expires", iso_time(end)), ("ServerTime", iso_time(now))),
+        )
+
+
+def _presigned_payload(
+    given: Mapping[str, str], values: Mapping[bytes, bytes], names: tuple[bytes, ...]
+) -> tuple[str, Payload]:
+    """What the canonical request has for the payload, and what that declares."""
+    header = values.get(b"x-amz-content-sha256")
+    in_query = given.get("X-Amz-Content-Sha256")
+    if (
+        header is not None
+        and b"x-amz-content-sha256" not in names
+        and header.decode("latin-1") != (in_query or UNSIGNED_PAYLOAD)
+    ):
+        raise S3Fault(
+            Code.ACCESS_DENIED,
+            "x-amz-content-sha256 was sent with a presigned URL that does not sign it.",
+            extra=(("HeadersNotSigned", "x-amz-content-sha256"),),
+        )
+    declared = header.decode("latin-1") if header is not None else in_query or UNSIGNED_PAYLOAD
+    return declared, payload_named(declared.encode("latin-1", "replace"))
+
+
+def iso_time(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(at)))
+
+
+def skewed(given: str, now: float, rules: Rules) -> S3Fault:
+    return S3Fault(
+        Code.REQUEST_TIME_TOO_SKEWED,
+        extra=(
+            ("RequestTime", given),
+            ("ServerTime", iso_time(now)),
+            ("MaxAllowedSkewMilliseconds", str(int(rules.max_skew_s * 1000))),
+        ),
+    )
+
+
+def _malformed(detail: str) -> S3Fault:
+    return S3Fault(Code.AUTHORIZATION_HEADER_MALFORMED, f"The Authorization header is malformed: {detail}")
+
+
+def _bad_query(detail: str) -> S3Fault:
+    return S3Fault(Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR, f"The presigned URL is malformed: {detail}")
