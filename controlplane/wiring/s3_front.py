@@ -8,13 +8,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from controlplane.adapters.riak_cs import RiakCsAccounts, RiakCsClient, RiakCsOptions
+from controlplane.gateway.s3.access_verbs import AccessVerbs
+from controlplane.gateway.s3.attributes import AttributesVerb
 from controlplane.gateway.s3.authenticate import Authenticator
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.buckets import BucketVerbs
 from controlplane.gateway.s3.conditional import ConditionalWrites
+from controlplane.gateway.s3.copying import Copying
+from controlplane.gateway.s3.deleting import MultiDelete
 from controlplane.gateway.s3.front import Handler, S3Front
 from controlplane.gateway.s3.listing import Listings
+from controlplane.gateway.s3.multipart import MultipartUploads
+from controlplane.gateway.s3.posting import FormUploads
 from controlplane.gateway.s3.reading import ObjectReading
 from controlplane.gateway.s3.writing import ObjectWriting, Uploading
 from controlplane.http import Limits
@@ -72,7 +78,13 @@ class S3FrontParts:
         bodies = Bodies(executor, spool, s3.max_object_bytes)
         acls = AclWrites(self.upstream, callers)
         reading = ObjectReading(self.upstream, authoriser, latest)
-        writing = ObjectWriting(self.upstream, Uploading(self.upstream), bodies, conditional, acls, writes)
+        uploading = Uploading(self.upstream)
+        writing = ObjectWriting(self.upstream, uploading, bodies, conditional, acls, writes)
+        multipart = MultipartUploads(self.upstream, uploading, bodies, conditional, acls, writes)
+        copying = Copying(self.upstream, uploading, bodies, conditional, authoriser, acls, latest, writes)
+        authenticator = Authenticator(callers, clock, Rules(s3.region if s3.check_region else None))
+        posting = FormUploads(uploading, bodies, conditional, authenticator, authoriser, acls, writes, clock)
+        access = AccessVerbs(self.upstream, bodies, buckets, acls)
         listings = Listings(self.upstream)
         verbs = BucketVerbs(self.upstream, bodies, buckets, acls, s3.region)
         handlers: dict[Operation, Handler] = {
@@ -89,15 +101,31 @@ class S3FrontParts:
             Operation.GET_BUCKET_VERSIONING: verbs.versioning,
             Operation.PUT_BUCKET_VERSIONING: verbs.set_versioning,
             Operation.GET_BUCKET_ENCRYPTION: verbs.not_configured,
-            Operation.GET_BUCKET_ACL: verbs.acl,
+            Operation.GET_BUCKET_ACL: access.bucket_acl,
+            Operation.PUT_BUCKET_ACL: access.put_bucket_acl,
+            Operation.GET_OBJECT_ACL: access.object_acl,
+            Operation.PUT_OBJECT_ACL: access.put_object_acl,
+            Operation.GET_BUCKET_POLICY: access.policy,
+            Operation.PUT_BUCKET_POLICY: access.put_policy,
+            Operation.DELETE_BUCKET_POLICY: access.delete_policy,
+            Operation.GET_BUCKET_POLICY_STATUS: access.policy_status,
             Operation.GET_OBJECT: reading.get,
             Operation.HEAD_OBJECT: reading.get,
             Operation.PUT_OBJECT: writing.put,
             Operation.DELETE_OBJECT: writing.delete,
+            Operation.DELETE_OBJECTS: MultiDelete(writing, bodies, authoriser, writes).delete,
+            Operation.COPY_OBJECT: copying.copy,
+            Operation.UPLOAD_PART_COPY: copying.copy_part,
+            Operation.CREATE_MULTIPART_UPLOAD: multipart.create,
+            Operation.UPLOAD_PART: multipart.part,
+            Operation.COMPLETE_MULTIPART_UPLOAD: multipart.complete,
+            Operation.ABORT_MULTIPART_UPLOAD: multipart.abort,
+            Operation.POST_OBJECT: posting.post,
+            Operation.GET_OBJECT_ATTRIBUTES: AttributesVerb(reading).get,
         }
         self.front = S3Front(
             handlers,
-            authenticator=Authenticator(callers, clock, Rules(s3.region if s3.check_region else None)),
+            authenticator=authenticator,
             authoriser=authoriser,
             root_hosts=(s3.root_host,) if s3.root_host else (),
             secure=s3.tls.cert_file is not None,

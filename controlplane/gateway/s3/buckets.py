@@ -7,7 +7,6 @@ from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call, user_of
 from controlplane.http import Response
 from controlplane.ports.upstream import Upstream
-from controlplane.s3.access.acl_xml import render_acl
 from controlplane.s3.addressing import check_new_bucket_name
 from controlplane.s3.documents.bucket_documents import (
     check_location,
@@ -93,6 +92,3 @@ class BucketVerbs:
 
     async def not_configured(self, call: Call) -> Response:
         raise not_configured(call.operation)
-
-    async def acl(self, call: Call) -> Response:
-        return xml(call.request, render_acl(call.bucket_facts.acl))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Final
 
 from controlplane.http import Request
 from controlplane.ports.accounts import Account
@@ -128,4 +127,7 @@ def user_of(account: Account) -> User:
     return User(account.id, account.display_name)
 
 
-NOBODY: Final = User("", "")
+def require_served(key: str) -> None:
+    """Refuse a key that Riak CS would take for another: it drops a leading slash (key-put-leading-slash)."""
+    if key.startswith("/"):
+        raise S3Fault(Code.NOT_IMPLEMENTED, "Keys that begin with a slash are not served: the store drops it.")

@@ -10,7 +10,7 @@ from typing import Final
 from controlplane.gateway.s3.answers import fault_answer, fault_of
 from controlplane.gateway.s3.authenticate import Authenticator
 from controlplane.gateway.s3.authorise import Authoriser
-from controlplane.gateway.s3.call import Call
+from controlplane.gateway.s3.call import Call, require_served
 from controlplane.http import BodyTooLarge, ClientFault, ClientGone, ClientTooSlow, Request, Response
 from controlplane.model.tally import RequestTally
 from controlplane.ports.errors import MillraceError
@@ -118,9 +118,7 @@ class S3Front:
         query = decode_query(request.query)
         copies = request.header(b"x-amz-copy-source") is not None
         operation = operation_of(request.method, address.level, query, copies=copies)
-        if address.key.startswith("/"):
-            # Riak CS drops the slash (key-put-leading-slash): the request would hit another object.
-            raise S3Fault(Code.NOT_IMPLEMENTED, "Keys that begin with a slash are not served: the store drops it.")
+        require_served(address.key)
         payload = _UNDECLARED if request.header(b"x-amz-content-sha256") is None else payload_of(request.headers)
         call = Call(request, operation, address, query, payload, secure=self._secure)
         request.context = call

@@ -66,7 +66,9 @@ class ObjectReading:
             raise await self._missing(call, reply)
         return await self._answer(call, reply)
 
-    head = get
+    async def look(self, call: Call) -> Mapping[str, str]:
+        """The headers of the object, its latest version when none is named. Raises S3Fault, Unavailable."""
+        return await self._look(call, await self._version(call))
 
     async def _answer(self, call: Call, reply: Reply) -> Response:
         request, found = call.request, reply.headers

@@ -6,7 +6,7 @@ word (get-metadata, get-sse, head-website-redirect, get-storage-class).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from controlplane.gateway.s3.answers import OWN_METADATA
@@ -27,19 +27,39 @@ def refuse_unserved(request: Request) -> None:
     """Raises S3Fault NotImplemented, InvalidStorageClass for headers whose promise would not be kept."""
     for name, value in request.headers:
         if name.startswith(b"x-amz-"):
-            if name.startswith(_NOT_SERVED):
-                header = name.decode("ascii")
-                raise S3Fault(Code.NOT_IMPLEMENTED, f"The store does not have what {header} asks for.")
-            if name == b"x-amz-storage-class" and value.upper() != b"STANDARD":
-                raise S3Fault(Code.INVALID_STORAGE_CLASS, "The only storage class here is STANDARD.")
+            _refuse(name, value)
+
+
+def _refuse(name: bytes, value: bytes) -> None:
+    if name.startswith(_NOT_SERVED):
+        header = name.decode("ascii", "replace")
+        raise S3Fault(Code.NOT_IMPLEMENTED, f"The store does not have what {header} asks for.")
+    if name == b"x-amz-storage-class" and value.upper() != b"STANDARD":
+        raise S3Fault(Code.INVALID_STORAGE_CLASS, "The only storage class here is STANDARD.")
 
 
 def stored_headers(request: Request) -> dict[str, str]:
     """Raises S3Fault."""
     refuse_unserved(request)
+    return _stored(request.headers)
+
+
+def stored_form_headers(given: Mapping[str, str]) -> dict[str, str]:
+    """The same of the fields of a form, which are named like headers."""
+    fields = [(name.lower().encode("ascii", "replace"), value.encode()) for name, value in given.items()]
+    for name, value in fields:
+        if any(byte < 32 or byte == 127 for byte in value) and name.startswith(
+            (b"x-amz-meta-", b"content-", b"cache-", b"exp")
+        ):
+            raise S3Fault(Code.INVALID_ARGUMENT, f"The field {name.decode()} has a control character.")
+        _refuse(name, value)
+    return _stored(fields)
+
+
+def _stored(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     headers: dict[str, str] = {}
     size = 0
-    for name, value in request.headers:
+    for name, value in fields:
         if name.startswith(_META):
             if name.startswith(_OWN):
                 raise S3Fault(Code.INVALID_ARGUMENT, f"User metadata named {OWN_METADATA}* is the gateway's own.")
