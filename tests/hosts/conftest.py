@@ -1,36 +1,120 @@
-"""Fixtures over real hosts and over the loopback stand-in."""
+"""Fixtures over real hosts and over the loopback stand-in.
+
+Tests that start hosts carry the marker `hosts` without saying so, and run only when they are asked for: `make hosts`,
+or `make hosts-quick` for those that are marked `hosts_quick`. HOSTS_KEEP=1 leaves the hosts as they are at the end, and
+the next run with HOSTS_KEEP=1 takes up the cluster that it finds, without asking whether the kit has changed since.
+"""
 
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.hosts import packages as package_files
+from tests.hosts.cluster import SITE, Cluster, Run
 from tests.hosts.lab import Lab
+from tests.hosts.packages import Packages
+from tests.hosts.persistent_store import persistent_store
 from tests.hosts.standin.loopback import Standin
-from tests.hosts.standin.packages.build_debs import RIAK, RIAK_CS, build
+
+SECONDS = 1200
+"""Of one test with its fixtures, on a machine that is shared."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Whoever uses the lab belongs to the marker."""
+    if "lab" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.hosts)
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SECONDS))
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """Five hosts; HOSTS_KEEP leaves them for a look."""
+def keep() -> bool:
+    return bool(os.environ.get("HOSTS_KEEP"))
+
+
+@pytest.fixture(scope="session")
+def lab(keep: bool) -> Iterator[Lab]:
+    """Five hosts and the persistent store beside them."""
     lab = Lab()
+    if not keep:
+        lab.down()  # what a run that was killed has left
     lab.up(5)
-    yield lab
-    if not os.environ.get("HOSTS_KEEP"):
+    with persistent_store(lab, lab.state / "persistent"):
+        yield lab
+    if not keep:
         lab.down()
 
 
 @pytest.fixture(scope="session")
-def riak_packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The .deb files to deploy: real ones from MILLRACE_RIAK_PACKAGES, else the stand-ins."""
-    folder = os.environ.get("MILLRACE_RIAK_PACKAGES")
-    if folder:
-        found = sorted(Path(folder).glob("*.deb"))
-        assert found, f"MILLRACE_RIAK_PACKAGES={folder} has no .deb files"
-        return found
-    target = tmp_path_factory.mktemp("debs")
-    return [build(RIAK, "3.2.3", target), build(RIAK_CS, "3.2.4", target)]
+def riak_packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """The packages to deploy: real ones from MILLRACE_RIAK_PACKAGES, else the stand-ins."""
+    return package_files.of_this_run(tmp_path_factory.mktemp("packages"))
+
+
+@dataclass
+class Stage:
+    """The hosts and what is known of their state."""
+
+    cluster: Cluster
+    bare: bool
+    """Nothing has been done to them since they were made."""
+    converged: bool = False
+    """They are as site.yml has left them."""
+    run: Run | None = None
+    """Of site.yml on bare hosts; None when a cluster was taken up (HOSTS_KEEP)."""
+
+
+@pytest.fixture(scope="session")
+def stage(lab: Lab, riak_packages: Packages, keep: bool) -> Stage:
+    return Stage(Cluster(lab, riak_packages, lab.state / "run"), bare=not keep)
+
+
+@pytest.fixture
+def bare(stage: Stage) -> Cluster:
+    """Hosts that nothing has been installed on, for one test."""
+    if not stage.bare:
+        stage.cluster.reset("")
+    stage.bare = stage.converged = False
+    return stage.cluster
+
+
+@pytest.fixture(scope="session")
+def site(stage: Stage, keep: bool) -> Stage:
+    """Runs site.yml on bare hosts once, and keeps what it made as a layer."""
+    cluster = stage.cluster
+    if keep and cluster.lab.has(SITE):
+        print("\nHOSTS_KEEP: the cluster of a former run is taken up")
+        return stage
+    cluster.reset("")
+    stage.bare = False
+    stage.run = cluster.playbook("site")
+    cluster.lab.save(SITE)
+    cluster.wait_until_serving()
+    stage.converged = True
+    return stage
+
+
+@pytest.fixture(scope="module")
+def cluster(site: Stage) -> Cluster:
+    """A converged cluster for the tests of one module, which may leave it in any state."""
+    return _converged(site)
+
+
+@pytest.fixture
+def fresh_cluster(site: Stage) -> Cluster:
+    """A converged cluster for one test."""
+    return _converged(site)
+
+
+def _converged(stage: Stage) -> Cluster:
+    if not stage.converged:
+        stage.cluster.reset()
+    stage.bare = stage.converged = False
+    return stage.cluster
 
 
 @pytest.fixture

@@ -1,13 +1,19 @@
 """Real systemd hosts for tests: starts, breaks and ends them by the script `hosts` beside this file."""
 
+import contextlib
+import ctypes
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("hosts")
 STATE = Path(os.environ.get("HOSTS_STATE", "/var/tmp/millrace-hosts"))
+PREFIX = os.environ.get("HOSTS_PREFIX", "mr")
 NETWORK = "10.99.0"
+GATE = f"{NETWORK}.1"
+"""This machine's address in the hosts' network."""
+_CLONE_NEWNET = 0x40000000
 
 
 class LabError(RuntimeError):
@@ -17,13 +23,20 @@ class LabError(RuntimeError):
 class Lab:
     """Hosts n1 to n9. The base image stays in `state` between runs; `down` ends the hosts and forgets their disks."""
 
-    def __init__(self, state: Path = STATE, prefix: str = "mr") -> None:
+    def __init__(self, state: Path = STATE, prefix: str = PREFIX) -> None:
         self.state = state
-        self._environment = os.environ | {"HOSTS_STATE": str(state), "HOSTS_PREFIX": prefix}
+        self.prefix = prefix
+        self.environment = os.environ | {"HOSTS_STATE": str(state), "HOSTS_PREFIX": prefix}
 
     def _run(self, *words: str, timeout: float, check: bool = True) -> subprocess.CompletedProcess[str]:
         run = subprocess.run(
-            [str(SCRIPT), *words], env=self._environment, timeout=timeout, text=True, capture_output=True, check=False
+            [str(SCRIPT), *words],
+            env=self.environment,
+            timeout=timeout,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
         )
         if check and run.returncode:
             raise LabError(f"hosts {' '.join(words)}: {run.stderr.strip() or run.stdout.strip()}")
@@ -44,6 +57,17 @@ class Lab:
 
     def down(self) -> None:
         self._run("down", timeout=120)
+
+    def save(self, layer: str) -> None:
+        """Stops all hosts in order, keeps their disks as a layer, and starts them on it."""
+        self._run("save", layer, timeout=300)
+
+    def reset(self, layer: str = "") -> None:
+        """Pulls all cords, throws away what the hosts wrote, and starts them on the layer, or from nothing."""
+        self._run("reset", *([layer] if layer else []), timeout=300)
+
+    def has(self, layer: str) -> bool:
+        return (self.state / "layers" / layer).is_dir()
 
     def start(self, name: str) -> None:
         self._run("start", name, timeout=120)
@@ -80,6 +104,29 @@ class Lab:
         """Runs a command on this machine where the hosts' addresses are reachable."""
         return self._run("ctl", *command, timeout=timeout, check=check)
 
+    @contextlib.contextmanager
+    def network(self) -> Iterator[None]:
+        """What this thread opens and starts within, sockets and processes, is in the hosts' network."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        there = os.open(f"/run/netns/{self.prefix}-ctl", os.O_RDONLY)
+        try:
+            _enter(there)
+            yield
+        finally:
+            _enter(home)
+            os.close(there)
+            os.close(home)
+
+    def written(self, name: str) -> set[str]:
+        """Every path that differs from the base and the layer of a host, removed ones too."""
+        upper = self.state / "h" / name / "u"
+        return {f"/{path.relative_to(upper)}" for path in upper.rglob("*") if path.is_symlink() or not path.is_dir()}
+
     def copy(self, name: str, *files: Path, to: str = "/tmp/") -> None:
         command = ["scp", "-q", "-F", str(self.ssh_config), *map(str, files), f"{name}:{to}"]
-        subprocess.run(command, check=True, timeout=300)
+        subprocess.run(command, check=True, timeout=300, stdin=subprocess.DEVNULL)
+
+
+def _enter(namespace: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "setns")

@@ -1,0 +1,68 @@
+"""What stands for AWS S3 in the lab: a SeaweedFS server on this machine's address in the hosts' network."""
+
+import contextlib
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.hosts.lab import GATE, Lab
+
+PORT = 8333
+ACCESS_KEY, SECRET_KEY = "test-access-key", "not-a-real-secret-key"
+"""As inventories/lab has them."""
+_IDENTITIES = (
+    '{"identities": [{"name": "mirror", "actions": ["Admin", "Read", "Write", "List", "Tagging"], '
+    f'"credentials": [{{"accessKey": "{ACCESS_KEY}", "secretKey": "{SECRET_KEY}"}}]}}]}}'
+)
+
+
+@contextlib.contextmanager
+def persistent_store(lab: Lab, folder: Path) -> Iterator[str]:
+    """Its URL. It has a network of its own, so the default ports are free."""
+    folder.mkdir(parents=True, exist_ok=True)
+    identities = folder / "s3.json"
+    identities.write_text(_IDENTITIES)
+    weed = Path(sys.executable).with_name("weed")
+    command = [
+        str(weed), "server", f"-dir={folder}", f"-ip={GATE}", f"-ip.bind={GATE}", "-filer", "-s3",
+        "-master.volumeSizeLimitMB=64", "-volume.max=50", f"-s3.port={PORT}", f"-s3.config={identities}",
+        "-s3.port.iceberg=0", "-s3.port.lance=0",
+    ]  # fmt: skip
+    log = folder / "log"
+    with log.open("wb") as out, lab.network():
+        running = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+            env={**os.environ, "HOME": str(folder)},
+        )
+    try:
+        with lab.network():
+            _wait(running, log)
+        yield f"http://{GATE}:{PORT}"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+
+
+def _wait(running: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and running.poll() is None:
+        connection = http.client.HTTPConnection(GATE, PORT, timeout=2)
+        try:
+            connection.request("GET", "/status")
+            connection.getresponse().read()
+            return
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.1)
+        finally:
+            connection.close()
+    raise AssertionError(f"no answer from the persistent store: {log.read_text(errors='replace')[-2000:]}")
