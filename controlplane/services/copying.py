@@ -84,9 +84,15 @@ class Copier:
             info, fresh = await self._put(key, body, content, reader.info.content_type)
         finally:
             await reader.aclose()
+        return await self.finish(task, info, content, fresh=fresh)
+
+    async def finish(self, task: Task, put: ObjectInfo, content: Content, *, fresh: bool) -> Done:
+        """What follows a put: prove it (I1), and look whether the source is still there (I4). `fresh`: it was put just
+        now, not found. Raises like work()."""
+        key = task.draft.key
         reach("mirror.copied")
         try:
-            proved = await self._prove(info, content)
+            proved = await self._prove(put, content)
         except DamagedCopy:
             # The right bytes are in the primary: the next attempt finds the way free for them.
             await self._target.delete(key)
@@ -94,7 +100,11 @@ class Copier:
         reach("mirror.verified")
         if not await exists(self._primary, key):
             return await self._deleted_meanwhile(task, fresh)
-        return Done(task, self._mirrored(key, proved), content.size)
+        return self.mirrored(task, proved, content)
+
+    def mirrored(self, task: Task, proved: ObjectInfo, content: Content) -> Done:
+        """The outcome when the copy was proved and its source seen after that."""
+        return Done(task, self._mirrored(task.draft.key, proved), content.size)
 
     async def _deleted_meanwhile(self, task: Task, fresh: bool) -> Done:
         """The blob was deleted while it was copied, and the delete may have passed the target before this copy (I4)."""
@@ -150,6 +160,8 @@ class Copier:
         """The primary does not have it: deleted since, or copied before a crash, or lost."""
         key = task.draft.key
         if await is_entombed(self._primary, guid_of(key)):
+            # An earlier attempt may have put it after the deletion passed the target (I4).
+            await self._target.delete(key)
             return Done(task, None, note="deleted before it was copied")
         known = await self._catalog.get(guid_of(key))
         content = task.draft.content

@@ -139,6 +139,13 @@ class S3Store(Section):
         examples=["/etc/millrace/s3-ca.pem"],
     )
     connections: int = Field(32, ge=1, le=1024, description="most connections to each endpoint")
+    pipeline: int = Field(
+        32,
+        ge=1,
+        le=256,
+        description="most requests for small objects sent on a connection before the first is answered; 1: none is, "
+        "which also is what Millrace falls back to when a server cannot",
+    )
     connect_timeout_s: Seconds = Field(3, description="to open a connection")
     read_timeout_s: Seconds = Field(30, description="the longest pause of a server within a request")
     attempts: int = Field(4, ge=1, le=20, description="tries of a request that may safely be sent again")
@@ -182,7 +189,7 @@ class Mirror(Section):
     """The write-behind to the persistent store."""
 
     concurrency: int = Field(16, ge=1, le=1024, description="copies under way at once")
-    batch: int = Field(256, ge=1, le=10_000, description="journal entries read and closed at once")
+    batch: int = Field(512, ge=1, le=10_000, description="journal entries read and closed at once")
     idle_s: Seconds = Field(0.1, description="how often an empty journal is looked at")
     verify: Literal["head", "read"] = Field(
         "head", description="head: the ETag and metadata of the copy are read back; read: all its bytes are"

@@ -67,6 +67,7 @@ async def _build_s3(name: StoreName, store: S3Store, clock: Clock) -> ObjectStor
         conditional_put=store.conditional_put,
         ca_file=store.ca_file,
         connections=store.connections,
+        pipeline=store.pipeline,
         connect_timeout_s=store.connect_timeout_s,
         read_timeout_s=store.read_timeout_s,
         attempts=store.attempts,

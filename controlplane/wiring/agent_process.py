@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 
 from controlplane.adapters.endpoint_probe import EndpointProbe
 from controlplane.adapters.riak_cs_gc import RiakCsCollector
+from controlplane.adapters.s3 import S3ObjectStore
 from controlplane.model.endpoints import Endpoint
 from controlplane.model.gc_plan import Times
 from controlplane.model.retry import RetrySchedule
@@ -19,6 +20,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
+from controlplane.services.bulk_copying import BulkCopier
 from controlplane.services.copying import Copier
 from controlplane.services.gc_duty import GcDuty
 from controlplane.services.held_lock import HeldLock
@@ -130,6 +132,9 @@ class AgentProcess:
             clock=self._clock,
             read_back=mirror.verify == "read",
         )
+        bulk = None
+        if isinstance(primary, S3ObjectStore) and isinstance(persistent, S3ObjectStore) and mirror.verify == "head":
+            bulk = BulkCopier(copier, primary=primary.bulk, persistent=persistent.bulk)
         self.sources.mirror = MirrorTally()
         return Mirror(
             copier.work,
@@ -142,6 +147,7 @@ class AgentProcess:
             tally=self.sources.mirror,
             concurrency=mirror.concurrency,
             batch=mirror.batch,
+            bulk=bulk,
         )
 
     def _build_gc(self) -> tuple[GcDuty, HeldLock] | None:

@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -59,6 +60,8 @@ def machine() -> dict[str, str]:
     """Where and with what the figures were made."""
 
     def said_by(*command: str) -> str:
+        if shutil.which(command[0]) is None:
+            return "not installed"
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return (done.stdout or done.stderr).partition("\n")[0].strip()
 

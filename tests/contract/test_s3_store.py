@@ -13,9 +13,11 @@ from controlplane.adapters.s3 import S3ObjectStore, S3Options
 from controlplane.adapters.s3_admin import S3BucketAdmin
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.keys import Key, StoreName
+from controlplane.ports.bulk_store import SmallPut
 from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import ByteRange, ObjectStore
 from tests.contract.object_store_suite import ObjectStoreContract, in_order, list_all
+from tests.support.fakes import content_of
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, moto_server, seaweedfs_server
 
 _buckets = itertools.count(1)
@@ -49,12 +51,33 @@ PLAIN = S3Options(
 )
 
 
+async def require_bulk_as_single(store: S3ObjectStore, *, pipelines: bool) -> None:
+    """What goes in and comes out in one go is what single requests make of it; `pipelines`: the server can."""
+    bodies = {Key(f"bulk/{number}"): b"%d" % number * 500 for number in range(70)}
+    puts = [SmallPut(key, body, content_of(body), "text/plain", if_absent=True) for key, body in bodies.items()]
+    infos = await store.bulk.put_small(puts)
+    for put, info in zip(puts, infos, strict=True):
+        if info is None:
+            await store.put(put.key, put.body, content=put.content, content_type=put.content_type)
+    heads = await store.bulk.head_many(list(bodies))
+    small = await store.bulk.get_small(list(bodies))
+    assert (None in [*infos, *heads, *small]) is not pipelines
+    for (key, body), head, got in zip(bodies.items(), heads, small, strict=True):
+        assert head is None or head == await store.head(key)
+        assert got is None or (got.body, got.info) == (body, await store.head(key))
+    assert await store.bulk.put_small(puts) == [None] * len(puts)
+
+
 class TestMotoV4(ObjectStoreContract):
     @pytest.fixture
     async def store(self, moto: S3Server) -> AsyncIterator[S3ObjectStore]:
         store = await fresh_store(moto, PLAIN)
         yield store
         await store.aclose()
+
+    async def test_bulk(self, store: S3ObjectStore) -> None:
+        """Its server closes the connection after each answer: nothing is answered in bulk but the first."""
+        await require_bulk_as_single(store, pipelines=False)
 
 
 class TestMotoV2UnderAPrefix(ObjectStoreContract):
@@ -89,6 +112,9 @@ class TestSeaweedfs(ObjectStoreContract):
         store = S3ObjectStore(StoreName("s3"), options, SystemClock(), Random(1))
         yield store
         await store.aclose()
+
+    async def test_bulk(self, store: S3ObjectStore) -> None:
+        await require_bulk_as_single(store, pipelines=True)
 
     async def test_what_is_not_there_is_not_found(self, store: ObjectStore) -> None:
         await store.put(Key("there/too"), b"x")

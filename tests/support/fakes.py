@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from controlplane.adapters.filesystem import FilesystemStore
 from controlplane.adapters.memory.catalog import MemoryCatalog
@@ -21,11 +23,13 @@ from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.model.retry import RetrySchedule
 from controlplane.model.tally import BlobTally, MirrorTally
 from controlplane.model.task import Draft, Task
+from controlplane.ports.bulk_store import SmallObject, SmallPut
 from controlplane.ports.catalog import Quarantined
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError, Unavailable
 from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, ObjectStore
 from controlplane.services.blobs import BlobWriter, Stored
+from controlplane.services.bulk_copying import BulkCopier
 from controlplane.services.copying import Copier
 from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
@@ -36,6 +40,7 @@ from controlplane.services.reading import BlobReader
 PRIMARY = StoreName("primary")
 PERSISTENT = StoreName("persistent")
 
+T = TypeVar("T")
 Fault = Callable[[str, Key], None]
 
 
@@ -142,6 +147,53 @@ def shorten(store: FakeStore, key: str) -> None:
     store.replace_bytes(key, store.data(key)[: store._objects[key.encode()].info.size // 2], honest_etag=False)
 
 
+class OneByOne:
+    """BulkStore over a fake, whose faults and lies it shares: what fails is None. `drop` makes more of that; with
+    `after` the operation has its effect and only its answer is lost."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self.drop: Callable[[str, Key], bool] = lambda op, key: False
+        self.after = False
+        self.batches: list[tuple[str, int]] = []
+
+    async def _each(self, op: str, keys: Sequence[Key], ask: Callable[[int], Awaitable[T]]) -> list[T | None]:
+        self.batches.append((op, len(keys)))
+        answers: list[T | None] = []
+        for place, key in enumerate(keys):
+            answer = None
+            lost = self.drop(op, key)
+            if not lost or self.after:
+                with contextlib.suppress(MillraceError):
+                    answer = await ask(place)
+            answers.append(None if lost else answer)
+        return answers
+
+    async def get_small(self, keys: Sequence[Key]) -> list[SmallObject | None]:
+        async def ask(place: int) -> SmallObject:
+            reader = await self._store.get(keys[place])
+            return SmallObject(reader.info, b"".join([chunk async for chunk in reader]))
+
+        return await self._each("get", keys, ask)
+
+    async def put_small(self, puts: Sequence[SmallPut]) -> list[ObjectInfo | None]:
+        async def ask(place: int) -> ObjectInfo:
+            put = puts[place]
+            return await self._store.put(
+                put.key,
+                put.body,
+                content=put.content,
+                content_type=put.content_type,
+                metadata=put.metadata,
+                if_absent=put.if_absent,
+            )
+
+        return await self._each("put", [put.key for put in puts], ask)
+
+    async def head_many(self, keys: Sequence[Key]) -> list[ObjectInfo | None]:
+        return await self._each("head", keys, lambda place: self._store.head(keys[place]))
+
+
 @dataclass(slots=True)
 class Faults:
     """Operations of a journal or a catalog that are to fail."""
@@ -236,6 +288,7 @@ class Node:
         schedule: RetrySchedule = RetrySchedule(),  # noqa: B008 - frozen
         concurrency: int = 16,
         batch: int = 256,
+        bulk: bool = False,
     ) -> None:
         self.clock = clock
         self.primary = primary or FakeStore(PRIMARY, clock=clock)
@@ -251,6 +304,8 @@ class Node:
         self.tally = BlobTally()
         self.mirror_tally = MirrorTally()
         self.schedule = schedule
+        self.bulk_primary = OneByOne(self.primary) if bulk else None
+        self.bulk_persistent = OneByOne(self.persistent) if bulk else None
         self._concurrency = concurrency
         self._batch = batch
         self._read_back = read_back
@@ -302,6 +357,9 @@ class Node:
             clock=self.clock,
             read_back=self._read_back,
         )
+        bulk = None
+        if self.bulk_primary is not None and self.bulk_persistent is not None:
+            bulk = BulkCopier(copier, primary=self.bulk_primary, persistent=self.bulk_persistent)
         return Mirror(
             copier.work,
             journal=self.journal,
@@ -313,6 +371,7 @@ class Node:
             tally=self.mirror_tally,
             concurrency=self._concurrency,
             batch=self._batch,
+            bulk=bulk,
         )
 
     async def store(self, data: bytes, *, expected: Guid | None = None, chunk: int = 64 * 1024) -> Stored:

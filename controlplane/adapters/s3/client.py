@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,12 +13,15 @@ from typing import Final, Protocol, TypeAlias
 from controlplane.adapters.s3.connection import Connection, ExchangeFailed
 from controlplane.adapters.s3.failures import Failure, error_of, failure_of
 from controlplane.adapters.s3.options import S3Options
+from controlplane.adapters.s3.pipeline import Replies, Reply
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
 from controlplane.s3.sigv2 import SignerV2
 from controlplane.s3.sigv4 import EMPTY_SHA256, SignerV4
 from controlplane.s3.uri import Query, encode_path, wire_query
+
+log = logging.getLogger(__name__)
 
 BACKOFF_FIRST_S: Final = 0.1
 BACKOFF_MOST_S: Final = 5.0
@@ -111,7 +115,7 @@ class S3Client:
         self._clock = clock
         self._random = random
         self._pool = ConnectionPool(options, clock, random)
-        self._where = ", ".join(options.endpoints)
+        self.where = ", ".join(options.endpoints)
         self._bucket_path = f"/{options.bucket}"
         self._signer: Signer | None = None
         if options.access_key and options.signature == "v4":
@@ -163,7 +167,7 @@ class S3Client:
                     retried = True
                 if attempt >= attempts or site is None:
                     # Without a site there was no place in the pool: waiting again would only make the line longer.
-                    where = site.endpoint.url if site else self._where
+                    where = site.endpoint.url if site else self.where
                     tried = f" ({attempt} attempts)" if attempt > 1 else ""
                     what = f"{request.method} {self._name(request)} at {where}: {error}{tried}"
                     raise Unavailable(f"{what}; check that the server is up and reachable") from error
@@ -178,8 +182,34 @@ class S3Client:
                 avoid = lease.site
             await self._clock.sleep(max(wait_s, self._backoff_s(attempt)))
 
+    async def pipelined(self, requests: Sequence[Request], body_limit: int) -> list[Reply | None]:
+        """All requests on one connection, none waiting for the answer to another; one attempt, never raises but when
+        cancelled. None: no answer that can be relied on, and for a PUT an unknown outcome.
+
+        They have bodies of bytes, and are either all HEAD or none. Answers that are not a success come back as they
+        are, without retry.
+        """
+        replies = Replies(len(requests), head_only=requests[0].method == "HEAD", body_limit=body_limit)
+        lease: Lease | None = None
+        try:
+            lease = self._pool.take_idle(IDLE_S, None) or await self._pool.acquire()
+            site = lease.site
+            wire: list[bytes | memoryview] = []
+            for request in requests:
+                wire.append(self._head(request, site))
+                if isinstance(request.body, bytes) and request.body:
+                    wire.append(request.body)
+            await lease.connection.pipeline(b"".join(wire), replies)
+            self._pool.succeeded(site)
+        except ExchangeFailed as error:
+            log.debug("%d of %d pipelined answers from %s: %s", len(replies.got), len(requests), self.where, error)
+        finally:
+            if lease is not None:
+                self._pool.release(lease)
+        return [*replies.got, *[None] * (len(requests) - len(replies.got))]
+
     def describe(self, request: Request) -> str:
-        return f"{request.method} {self._name(request)} at {self._where}"
+        return f"{request.method} {self._name(request)} at {self.where}"
 
     def _name(self, request: Request) -> str:
         return f"s3://{self._options.bucket}" + ("" if request.key is None else f"/{request.key}")

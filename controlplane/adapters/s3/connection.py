@@ -9,6 +9,8 @@ from typing import Final, cast
 
 import httptools
 
+from controlplane.adapters.s3.pipeline import NotInStep, Replies
+
 MAX_HEAD_BYTES: Final = 64 * 1024
 _PAUSE_ABOVE: Final = 512 * 1024
 _RESUME_BELOW: Final = 128 * 1024
@@ -54,6 +56,7 @@ class Connection(asyncio.Protocol):
         "_pending_write",
         "_progress_at",
         "_read_timeout_s",
+        "_replies",
         "_status",
         "_timer",
         "_transport",
@@ -87,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._head_only = False
         self._status = 0
         self._complete = True
+        self._replies: Replies | None = None
         self.headers: dict[str, str] = {}
         self.status = 0
         """Of the final answer, 0 until its head is there."""
@@ -132,6 +136,19 @@ class Connection(asyncio.Protocol):
         self.answered = False
         self.busy = True
         self.requests += 1
+
+    async def pipeline(self, requests: bytes, replies: Replies) -> None:
+        """Send what are several requests, and wait until `replies` has all it expects, or the connection ends.
+
+        In place of begin() to read(). Raises ExchangeFailed; what `replies` got until then stands."""
+        self.begin(head_only=False)
+        self._replies = replies
+        try:
+            self.write(requests)
+            while not self._complete:
+                await self._wait()
+        finally:
+            self._replies = None
 
     def finish(self, now: float) -> None:
         """The answer was read: wait for the next request."""
@@ -221,6 +238,9 @@ class Connection(asyncio.Protocol):
             return
         self.answered = True
         self._progress_at = self._loop.time()
+        if self._replies is not None:
+            self._reply(self._replies, data)
+            return
         if not self.status:
             self._head_bytes += len(data)
         try:
@@ -234,6 +254,19 @@ class Connection(asyncio.Protocol):
             self._paused = True
             self._transport.pause_reading()
         self._wake()
+
+    def _reply(self, replies: Replies, data: bytes) -> None:
+        try:
+            replies.feed(data)
+        except NotInStep as error:
+            self._fail(f"the server's answers are out of step ({error})")
+            return
+        if replies.complete:
+            self._complete = True
+            self.keep_alive = not replies.last
+            self._wake()
+        elif replies.last:
+            self._fail("the server closed the connection after some of the answers")
 
     def eof_received(self) -> bool:
         return False

@@ -80,6 +80,8 @@ class S3Options:
     """PEM file of the certificate authority; None: the system's."""
     connections: int = 32
     """Most connections to each endpoint."""
+    pipeline: int = 32
+    """Most requests for small objects sent on a connection before the first is answered; 1: none is."""
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 30.0
     """The longest pause of the server within a request, and the longest wait for a free connection."""
@@ -94,8 +96,8 @@ class S3Options:
             raise ValueError("an S3 store needs at least one endpoint and a bucket")
         for url in self.endpoints:
             Endpoint.parse(url)
-        if min(self.connections, self.attempts, self.part_concurrency, self.part_bytes) < 1:
-            raise ValueError("connections, attempts, part_concurrency and part_bytes are at least 1")
+        if min(self.connections, self.pipeline, self.attempts, self.part_concurrency, self.part_bytes) < 1:
+            raise ValueError("connections, pipeline, attempts, part_concurrency and part_bytes are at least 1")
         if min(self.connect_timeout_s, self.read_timeout_s) <= 0:
             raise ValueError("timeouts are greater than 0 seconds")
         if bool(self.access_key) != bool(self.secret_key):

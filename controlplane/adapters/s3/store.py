@@ -7,6 +7,7 @@ from http import HTTPStatus
 from random import Random
 
 from controlplane.adapters.s3.bucket_listing import list_page
+from controlplane.adapters.s3.bulk import Bulk
 from controlplane.adapters.s3.client import Answer, Request, S3Client
 from controlplane.adapters.s3.failures import Failure, error_of
 from controlplane.adapters.s3.metadata import MalformedAnswer, content_range, number, object_headers, object_info
@@ -44,6 +45,9 @@ class S3ObjectStore:
         self._options = options
         self._client = S3Client(options, clock, random)
         self._uploads = Uploads(self._client, options, clock, self.head)
+        self.bulk = Bulk(
+            self._client, clock, self._full, most_depth=options.pipeline, conditional_put=options.conditional_put
+        )
 
     @property
     def name(self) -> StoreName:
