@@ -1,6 +1,7 @@
 """Preflight says everything that is wrong at once, and nothing about a sound inventory."""
 
 import hashlib
+import re
 
 import pytest
 
@@ -8,6 +9,7 @@ from tests.kit.conftest import load
 
 findings = load("roles/preflight/filter_plugins/preflight_findings.py").preflight_findings
 
+NETWORK = {"cluster_internal_network": "10.0.0.0", "cluster_internal_netmask": "255.255.255.0"}
 ASKED = {"before": 1000.0, "after": 1003.0}
 
 
@@ -42,6 +44,9 @@ def host(name="n1", address="10.0.0.1", members=("n1",), seen=None, facts=None, 
             }
             | (riak or {}),
             "allow_few_nodes": False,
+            "pair": {"riak": "3.2.3", "riak_cs": "3.2.4"},
+            "cs_by_riak": {"3.0": ["3.0", "3.1"], "3.2": ["3.2"]},
+            "stanchion": {"members": 2, "merged": True, "address": address, "network": NETWORK},
             "needed_groups": {"riak": list(members)},
             "odd_groups": {"etcd": list(members)[:1]},
         }
@@ -60,10 +65,35 @@ def test_a_sound_host_has_no_findings():
 @pytest.mark.parametrize(
     ("one", "words"),
     [
+        (
+            host(pair={"riak": "3.2.3", "riak_cs": "2.1.1"}),
+            "Riak CS 2.1.1 does not go with Riak KV 3.2.3: set riak_cs_version to one of the series 3.2",
+        ),
+        (
+            host(
+                stanchion={"members": 2, "merged": True, "address": "10.0.0.1", "network": dict.fromkeys(NETWORK, "")}
+            ),
+            "cluster_internal_network and cluster_internal_netmask is not set",
+        ),
+        (
+            host(stanchion={"members": 3, "merged": True, "address": "10.0.1.1", "network": NETWORK}),
+            "its address 10.0.1.1 is not in 10.0.0.0/24, where Stanchion may bind",
+        ),
+        (
+            host(
+                stanchion={
+                    "members": 2,
+                    "merged": True,
+                    "address": "10.0.0.1",
+                    "network": NETWORK | {"cluster_internal_netmask": "255.0.255.0"},
+                }
+            ),
+            "10.0.0.0 with the netmask 255.0.255.0 is no network",
+        ),
         (host(facts={"release": "10"}), "Debian 10 is not supported"),
         (host(facts={"distribution": "Arch", "release": "7"}), "Arch 7 is not supported"),
         (host(facts={"memory_mb": 256}), "256 MB of memory"),
-        (host(seen={"free_bytes": {"/d": 3 * 1024**3}}), "/d has 3.0 GiB free; 10 GiB are needed"),
+        (host(seen={"free_bytes": {"/d": 3 * 1024**3}}), "/d has 3.0 GiB free; make 10 GiB free"),
         (host(seen={"listeners": {"8087": ["nginx.service"]}}), "port 8087 (Riak protocol buffers) is taken by nginx"),
         (host(seen={"time": 1100.0}), "clock is 97 s off"),
         (host(seen={"time": 900.0}), "clock is 100 s off"),
@@ -71,9 +101,9 @@ def test_a_sound_host_has_no_findings():
             host(seen={"versions": {"riak": "3.0.16"}}),
             "riak 3.0.16 is installed and 3.2.3 is wanted: run playbooks/upgrade",
         ),
-        (host(address="8.8.8.8"), "must be an address of the internal network"),
-        (host(address="0.0.0.0"), "must be an address of the internal network"),
-        (host(address="node1"), "no IP address"),
+        (host(address="8.8.8.8", stanchion={}), "must be an address of the internal network"),
+        (host(address="0.0.0.0", stanchion={}), "must be an address of the internal network"),
+        (host(address="node1", stanchion={}), "no IP address"),
         (host(secrets={"cluster_riak_cookie": ""}), "cluster_riak_cookie is not set"),
         (host(secrets={"cluster_riak_cookie": "riak"}), "too short or a placeholder"),
         (host(secrets={"cluster_riak_cookie": "changeme-changeme-changeme"}), "too short or a placeholder"),
@@ -86,7 +116,7 @@ def test_a_sound_host_has_no_findings():
         ),
         (host(riak={"settings": {"cs_version": 30203}}), "riak_settings sets cs_version"),
         (host(riak={"settings": {"leveldb.maximum_memory.percent": 5}}), "riak_settings sets leveldb."),
-        (host(riak={"default_backend": "bitcask"}), "manifests need secondary indexes"),
+        (host(riak={"default_backend": "bitcask"}), "manifests need"),
         (host(riak={"n_val": 3}), "1 Riak hosts cannot hold 3 copies"),
         (host(members=("n2",)), "n1 is not in riak_members"),
         (host(seen={"ring": {"nodename": "riak@127.0.0.1", "ring_size": 64}}), "a ring of riak@127.0.0.1 lives here"),
@@ -123,10 +153,46 @@ def test_hosts_must_agree():
         host(members=members),
         host(members=members, riak={"ring_size": 32, "version": "3.0.16", "cookie": "d", "nodename": "riak@10.0.0.1"}),
     )
-    assert "riak_version differs between the Riak hosts: 3.0.16, 3.2.3" in text
+    assert "riak_version differs between the Riak hosts (3.0.16, 3.2.3): set it once" in text
     assert "riak_ring_size differs" in text
-    assert "the cookie differs between the Riak hosts\n" in text
-    assert "n1, n2 share the node name riak@10.0.0.1" in text
+    assert "the cookie differs between the Riak hosts: set it once" in text
+    assert "'d'" not in text
+
+
+def test_hosts_that_share_an_address_are_named_once():
+    members = ("n1", "n2")
+    text = said(host(members=members), host(members=members))
+    assert text == "inventory: n1, n2 share the address 10.0.0.1: give each host its own"
+
+
+def test_hosts_that_share_a_node_name_alone_are_named_too():
+    members = ("n1", "n2")
+    text = said(host(members=members), host(members=members, address="10.0.0.2", riak={"nodename": "riak@10.0.0.1"}))
+    assert text == "inventory: n1, n2 share the node name riak@10.0.0.1: give each its own"
+
+
+def test_one_node_needs_no_network_for_stanchion_and_older_ones_do_not_either():
+    alone = {"members": 1, "merged": True, "address": "10.0.0.1", "network": dict.fromkeys(NETWORK, "")}
+    assert said(host(stanchion=alone)) == ""
+    assert said(host(stanchion=alone | {"members": 4, "merged": False})) == ""
+
+
+def test_every_finding_says_what_to_do():
+    """What is wrong, and after a colon or a semicolon an order."""
+    one = host(
+        facts={"release": "9", "memory_mb": 1},
+        seen={"free_bytes": {"/d": 1}, "listeners": {"8087": ["x"]}, "time": 0.0, "versions": {"riak": "3.0.16"}},
+        secrets={"a": "", "b": "short"},
+        riak={"ring_size": 7, "n_val": 9, "settings": {"cs_version": 1}, "default_backend": "bitcask"},
+        pair={"riak": "3.2.3", "riak_cs": "2.1.1"},
+        odd_groups={"etcd": ["a", "b"]},
+        needed_groups={"riak_cs": []},
+    )
+    lines = said(one).splitlines()
+    assert len(lines) == 15
+    for line in lines:
+        about = re.split(r"[:;] ", line, maxsplit=1)[1]
+        assert re.search(r"[:;] (add|give|install|it must|make|name|put|remove|run|set|stop|use)|; give", about), line
 
 
 def test_everything_wrong_is_said_at_once():

@@ -31,17 +31,17 @@ def platform(wanted, facts):
     release = str(facts["release"])
     if release not in map(str, supported):
         known = "; ".join(f"{name} {', '.join(map(str, rows))}" for name, rows in wanted["platforms"].items())
-        yield f"{facts['distribution']} {release} is not supported (supported: {known})"
+        yield f"{facts['distribution']} {release} is not supported: install one of {known}"
     if int(facts["memory_mb"]) < int(wanted["min_memory_mb"]):
-        yield f"{facts['memory_mb']} MB of memory; at least {wanted['min_memory_mb']} MB are needed"
+        yield f"{facts['memory_mb']} MB of memory; give it at least {wanted['min_memory_mb']} MB"
 
 
 def versions(wanted, seen):
     for package in wanted["packages"]:
         name, version = package["package"], str(package["version"])
-        series = ".".join(version.split(".")[:2])
-        if series not in map(str, package["series"]):
-            yield f"{name} {version} is not supported (supported series: {', '.join(map(str, package['series']))})"
+        if series_of(version) not in map(str, package["series"]):
+            known = ", ".join(map(str, package["series"]))
+            yield f"{name} {version} is not supported: set its version to one of the series {known}"
         there = seen["versions"].get(name, "")
         if there and not there.startswith(version) and not wanted["upgrading"]:
             yield f"{name} {there} is installed and {version} is wanted: run playbooks/upgrade.yml"
@@ -51,21 +51,23 @@ def disks(wanted, seen):
     for disk in wanted["disks"]:
         free = seen["free_bytes"][disk["path"]]
         if free < float(disk["free_gb"]) * GIB:  # -e gives strings
-            yield f"{disk['path']} has {free / GIB:.1f} GiB free; {disk['free_gb']} GiB are needed"
+            needed = disk["free_gb"]
+            yield f"{disk['path']} has {free / GIB:.1f} GiB free; make {needed} GiB free, or mount a larger disk"
 
 
 def ports(wanted, seen):
     for port in wanted["ports"]:
         strangers = set(seen["listeners"].get(str(port["port"]), [])) - set(port["units"])
         if strangers:
-            yield f"port {port['port']} ({port['purpose']}) is taken by {', '.join(sorted(strangers))}"
+            holders = ", ".join(sorted(strangers))
+            yield f"port {port['port']} ({port['purpose']}) is taken by {holders}: stop it, or give it another port"
 
 
 def clock(wanted, seen, asked):
     """The host answered between two readings of our own clock; only what lies outside of them is surely skew."""
     skew = max(asked["before"] - seen["time"], seen["time"] - asked["after"], 0)
     if skew > float(wanted["max_clock_skew_s"]):
-        yield f"its clock is {skew:.0f} s off; at most {wanted['max_clock_skew_s']} s are allowed"
+        yield f"its clock is {skew:.0f} s off: set it to within {wanted['max_clock_skew_s']} s of this machine's"
 
 
 def addresses(wanted):
@@ -73,7 +75,7 @@ def addresses(wanted):
         try:
             address = ipaddress.ip_address(text)
         except ValueError:
-            yield f"{name} is '{text}', which is no IP address"
+            yield f"{name} is '{text}', which is no IP address: set it to the host's address on the internal network"
             continue
         if address.is_unspecified or (address.is_global and not wanted["allow_public_addresses"]):
             yield f"{name} is {text}: it must be an address of the internal network, since it has no authentication"
@@ -100,16 +102,69 @@ def riak(wanted, seen):
     for key in ring["settings"]:
         if key in OWNED_KEYS or key.startswith(OWNED_PREFIXES):
             yield (
-                f"riak_settings sets {key}, which the role renders itself: a second form of the backends is how blocks "
-                "end up in leveldb without a message"
+                f"riak_settings sets {key}, which the role renders itself: remove it, since a second form of the "
+                "backends is how blocks end up in leveldb without a message"
             )
     if ring["default_backend"] not in ("leveldb", "leveled"):
-        yield f"riak_default_backend is {ring['default_backend']}: manifests need secondary indexes, leveldb or leveled"
+        yield (
+            f"riak_default_backend is {ring['default_backend']}: set it to leveldb or leveled, since manifests need "
+            "secondary indexes"
+        )
     before = seen["ring"]
     if before and before["nodename"] and before["nodename"] != ring["nodename"]:
-        yield f"a ring of {before['nodename']} lives here; this inventory calls it {ring['nodename']}"
+        yield (
+            f"a ring of {before['nodename']} lives here, and this inventory calls it {ring['nodename']}: give the host "
+            "its former address, or remove the old ring (teardown.yml)"
+        )
     if before and before["ring_size"] != size:
-        yield f"the ring here has {before['ring_size']} partitions; riak_ring_size is {size} and cannot be changed"
+        yield (
+            f"the ring here has {before['ring_size']} partitions and riak_ring_size is {size}: set it back, since the "
+            "number of partitions cannot be changed"
+        )
+
+
+def pairs(wanted):
+    """Which Riak CS runs on which Riak KV."""
+    pair = wanted["pair"]
+    if not pair:
+        return
+    riak, riak_cs = (str(pair[key]) for key in ("riak", "riak_cs"))
+    taken = wanted["cs_by_riak"].get(series_of(riak), [])
+    if taken and series_of(riak_cs) not in map(str, taken):
+        yield (
+            f"Riak CS {riak_cs} does not go with Riak KV {riak}: set riak_cs_version to one of the series "
+            f"{', '.join(map(str, taken))}, or another riak_version"
+        )
+
+
+def series_of(version):
+    return ".".join(str(version).split(".")[:2])
+
+
+def stanchion(wanted):
+    """From 3.1 on, Riak CS nodes find the one Stanchion by the network that it may bind to."""
+    asked = wanted["stanchion"]
+    if not asked or int(asked["members"]) < 2 or not asked["merged"]:
+        return
+    unset = [name for name in asked["network"] if not asked["network"][name]]
+    if unset:
+        yield (
+            f"{asked['members']} Riak CS nodes share one Stanchion, and {' and '.join(unset)} is not set, so that it "
+            "would bind to 127.0.0.1: set the network of the internal addresses"
+        )
+        return
+    subnet, netmask = asked["network"].values()
+    try:
+        network = ipaddress.ip_network(f"{subnet}/{netmask}")
+        inside = ipaddress.ip_address(asked["address"]) in network
+    except ValueError:
+        yield f"{subnet} with the netmask {netmask} is no network: set {' and '.join(asked['network'])}"
+        return
+    if not inside:
+        yield (
+            f"its address {asked['address']} is not in {network}, where Stanchion may bind: correct "
+            f"{' and '.join(asked['network'])}"
+        )
 
 
 def membership(hosts):
@@ -118,20 +173,34 @@ def membership(hosts):
     for key, label in (("version", "riak_version"), ("ring_size", "riak_ring_size"), ("cookie", "the cookie")):
         values = {str(ring[key]) for ring in rings.values()}
         if len(values) > 1:
-            shown = "" if key == "cookie" else f": {', '.join(sorted(values))}"
-            yield f"{label} differs between the Riak hosts{shown}"
-    names = [ring["nodename"] for ring in rings.values()]
-    for twice in sorted({name for name in names if names.count(name) > 1}):
-        owners = sorted(host for host, ring in rings.items() if ring["nodename"] == twice)
-        yield f"{', '.join(owners)} share the node name {twice}"
+            shown = "" if key == "cookie" else f" ({', '.join(sorted(values))})"
+            yield f"{label} differs between the Riak hosts{shown}: set it once, for all"
+    places = {name: tuple(host["wanted"]["internal_addresses"].values()) for name, host in hosts.items()}
+    for twice, owners in sharing(places):
+        yield f"{', '.join(owners)} share the address {', '.join(map(str, twice))}: give each host its own"
+    names = {name: (ring["nodename"],) for name, ring in rings.items()}
+    for twice, owners in sharing(names):
+        if len({places[name] for name in owners}) > 1:  # otherwise it is said above
+            yield f"{', '.join(owners)} share the node name {twice[0]}: give each its own"
     for name, ring in rings.items():
         count = len(ring["members"])
         if name not in ring["members"]:
-            yield f"{name} is not in riak_members"
+            yield f"{name} is not in riak_members: add it to the group of the Riak hosts"
         elif name == min(rings) and count < int(ring["n_val"]) and not hosts[name]["wanted"]["allow_few_nodes"]:
-            yield f"{count} Riak hosts cannot hold {ring['n_val']} copies on distinct nodes: add hosts"
+            yield (
+                f"{count} Riak hosts cannot hold {ring['n_val']} copies on distinct nodes: add hosts, or set "
+                "cluster_is_small if this is a trial"
+            )
         elif name == min(rings) and count > int(ring["ring_size"]):
-            yield f"{count} Riak hosts for {ring['ring_size']} partitions: some would own none"
+            yield f"{count} Riak hosts for {ring['ring_size']} partitions, some would own none: raise riak_ring_size"
+
+
+def sharing(things):
+    """(thing, its owners) of all that has several."""
+    for thing in sorted({thing for thing in things.values() if thing}):
+        owners = sorted(name for name in things if things[name] == thing)
+        if len(owners) > 1:
+            yield thing, owners
 
 
 def quorum(hosts):
@@ -142,7 +211,7 @@ def quorum(hosts):
     for label in sorted({label for host in hosts.values() for label in host["wanted"]["needed_groups"]}):
         members = max(len(host["wanted"]["needed_groups"].get(label, [])) for host in hosts.values())
         if not members:
-            yield f"the inventory has no host in the group {label}"
+            yield f"the inventory has no host in the group {label}: name its hosts there"
 
 
 def folders(hosts):
@@ -158,7 +227,7 @@ def folders(hosts):
         names = os.listdir(folder) if os.path.isdir(folder) else []
         found = fnmatch.filter(names, pattern)
         if not names:
-            yield f"the package folder {folder or '(not set)'} is empty or missing"
+            yield f"the package folder {folder or '(not set)'} is empty or missing: put {pattern} and SHA256SUMS there"
         elif len(found) != 1:
             yield f"{folder} must hold exactly one {pattern}; it holds {len(found)}"
         else:
@@ -170,13 +239,13 @@ def checksum(folder, name):
         with open(os.path.join(folder, "SHA256SUMS")) as file:
             rows = [line.split() for line in file if line.strip()]
     except FileNotFoundError:
-        yield f"{folder} has no SHA256SUMS"
+        yield f"{folder} has no SHA256SUMS: make it with `sha256sum *`, once you trust the files"
         return
     listed = {row[1].lstrip("*").removeprefix("./"): row[0] for row in rows if len(row) == 2}
     with open(os.path.join(folder, name), "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if listed.get(name) != digest:
-        yield f"{name} has the SHA-256 {digest}, SHA256SUMS says {listed.get(name, 'nothing')}"
+        yield f"{name} has the SHA-256 {digest}, SHA256SUMS says {listed.get(name, 'nothing')}: fetch it anew"
 
 
 def preflight_findings(hosts, asked):
@@ -194,6 +263,8 @@ def preflight_findings(hosts, asked):
             *clock(wanted, seen, asked),
             *addresses(wanted),
             *secrets(wanted),
+            *pairs(wanted),
+            *stanchion(wanted),
             *riak(wanted, seen),
         ):
             about.setdefault(text, []).append(name)
