@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, TypeAlias
@@ -73,13 +73,32 @@ _SHA256: Final = re.compile(rb"[0-9a-fA-F]{64}\Z")
 
 
 def payload_of(fields: Fields) -> Payload:
-    """What x-amz-content-sha256 says about the body, also of an anonymous request.
+    """What the headers say about the body, also of an anonymous request.
 
-    Raises S3Fault: InvalidArgument when the value is none of the known ones, NotImplemented for chunks signed by
-    SigV4A.
+    Raises S3Fault: InvalidArgument when x-amz-content-sha256 is none of the known values, InvalidRequest when it
+    contradicts aws-chunked, NotImplemented for chunks signed by SigV4A.
     """
-    value = joined(fields).get(b"x-amz-content-sha256")
-    return UNDECLARED if value is None else payload_named(value)
+    return payload_declared(joined(fields))
+
+
+def payload_declared(values: Mapping[bytes, bytes]) -> Payload:
+    """The same, of joined fields.
+
+    A body without signature may be aws-chunked too, and says so by Content-Encoding and its decoded length only
+    (botocore's unsigned uploads over TLS): its framing must not be stored (awschunked-unsigned-trailer-get).
+    """
+    value = values.get(b"x-amz-content-sha256")
+    payload = UNDECLARED if value is None else payload_named(value)
+    if payload.kind in _CHUNKED or b"x-amz-decoded-content-length" not in values:
+        return payload
+    codings = values.get(b"content-encoding", b"").lower().split(b",")
+    if b"aws-chunked" not in [coding.strip() for coding in codings]:
+        return payload
+    if payload.kind is PayloadKind.SHA256:
+        raise S3Fault(
+            Code.INVALID_REQUEST, "The body is aws-chunked, but x-amz-content-sha256 does not say in which form."
+        )
+    return Payload(PayloadKind.UNSIGNED_CHUNKS_TRAILER)
 
 
 def payload_named(value: bytes) -> Payload:

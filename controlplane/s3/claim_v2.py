@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from controlplane.s3.claim import ANY_REGION, UNDECLARED, Claim, Payload, Rules, Scheme, payload_named
+from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, payload_declared
 from controlplane.s3.claim_v4 import iso_time, skewed
 from controlplane.s3.dates import MalformedDate, parse_http_date, parse_timestamp
 from controlplane.s3.fault import Code, S3Fault
@@ -131,10 +131,7 @@ def _claim(
 
 def _payload(values: Mapping[bytes, bytes]) -> Payload:
     """SigV2 does not sign the body, but what is declared about it is verified all the same."""
-    declared = values.get(b"x-amz-content-sha256")
-    if declared is None:
-        return UNDECLARED
-    payload = payload_named(declared)
+    payload = payload_declared(values)
     if payload.has_signed_chunks:
         raise S3Fault(Code.INVALID_REQUEST, "Chunks are signed by SigV4 only; this request is signed by SigV2.")
     return payload

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, Scope, payload_named
+from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, Scope, payload_declared
 from controlplane.s3.dates import MalformedDate, parse_http_date
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.sigv4 import ALGORITHM, UNSIGNED_PAYLOAD, amz_date, canonical_request, string_to_sign
@@ -67,7 +67,7 @@ def read_v4_header(
     declared = values.get(b"x-amz-content-sha256")
     if declared is None:
         raise S3Fault(Code.INVALID_REQUEST, "The header x-amz-content-sha256 is needed with SigV4.")
-    payload = payload_named(declared)
+    payload = payload_declared(values)
     names = _signed_names(raw_names, values, Code.AUTHORIZATION_HEADER_MALFORMED)
     strings, canonical = _strings(
         method, path, _parts(raw_query), values, names, raw_names.decode(), declared.decode(), timestamp, scope
@@ -344,7 +344,8 @@ def _presigned_payload(
             extra=(("HeadersNotSigned", "x-amz-content-sha256"),),
         )
     declared = header.decode("latin-1") if header is not None else in_query or UNSIGNED_PAYLOAD
-    return declared, payload_named(declared.encode("latin-1", "replace"))
+    named = declared.encode("latin-1", "replace")
+    return declared, payload_declared({**values, b"x-amz-content-sha256": named})
 
 
 def iso_time(at: float) -> str:
