@@ -1,9 +1,11 @@
 """The aws-chunked coding of S3 uploads, decoded as it comes: signed, signed with trailer, unsigned with trailer.
 
-Source: AWS, "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks", and the page
-on trailing headers. Constant memory: a decoder holds one size line or one trailer section, both bounded, and hands out
-the data of a chunk as it comes in. **Data is handed out before the signature of its chunk is known to hold**: nothing
-may be kept of an upload unless `finish()` has returned.
+Source: AWS, "Signature Calculations for the Authorization Header: Transferring Payload in Multiple Chunks", and the
+page on trailing headers.
+
+Constant memory: a decoder holds one size line or one trailer section, both bounded, and hands out the data of a chunk
+as it comes in. **Data is handed out before the signature of its chunk is known to hold**: nothing may be kept of an
+upload unless `finish()` has returned.
 """
 
 from __future__ import annotations
@@ -255,12 +257,12 @@ def decoder_of(fields: Fields, payload: Payload, seed: ChunkSeed | None) -> Chun
     if payload.has_signed_chunks and seed is None:
         raise S3Fault(Code.ACCESS_DENIED, "The chunks are signed, but the request is not.")
     names = (name.strip().lower() for name in values.get(b"x-amz-trailer", b"").decode("latin-1").split(","))
-    return ChunkDecoder(payload, seed, decoded_length_of(fields), frozenset(name for name in names if name))
+    length = decoded_length_of(values.get(b"x-amz-decoded-content-length"))
+    return ChunkDecoder(payload, seed, length, frozenset(name for name in names if name))
 
 
-def decoded_length_of(fields: Fields) -> int:
+def decoded_length_of(value: bytes | None) -> int:
     """x-amz-decoded-content-length. Raises S3Fault: MissingContentLength when it is not there, InvalidArgument."""
-    value = joined(fields).get(b"x-amz-decoded-content-length")
     if value is None:
         raise S3Fault(Code.MISSING_CONTENT_LENGTH, "A chunked upload needs x-amz-decoded-content-length.")
     if _LENGTH.match(value) is None:
