@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from controlplane.settings.secret import Secret
-from controlplane.settings.section import BaseUrl, Bytes, Port, ReadableFile, Seconds, Section
+from controlplane.settings.section import BaseUrl, Bytes, Name, Port, ReadableFile, Seconds, Section
 from controlplane.settings.tls import Tls
 
 _GIB = 1024**3
@@ -51,6 +51,11 @@ class S3Front(Section):
     attempts: int = Field(3, ge=1, le=10, description="tries of a request that may safely be sent again")
     max_object_bytes: Bytes = Field(
         5 * _GIB, ge=1, description="the largest body of one PUT or part; larger objects come in parts"
+    )
+    private_bucket: Name = Field(
+        "millrace-s3-documents",
+        min_length=3,
+        description="bucket of the admin user for tags, CORS and lifecycle rules; made at its first use",
     )
     journal: bool = Field(True, description="every write is in the journal before it is acknowledged")
     lock_ttl_s: Seconds = Field(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
 from controlplane.adapters.riak_cs import RiakCsAccounts, RiakCsClient, RiakCsOptions
+from controlplane.adapters.riak_cs.private_bucket import PrivateBucket
 from controlplane.gateway.s3.access_verbs import AccessVerbs
 from controlplane.gateway.s3.attributes import AttributesVerb
 from controlplane.gateway.s3.authenticate import Authenticator
@@ -17,6 +18,13 @@ from controlplane.gateway.s3.buckets import BucketVerbs
 from controlplane.gateway.s3.conditional import ConditionalWrites
 from controlplane.gateway.s3.copying import Copying
 from controlplane.gateway.s3.deleting import MultiDelete
+from controlplane.gateway.s3.document_verbs import (
+    DOCUMENT_DELETES,
+    DOCUMENT_READS,
+    BucketDocuments,
+    CrossOrigin,
+    ObjectTags,
+)
 from controlplane.gateway.s3.front import Handler, S3Front
 from controlplane.gateway.s3.listing import Listings
 from controlplane.gateway.s3.multipart import MultipartUploads
@@ -36,6 +44,8 @@ from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.buckets import Buckets
 from controlplane.services.s3.callers import Callers
 from controlplane.services.s3.latest import LatestVersions
+from controlplane.services.s3.object_records import ObjectRecords
+from controlplane.services.s3.subresources import Subresources
 from controlplane.services.s3.write_locks import WriteLocks
 from controlplane.settings.tree import Settings
 
@@ -78,15 +88,22 @@ class S3FrontParts:
         bodies = Bodies(executor, spool, s3.max_object_bytes)
         acls = AclWrites(self.upstream, callers)
         reading = ObjectReading(self.upstream, authoriser, latest)
+        private = PrivateBucket(_options(settings, s3.endpoints), admin, s3.private_bucket, clock, jitter)
+        closing.push_async_callback(private.aclose)
+        subresources = Subresources(private, clock, s3.access_cache_s)
+        records = ObjectRecords(self.upstream, subresources, admin)
         uploading = Uploading(self.upstream)
-        writing = ObjectWriting(self.upstream, uploading, bodies, conditional, acls, writes)
-        multipart = MultipartUploads(self.upstream, uploading, bodies, conditional, acls, writes)
-        copying = Copying(self.upstream, uploading, bodies, conditional, authoriser, acls, latest, writes)
+        writing = ObjectWriting(self.upstream, uploading, bodies, conditional, acls, records, writes)
+        multipart = MultipartUploads(self.upstream, uploading, bodies, conditional, acls, records, writes)
+        copying = Copying(self.upstream, uploading, bodies, conditional, authoriser, acls, latest, records, writes)
         authenticator = Authenticator(callers, clock, Rules(s3.region if s3.check_region else None))
-        posting = FormUploads(uploading, bodies, conditional, authenticator, authoriser, acls, writes, clock)
+        posting = FormUploads(uploading, bodies, conditional, authenticator, authoriser, acls, records, writes, clock)
+        origins = CrossOrigin(subresources)
+        documents = BucketDocuments(subresources, bodies)
+        tags = ObjectTags(subresources, bodies, reading)
         access = AccessVerbs(self.upstream, bodies, buckets, acls)
         listings = Listings(self.upstream)
-        verbs = BucketVerbs(self.upstream, bodies, buckets, acls, s3.region)
+        verbs = BucketVerbs(self.upstream, bodies, buckets, acls, subresources, s3.region)
         handlers: dict[Operation, Handler] = {
             Operation.LIST_BUCKETS: listings.buckets,
             Operation.LIST_OBJECTS: listings.objects_v1,
@@ -109,6 +126,15 @@ class S3FrontParts:
             Operation.PUT_BUCKET_POLICY: access.put_policy,
             Operation.DELETE_BUCKET_POLICY: access.delete_policy,
             Operation.GET_BUCKET_POLICY_STATUS: access.policy_status,
+            **dict.fromkeys(DOCUMENT_READS, documents.get),
+            **dict.fromkeys(DOCUMENT_DELETES, documents.delete),
+            Operation.PUT_BUCKET_TAGGING: documents.put_tagging,
+            Operation.PUT_BUCKET_CORS: documents.put_cors,
+            Operation.PUT_BUCKET_LIFECYCLE: documents.put_lifecycle,
+            Operation.GET_OBJECT_TAGGING: tags.get,
+            Operation.PUT_OBJECT_TAGGING: tags.put,
+            Operation.DELETE_OBJECT_TAGGING: tags.delete,
+            Operation.PREFLIGHT: origins.preflight,
             Operation.GET_OBJECT: reading.get,
             Operation.HEAD_OBJECT: reading.get,
             Operation.PUT_OBJECT: writing.put,
@@ -127,6 +153,7 @@ class S3FrontParts:
             handlers,
             authenticator=authenticator,
             authoriser=authoriser,
+            origins=origins,
             root_hosts=(s3.root_host,) if s3.root_host else (),
             secure=s3.tls.cert_file is not None,
             tally=tally,

@@ -20,12 +20,22 @@ from controlplane.s3.fault import Code, S3Fault
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.buckets import Buckets, Versioning
 from controlplane.services.s3.refusals import refusal
+from controlplane.services.s3.subresources import Subresources
 
 _LOCK = b"x-amz-bucket-object-lock-enabled"
 
 
 class BucketVerbs:
-    def __init__(self, upstream: Upstream, bodies: Bodies, buckets: Buckets, acls: AclWrites, region: str) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        bodies: Bodies,
+        buckets: Buckets,
+        acls: AclWrites,
+        subresources: Subresources,
+        region: str,
+    ) -> None:
+        self._subresources = subresources
         self._upstream = upstream
         self._bodies = bodies
         self._buckets = buckets
@@ -58,6 +68,8 @@ class BucketVerbs:
         if reply.status != 200:
             raise await refusal(reply, key=False)
         reply.close()
+        # What a former bucket of this name left must not be this one's.
+        await self._subresources.forget_bucket(call.bucket)
         if acl is not None:
             await self._acls.put(call.bucket, "", call.signer, acl)
             self._buckets.forget(call.bucket)
@@ -69,6 +81,7 @@ class BucketVerbs:
         if reply.status not in (200, 204):
             raise await refusal(reply, key=False)
         reply.close()
+        await self._subresources.forget_bucket(call.bucket)
         return Response(204, empty(call.request).headers)
 
     async def head(self, call: Call) -> Response:

@@ -19,7 +19,7 @@ from controlplane.gateway.s3.conditional import Commit, ConditionalWrites
 from controlplane.gateway.s3.multipart import part_query
 from controlplane.gateway.s3.reading import ReplyChunks, length_of, modified_at
 from controlplane.gateway.s3.stored_headers import carried_over, refuse_unserved, stored_headers
-from controlplane.gateway.s3.writing import Stored, Uploading, object_owner
+from controlplane.gateway.s3.writing import Stored, Uploading, asked_tags, object_owner
 from controlplane.http import Response
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Ask, Query, Reply, Upstream
@@ -35,6 +35,7 @@ from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Operation
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.latest import LatestVersions
+from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.refusals import refusal
 
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})\Z")
@@ -76,6 +77,7 @@ class Copying:
         authoriser: Authoriser,
         acls: AclWrites,
         latest: LatestVersions,
+        records: ObjectRecords,
         writes: WriteLog,
     ) -> None:
         self._upstream = upstream
@@ -85,6 +87,7 @@ class Copying:
         self._authoriser = authoriser
         self._acls = acls
         self._latest = latest
+        self._records = records
         self._writes = writes
 
     async def copy(self, call: Call) -> Response:
@@ -102,6 +105,10 @@ class Copying:
         await self._writes.ready(call.bucket, call.key)
         reply = await self._open(call, source, None)
         try:
+            if _replaces(call, "x-amz-tagging-directive"):
+                tags = asked_tags(call)
+            else:
+                tags = await self._records.tags_of(source.bucket, source.key, reply.headers)
             if not replace:
                 headers = {**carried_over(reply.headers), **headers}
             async with self._conditional.commit(call, condition) as commit:
@@ -110,6 +117,7 @@ class Copying:
             reply.close()
         if acl is not None:
             await self._acls.put(call.bucket, call.key, call.signer, acl)
+        await self._records.written(call.bucket, call.key, tags)
         await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
         return xml(call.request, render_copied(stored.etag, _stored_at(stored), _checksum(stored)))
 

@@ -11,6 +11,7 @@ from controlplane.gateway.s3.answers import fault_answer, fault_of
 from controlplane.gateway.s3.authenticate import Authenticator
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.call import Call, require_served
+from controlplane.gateway.s3.document_verbs import CrossOrigin
 from controlplane.http import BodyTooLarge, ClientFault, ClientGone, ClientTooSlow, Request, Response
 from controlplane.model.tally import RequestTally
 from controlplane.ports.errors import MillraceError
@@ -48,6 +49,7 @@ class S3Front:
         *,
         authenticator: Authenticator,
         authoriser: Authoriser,
+        origins: CrossOrigin,
         root_hosts: Collection[str],
         secure: bool,
         tally: RequestTally,
@@ -56,6 +58,7 @@ class S3Front:
         self._handlers = handlers
         self._authenticator = authenticator
         self._authoriser = authoriser
+        self._origins = origins
         self._root_hosts = tuple(root_hosts)
         self._secure = secure
         self._tally = tally
@@ -100,16 +103,23 @@ class S3Front:
     async def _answer(self, request: Request) -> Response:
         log_request_id.set(request.id)
         try:
-            return await self._carry_out(request)
+            response = await self._carry_out(request)
         except S3Fault as fault:
-            return fault_answer(request, fault)
+            response = fault_answer(request, fault)
         except MillraceError as error:
             log.warning("%s %s: %s", request.method, request.path, error)
-            return fault_answer(request, fault_of(error))
+            response = fault_answer(request, fault_of(error))
         except ClientGone:
             raise
         except ClientFault as fault:
-            return fault_answer(request, S3Fault(_client_code(fault), str(fault)))
+            response = fault_answer(request, S3Fault(_client_code(fault), str(fault)))
+        if request.header(b"origin") is not None and isinstance(request.context, Call):
+            try:
+                return await self._origins.added(request.context, response)
+            except (MillraceError, S3Fault) as error:
+                # Without the headers a browser keeps the answer from its page: the safe side.
+                log.warning("CORS of s3://%s cannot be read: %s", request.context.bucket, error)
+        return response
 
     async def _carry_out(self, request: Request) -> Response:
         if request.target == b"*":

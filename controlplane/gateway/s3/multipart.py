@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from typing import Final
 
-from controlplane.gateway.s3.answers import empty, xml
+from controlplane.gateway.s3.answers import OWN_METADATA, empty, xml
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call
 from controlplane.gateway.s3.conditional import ConditionalWrites
 from controlplane.gateway.s3.stored_headers import refuse_unserved, stored_headers
-from controlplane.gateway.s3.writing import Uploading, object_owner, stored_fields
+from controlplane.gateway.s3.writing import Uploading, asked_tags, object_owner, stored_fields
 from controlplane.http import Response
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Upstream
 from controlplane.ports.write_log import WriteLog
 from controlplane.s3.conditions import write_condition
 from controlplane.s3.documents.multipart_listing import Part, distinct_parts
+from controlplane.s3.documents.tagging import parse_tagging_header
 from controlplane.s3.documents.upload_documents import (
     MAX_PARTS,
     NamedPart,
@@ -35,10 +36,12 @@ from controlplane.s3.multipart_xml import parse_completed, parse_initiated
 from controlplane.s3.riakcs.listings import parse_parts
 from controlplane.s3.xml import MalformedXml
 from controlplane.services.s3.acl_writes import AclWrites
+from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.refusals import refusal
 
 LEAST_PART_BYTES: Final = 5 * 1024 * 1024
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
+_TAGGING: Final = OWN_METADATA + "tagging"
 _XML: Final = {"content-type": "application/xml"}
 
 
@@ -50,6 +53,7 @@ class MultipartUploads:
         bodies: Bodies,
         conditional: ConditionalWrites,
         acls: AclWrites,
+        records: ObjectRecords,
         writes: WriteLog,
     ) -> None:
         self._upstream = upstream
@@ -57,10 +61,14 @@ class MultipartUploads:
         self._bodies = bodies
         self._conditional = conditional
         self._acls = acls
+        self._records = records
         self._writes = writes
 
     async def create(self, call: Call) -> Response:
         headers = stored_headers(call.request)
+        if asked_tags(call):
+            # Kept with the upload until it is complete.
+            headers[_TAGGING] = call.headers["x-amz-tagging"]
         acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
         if acl is not None:
             raise S3Fault(
@@ -108,9 +116,17 @@ class MultipartUploads:
             else:
                 size = _check(named, known)
                 etag = await self._finish(call, upload, named)
+        await self._keep_tags(call)
         await self._writes.wrote(call.bucket, call.key, etag, size)
         location = f"{'https' if call.secure else 'http'}://{call.headers.get('host', '')}{call.request.path}"
         return xml(call.request, render_completed(location, call.bucket, call.key, etag))
+
+    async def _keep_tags(self, call: Call) -> None:
+        """Those that were given when the upload began."""
+        reply = await self._upstream.send(call.ask("HEAD"))
+        reply.close()
+        given = reply.headers.get(_TAGGING, "") if reply.status == 200 else ""
+        await self._records.written(call.bucket, call.key, parse_tagging_header(given) if given else ())
 
     async def abort(self, call: Call) -> Response:
         upload = (("uploadId", call.parameter("uploadId") or ""),)

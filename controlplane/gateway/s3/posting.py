@@ -19,11 +19,13 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.write_log import WriteLog
 from controlplane.s3.addressing import MAX_KEY_BYTES, Address
 from controlplane.s3.checksums import Expected, expected_of
+from controlplane.s3.documents.tagging import Tagged, parse_tagging
 from controlplane.s3.documents.upload_documents import render_posted
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.post_form import FormReader
 from controlplane.s3.post_policy import check_policy, read_form_claim
 from controlplane.services.s3.acl_writes import AclWrites
+from controlplane.services.s3.object_records import ObjectRecords
 
 _STATUSES: Final = {"200": 200, "201": 201, "204": 204}
 
@@ -37,6 +39,7 @@ class FormUploads:
         authenticator: Authenticator,
         authoriser: Authoriser,
         acls: AclWrites,
+        records: ObjectRecords,
         writes: WriteLog,
         clock: Clock,
     ) -> None:
@@ -46,6 +49,7 @@ class FormUploads:
         self._authenticator = authenticator
         self._authoriser = authoriser
         self._acls = acls
+        self._records = records
         self._writes = writes
         self._clock = clock
 
@@ -64,6 +68,7 @@ class FormUploads:
         call.address = Address(call.bucket, upload.key, call.address.in_host)
         await self._authoriser.admit(call)
         headers = stored_form_headers(given)
+        tags = parse_tagging(given["tagging"].encode(), Tagged.OBJECT) if given.get("tagging") else ()
         acl_given = {"x-amz-acl": given["acl"]} if "acl" in given else {}
         acl = await self._acls.asked_for(acl_given, object_owner(call), call.bucket_facts.acl.owner, headers)
         await self._writes.ready(call.bucket, call.key)
@@ -83,6 +88,7 @@ class FormUploads:
                 stored = await self._uploading.send(call, incoming, commit, headers)
         if acl is not None:
             await self._acls.put(call.bucket, call.key, call.signer, acl)
+        await self._records.written(call.bucket, call.key, tags)
         await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
         return _answer(call, given, stored)
 

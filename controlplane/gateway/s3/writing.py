@@ -18,10 +18,12 @@ from controlplane.ports.write_log import WriteLog
 from controlplane.s3.access.principals import User
 from controlplane.s3.checksums import Checksum, HashedBody
 from controlplane.s3.conditions import write_condition
+from controlplane.s3.documents.tagging import Tags, parse_tagging_header
 from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.buckets import Versioning
+from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.refusals import refusal
 
 log = logging.getLogger(__name__)
@@ -94,6 +96,7 @@ class ObjectWriting:
         bodies: Bodies,
         conditional: ConditionalWrites,
         acls: AclWrites,
+        records: ObjectRecords,
         writes: WriteLog,
     ) -> None:
         self._upstream = upstream
@@ -101,10 +104,12 @@ class ObjectWriting:
         self._bodies = bodies
         self._conditional = conditional
         self._acls = acls
+        self._records = records
         self._writes = writes
 
     async def put(self, call: Call) -> Response:
         headers = stored_headers(call.request)
+        tags = asked_tags(call)
         condition = write_condition(call.request.headers)
         acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
         await self._writes.ready(call.bucket, call.key)
@@ -115,6 +120,7 @@ class ObjectWriting:
             stored = await self._uploading.send(call, incoming, commit, headers)
         if acl is not None:
             await self._acls.put(call.bucket, call.key, call.signer, acl)
+        await self._records.written(call.bucket, call.key, tags)
         await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
         return empty(call.request, 200, *stored_fields(stored))
 
@@ -147,6 +153,13 @@ class ObjectWriting:
         elif reply.status not in (200, 204):
             raise await refusal(reply, key=True)
         reply.close()
+        await self._records.gone(call.bucket, key)
+
+
+def asked_tags(call: Call) -> Tags:
+    """Of x-amz-tagging. Raises S3Fault."""
+    given = call.headers.get("x-amz-tagging")
+    return parse_tagging_header(given) if given else ()
 
 
 def object_owner(call: Call) -> User:
