@@ -158,12 +158,19 @@ def _ends(request: _Scope, truncated: bool) -> str:
     )
 
 
+def _prefix_v1(request: ListV1) -> str:
+    """AWS encodes the Prefix of version 1; some clients decode it, and botocore does not. It stays as it is when both
+    read the same."""
+    plain = request.prefix.replace("\n", "").isprintable() and "%" not in request.prefix and "+" not in request.prefix
+    return written(request.prefix, request.url and not plain)
+
+
 def render_list_v1(request: ListV1, page: ObjectPage) -> bytes:
     """NextMarker stands in every truncated page, also without a delimiter: no client is harmed, and some need it."""
     next_marker = written(page.next_after, request.url) if page.truncated else None
     return document(
         "ListBucketResult",
-        f"{element('Name', request.bucket)}{element('Prefix', written(request.prefix, request.url))}"
+        f"{element('Name', request.bucket)}{element('Prefix', _prefix_v1(request))}"
         f"{element('Marker', written(request.marker, request.url))}{optional('NextMarker', next_marker)}"
         f"{_ends(request, page.truncated)}{_contents(page, request.url, owners=True)}"
         f"{written_prefixes(page.prefixes, request.url)}",
