@@ -1,0 +1,149 @@
+"""Who asks: kept briefly, looked up once for many; an outage is never "no such key" (I5), a disabled user leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from controlplane.ports.accounts import Account
+from controlplane.ports.errors import MillraceError, NotFound, Unavailable
+from controlplane.ports.upstream import KeyPair
+from controlplane.services.s3.callers import Callers
+from tests.support.virtual_time import VirtualClock
+
+ALICE = Account(KeyPair("ALICE", "secret"), "a" * 64, "alice", enabled=True, buckets=frozenset({"hers"}))
+KEEP_S = 60.0
+
+
+class AdminPort:
+    """Riak CS's users, as a test sets them; slow, and away when told."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self.clock = clock
+        self.users = {"ALICE": ALICE}
+        self.error: MillraceError | None = None
+        self.asked = 0
+
+    async def by_key(self, access_key: str) -> Account:
+        self.asked += 1
+        await self.clock.sleep(0.5)
+        if self.error is not None:
+            raise self.error
+        if access_key not in self.users:
+            raise NotFound("no such key")
+        return self.users[access_key]
+
+    async def all(self) -> Sequence[Account]:
+        self.asked += 1
+        await self.clock.sleep(0.5)
+        if self.error is not None:
+            raise self.error
+        return tuple(self.users.values())
+
+    async def aclose(self) -> None: ...
+
+
+@pytest.fixture
+def port(clock: VirtualClock) -> AdminPort:
+    return AdminPort(clock)
+
+
+@pytest.fixture
+def callers(port: AdminPort, clock: VirtualClock) -> Callers:
+    return Callers(port, clock, KEEP_S)
+
+
+async def test_many_that_ask_at_once_cost_one_look_up(callers: Callers, port: AdminPort) -> None:
+    found = await asyncio.gather(*(callers.by_key("ALICE") for _ in range(50)))
+    assert found == [ALICE] * 50
+    assert port.asked == 1
+    assert callers.known("ALICE") is ALICE
+
+
+async def test_one_that_gives_up_does_not_fail_the_others(callers: Callers) -> None:
+    impatient = asyncio.create_task(callers.by_key("ALICE"))
+    patient = asyncio.create_task(callers.by_key("ALICE"))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert await patient is ALICE
+
+
+async def test_a_disabled_user_and_a_new_secret_count_within_the_time_also_of_a_busy_caller(
+    callers: Callers, port: AdminPort, clock: VirtualClock
+) -> None:
+    await callers.by_key("ALICE")
+    port.users["ALICE"] = replace(ALICE, enabled=False, keys=KeyPair("ALICE", "new"))
+    changed_at = clock.monotonic()
+    while (found := await callers.by_key("ALICE")).enabled:
+        assert clock.monotonic() - changed_at < KEEP_S
+        await clock.sleep(1.0)
+    assert found.keys.secret_key == "new"
+
+
+async def test_i5_an_outage_is_unavailable_for_an_unknown_key(callers: Callers, port: AdminPort) -> None:
+    port.error = Unavailable("away")
+    with pytest.raises(Unavailable):
+        await callers.by_key("ALICE")
+    with pytest.raises(Unavailable):
+        await callers.by_key("NOBODY")
+
+
+async def test_i5_in_an_outage_a_known_caller_is_served_until_its_time_is_over_and_then_unavailable(
+    callers: Callers, port: AdminPort, clock: VirtualClock
+) -> None:
+    await callers.by_key("ALICE")
+    began = clock.monotonic()
+    port.error = Unavailable("away")
+    served_until = began
+
+    async def as_long_as_it_is_served() -> None:
+        nonlocal served_until
+        while await callers.by_key("ALICE") is ALICE:
+            served_until = clock.monotonic()
+            await clock.sleep(1.0)
+
+    with pytest.raises(Unavailable):
+        await as_long_as_it_is_served()
+    assert KEEP_S - 5 <= served_until - began <= KEEP_S
+    port.error = None
+    assert await callers.by_key("ALICE") is ALICE
+
+
+async def test_guessing_keys_does_not_load_the_admin_port(callers: Callers, port: AdminPort) -> None:
+    for _ in range(100):
+        with pytest.raises(NotFound):
+            await callers.by_key("NOBODY")
+    assert port.asked == 1
+
+
+async def test_a_key_that_was_made_a_moment_ago_is_found(
+    callers: Callers, port: AdminPort, clock: VirtualClock
+) -> None:
+    with pytest.raises(NotFound):
+        await callers.by_key("BOB")
+    port.users["BOB"] = replace(ALICE, keys=KeyPair("BOB", "s"), id="b" * 64)
+    await clock.sleep(3.0)
+    assert (await callers.by_key("BOB")).keys.secret_key == "s"
+
+
+async def test_a_wrong_signature_looks_again_but_not_all_the_time(
+    callers: Callers, port: AdminPort, clock: VirtualClock
+) -> None:
+    await callers.by_key("ALICE")
+    assert await callers.again("ALICE", ALICE) is None
+    await clock.sleep(3.0)
+    port.users["ALICE"] = rotated = replace(ALICE, keys=KeyPair("ALICE", "new"))
+    assert await callers.again("ALICE", ALICE) is rotated
+    assert await callers.again("ALICE", rotated) is None
+
+
+async def test_owners_are_found_by_id_and_by_bucket(callers: Callers, port: AdminPort) -> None:
+    assert await callers.by_id("a" * 64) is ALICE
+    assert await callers.owner_of("hers") is ALICE
+    assert await callers.owner_of("nobodys") is None
+    assert port.asked == 1
+    port.error = Unavailable("away")
+    assert await callers.by_id("c" * 64) is None
