@@ -176,6 +176,7 @@ class GatewayProcess:
             directory=directory,
             spool=spool,
             writes=NoWriteLog(),
+            mirror=None,
             clock=self._clock,
             closing=self._closing,
             tally=self.sources.requests,

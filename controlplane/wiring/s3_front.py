@@ -35,6 +35,7 @@ from controlplane.http import Limits
 from controlplane.model.tally import RequestTally
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
+from controlplane.ports.read_through import ReadThrough
 from controlplane.ports.spool import Spool
 from controlplane.ports.upstream import KeyPair, Upstream
 from controlplane.ports.write_log import WriteLog
@@ -64,6 +65,7 @@ class S3FrontParts:
         directory: Directory | None,
         spool: Spool,
         writes: WriteLog,
+        mirror: ReadThrough | None,
         clock: Clock,
         closing: AsyncExitStack,
         tally: RequestTally,
@@ -87,7 +89,7 @@ class S3FrontParts:
         conditional = ConditionalWrites(self.upstream, locks, latest)
         bodies = Bodies(executor, spool, s3.max_object_bytes)
         acls = AclWrites(self.upstream, callers)
-        reading = ObjectReading(self.upstream, authoriser, latest)
+        reading = ObjectReading(self.upstream, authoriser, latest, mirror)
         private = PrivateBucket(_options(settings, s3.endpoints), admin, s3.private_bucket, clock, jitter)
         closing.push_async_callback(private.aclose)
         subresources = Subresources(private, clock, s3.access_cache_s)

@@ -16,11 +16,13 @@ from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.call import Call
 from controlplane.http import Response, StreamBody
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.upstream import Query, Reply, Upstream
+from controlplane.ports.read_through import ReadThrough
+from controlplane.ports.upstream import Ask, Query, Reply, Upstream
 from controlplane.s3.conditions import Outcome, ReadConditions, read_conditions
 from controlplane.s3.dates import MalformedDate, parse_http_date
 from controlplane.s3.etag import is_multipart, unquote_etag
 from controlplane.s3.fault import Code, S3Fault
+from controlplane.services.s3.buckets import Versioning
 from controlplane.services.s3.latest import LatestVersions
 from controlplane.services.s3.refusals import refusal
 
@@ -32,10 +34,19 @@ _NO_CONDITIONS: Final = ReadConditions()
 
 
 class ObjectReading:
-    def __init__(self, upstream: Upstream, authoriser: Authoriser, latest: LatestVersions) -> None:
+    """`mirror` None: nothing is mirrored, so what Riak CS does not have is nowhere."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        authoriser: Authoriser,
+        latest: LatestVersions,
+        mirror: ReadThrough | None,
+    ) -> None:
         self._upstream = upstream
         self._authoriser = authoriser
         self._latest = latest
+        self._mirror = mirror
 
     async def get(self, call: Call) -> Response:
         """Raises S3Fault, Unavailable."""
@@ -59,9 +70,8 @@ class ObjectReading:
             headers["if-match"] = found.get("etag", "*")
         if wanted is not None:
             headers["range"] = wanted
-        reply = await self._upstream.send(
-            call.ask("HEAD" if request.method == "HEAD" else "GET", query=query, headers=headers)
-        )
+        method = "HEAD" if request.method == "HEAD" else "GET"
+        reply = await self._send(call, call.ask(method, query=query, headers=headers))
         if reply.status not in (200, 206):
             raise await self._missing(call, reply)
         return await self._answer(call, reply)
@@ -94,11 +104,32 @@ class ObjectReading:
 
     async def _look(self, call: Call, query: Query) -> Mapping[str, str]:
         """The headers of the object."""
-        reply = await self._upstream.send(call.ask("HEAD", query=query))
+        reply = await self._send(call, call.ask("HEAD", query=query))
         if reply.status != 200:
             raise await self._missing(call, reply)
         reply.close()
         return reply.headers
+
+    async def _send(self, call: Call, ask: Ask) -> Reply:
+        """Riak CS's answer; the mirror target's for a key that Riak CS does not have.
+
+        The copy has no ACL: only the bucket's owner, whom it would have none the less, gets it."""
+        reply = await self._upstream.send(ask)
+        mirror, facts = self._mirror, call.bucket_facts
+        if reply.status != 404 or mirror is None or ask.query or not mirror.covers(call.bucket, call.key):
+            return reply
+        owner = facts.acl.owner
+        if call.caller.id != owner.id or facts.versioning is Versioning.ENABLED:
+            return reply
+        if ask.method != "HEAD":
+            fault = await refusal(reply, key=True)
+            if fault.code is not Code.NO_SUCH_KEY:
+                raise fault
+        reply.close()
+        found = await mirror.send(ask, call.signer)
+        if found is None:
+            raise S3Fault(Code.NO_SUCH_KEY)
+        return found
 
     async def _missing(self, call: Call, reply: Reply) -> S3Fault:
         """Whoever may not list the bucket does not learn what is not in it."""
