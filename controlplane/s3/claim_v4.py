@@ -57,8 +57,8 @@ def read_v4_header(
     if matched is None:
         raise _malformed("it must read: AWS4-HMAC-SHA256 Credential=..., SignedHeaders=..., Signature=<64 hex digits>.")
     raw_credential, raw_names, raw_signature = matched.groups()
-    access_key, scope = _credential(raw_credential, Code.AUTHORIZATION_HEADER_MALFORMED)
-    _check_scope(scope, rules, Code.AUTHORIZATION_HEADER_MALFORMED)
+    access_key, scope = read_credential(raw_credential, Code.AUTHORIZATION_HEADER_MALFORMED)
+    check_scope(scope, rules, Code.AUTHORIZATION_HEADER_MALFORMED)
     timestamp, at = _time_of(values)
     if abs(now - at) > rules.max_skew_s:
         raise skewed(timestamp, now, rules)
@@ -105,8 +105,8 @@ def read_v4_query(
     raw_credential, raw_names = given["X-Amz-Credential"], given["X-Amz-SignedHeaders"]
     if not raw_names.isascii():
         raise _bad_query("X-Amz-SignedHeaders has characters that no name of a header has.")
-    access_key, scope = _credential(raw_credential.encode(), Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR)
-    _check_scope(scope, rules, Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR)
+    access_key, scope = read_credential(raw_credential.encode(), Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR)
+    check_scope(scope, rules, Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR)
     if _SIGNATURE.match(given["X-Amz-Signature"]) is None:
         raise _bad_query("X-Amz-Signature must have 64 lower-case hex digits.")
     timestamp = given["X-Amz-Date"]
@@ -246,14 +246,14 @@ def _credential_of(raw: bytes) -> tuple[str, Scope] | None:
     return access_key, Scope(date, region, service)
 
 
-def _credential(raw: bytes, code: Code) -> tuple[str, Scope]:
+def read_credential(raw: bytes, code: Code) -> tuple[str, Scope]:
     found = _credential_of(raw)
     if found is None:
         raise S3Fault(code, "The credential must read: <access key>/<YYYYMMDD>/<region>/s3/aws4_request.")
     return found
 
 
-def _check_scope(scope: Scope, rules: Rules, code: Code) -> None:
+def check_scope(scope: Scope, rules: Rules, code: Code) -> None:
     if scope.service != "s3":
         raise S3Fault(code, f"The credential is for the service {scope.service[:40]!r}; it must be for 's3'.")
     if rules.region is not None and scope.region != rules.region:
