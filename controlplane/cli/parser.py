@@ -43,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _mirror(commands)
     _endpoints(commands)
     _gc(commands)
+    _users(commands)
     _settings(commands)
     _doctor(commands)
     _command(commands, "version", "print the version", "config_commands:version")
@@ -154,6 +155,27 @@ def _gc(commands: Commands) -> None:
     halt = _command(gc, "halt", "halt the garbage collection of the Riak CS on this machine", "gc_commands:halt")
     _json(status)
     for parser in (status, halt):
+        _config(parser)
+
+
+def _users(commands: Commands) -> None:
+    users = _group(commands, "users", "the users of Riak CS, who are those of the S3 front")
+    create = _command(users, "create", "a new user with keys of its own", "user_commands:create")
+    create.add_argument("name", metavar="NAME", help="unique among all users")
+    create.add_argument("email", metavar="E-MAIL", help="unique too; what stands before the @ is the display name")
+    listed = _command(users, "list", "all users, without secrets", "user_commands:list_users")
+    listed.add_argument("--status", choices=("enabled", "disabled"), help="only these")
+    show = _command(users, "show", "one user", "user_commands:show")
+    disable = _command(users, "disable", "refuse a user's requests", "user_commands:disable")
+    enable = _command(users, "enable", "serve a user again", "user_commands:enable")
+    rotate = _command(users, "rotate", "give a user a new secret", "user_commands:rotate")
+    for parser in (show, disable, enable, rotate):
+        parser.add_argument("user", metavar="USER", help="access key, name, e-mail address or canonical id")
+    for parser in (create, show, rotate):
+        parser.add_argument("--secret", action="store_true", help="print the secret key too")
+        parser.add_argument("--secret-file", metavar="FILE", help="write the secret key to this new file (mode 0600)")
+    for parser in (create, listed, show, disable, enable, rotate):
+        _json(parser)
         _config(parser)
 
 

@@ -36,3 +36,23 @@ class Accounts(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+class AccountAdmin(Protocol):
+    """What an operator does to accounts. Each call returns the account as it is now, with its secret."""
+
+    async def create(self, name: str, email: str) -> Account:
+        """Raises Conflict (name or address taken), Rejected (address not valid), Unavailable: it may have been
+        created."""
+        ...
+
+    async def set_enabled(self, access_key: str, enabled: bool) -> Account:
+        """Doing it twice does no harm. Raises NotFound, Rejected, Unavailable."""
+        ...
+
+    async def rotate(self, access_key: str) -> Account:
+        """A new secret; the former one is refused from now on. Raises NotFound, Rejected, Unavailable: the secret may
+        have been changed."""
+        ...
+
+    async def aclose(self) -> None: ...

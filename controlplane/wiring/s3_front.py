@@ -7,7 +7,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
-from controlplane.adapters.riak_cs import RiakCsAccounts, RiakCsClient, RiakCsOptions
+from controlplane.adapters.riak_cs import RiakCsAccounts, RiakCsClient
 from controlplane.adapters.riak_cs.private_bucket import PrivateBucket
 from controlplane.gateway.s3.access_verbs import AccessVerbs
 from controlplane.gateway.s3.attributes import AttributesVerb
@@ -37,7 +37,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
 from controlplane.ports.read_through import ReadThrough
 from controlplane.ports.spool import Spool
-from controlplane.ports.upstream import KeyPair, Upstream
+from controlplane.ports.upstream import Upstream
 from controlplane.ports.write_log import WriteLog
 from controlplane.s3.authentication import Rules
 from controlplane.s3.operation import Operation
@@ -49,6 +49,7 @@ from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.subresources import Subresources
 from controlplane.services.s3.write_locks import WriteLocks
 from controlplane.settings.tree import Settings
+from controlplane.wiring.riak_cs import admin_keys, riak_cs_options
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +73,9 @@ class S3FrontParts:
     ) -> None:
         s3 = settings.s3
         jitter = random.Random()  # noqa: S311 - jitter, not a secret
-        self.upstream: Upstream = RiakCsClient(_options(settings, s3.endpoints), clock, jitter)
-        admin = KeyPair(s3.admin_key, s3.admin_secret.reveal() if s3.admin_secret is not None else "")
-        accounts = RiakCsAccounts(_options(settings, s3.admin_urls), admin, clock, jitter)
+        self.upstream: Upstream = RiakCsClient(riak_cs_options(settings, s3.endpoints), clock, jitter)
+        admin = admin_keys(settings)
+        accounts = RiakCsAccounts(riak_cs_options(settings, s3.admin_urls), admin, clock, jitter)
         callers = Callers(accounts, clock, s3.secret_cache_s)
         buckets = Buckets(self.upstream, callers, admin, clock, s3.access_cache_s)
         executor = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="s3-hash")
@@ -90,7 +91,7 @@ class S3FrontParts:
         bodies = Bodies(executor, spool, s3.max_object_bytes)
         acls = AclWrites(self.upstream, callers)
         reading = ObjectReading(self.upstream, authoriser, latest, mirror)
-        private = PrivateBucket(_options(settings, s3.endpoints), admin, s3.private_bucket, clock, jitter)
+        private = PrivateBucket(riak_cs_options(settings, s3.endpoints), admin, s3.private_bucket, clock, jitter)
         closing.push_async_callback(private.aclose)
         subresources = Subresources(private, clock, s3.access_cache_s)
         records = ObjectRecords(self.upstream, subresources, admin)
@@ -173,15 +174,3 @@ class S3FrontParts:
             min_body_rate=gateway.min_body_rate,
             max_connections=gateway.max_connections,
         )
-
-
-def _options(settings: Settings, endpoints: tuple[str, ...]) -> RiakCsOptions:
-    s3 = settings.s3
-    return RiakCsOptions(
-        endpoints=endpoints,
-        ca_file=s3.ca_file,
-        connections=s3.connections,
-        connect_timeout_s=s3.connect_timeout_s,
-        read_timeout_s=s3.read_timeout_s,
-        attempts=s3.attempts,
-    )

@@ -27,6 +27,11 @@ _MAX_USERS_BYTES: Final = 256 * 1024 * 1024
 _JSON: Final = {"accept": "application/json"}
 
 
+def is_access_key(text: str) -> bool:
+    """Whether it has the form of one: what goes into a path of the admin port is never anything else."""
+    return _KEY.match(text) is not None
+
+
 class Nonsense(ValueError):
     """An answer that no Riak CS gives."""
 
@@ -40,7 +45,7 @@ class RiakCsAccounts:
         self._where = ", ".join(options.endpoints)
 
     async def by_key(self, access_key: str) -> Account:
-        if not _KEY.match(access_key):
+        if not is_access_key(access_key):
             raise NotFound(f"{access_key[:40]!r} cannot be an access key of Riak CS")
         status, _, body = await self._get(f"user/{access_key}", _MAX_USER_BYTES)
         if status == 200:
