@@ -18,6 +18,7 @@ from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Level, Operation
 from controlplane.services.s3.buckets import BucketFacts, Buckets
 
+_MOST_DECISIONS: Final = 1024
 _NO_CONTEXT: Final = Context({})
 _TYPES: Final = {
     Scheme.V4_HEADER: ("REST-HEADER", "AWS4-HMAC-SHA256"),
@@ -63,6 +64,17 @@ class Authoriser:
         """Raises S3Fault AccessDenied. `facts` of another bucket than the call's: the source of a copy."""
         facts = facts or call.bucket_facts
         caller = call.caller
+        if facts.policy is None and not facts.policy_unreadable and version_id is None:
+            known = (caller.id, operation)
+            refused = facts.decisions.get(known)
+            if refused is None:
+                decision = decide(caller, operation, Resource(bucket, key), Acls(facts.acl), None, _NO_CONTEXT)
+                refused = decision.allowed is False
+                if len(facts.decisions) < _MOST_DECISIONS:
+                    facts.decisions[known] = refused
+            if refused:
+                raise S3Fault(Code.ACCESS_DENIED)
+            return
         if facts.policy_unreadable and not (caller.id is not None and caller.id == facts.acl.owner.id):
             raise S3Fault(Code.ACCESS_DENIED, "The bucket's policy cannot be evaluated: only its owner is let in.")
         context = _NO_CONTEXT if facts.policy is None else self.context(call)
@@ -92,7 +104,7 @@ class Authoriser:
 
     async def _check_owner(self, call: Call) -> None:
         """x-amz-expected-bucket-owner: an account number, or a canonical ID."""
-        expected = call.request.header(b"x-amz-expected-bucket-owner")
+        expected = call.header(b"x-amz-expected-bucket-owner")
         if expected is None:
             return
         owner = call.bucket_facts.acl.owner

@@ -40,7 +40,7 @@ class MultiDelete:
         self._writes = writes
 
     async def delete(self, call: Call) -> Response:
-        expected = expected_of(call.request.headers, call.payload)
+        expected = expected_of(call.fields, call.payload)
         if expected.md5 is None and expected.algorithm is None:
             raise S3Fault(
                 Code.INVALID_REQUEST,

@@ -54,7 +54,7 @@ class FormUploads:
         self._clock = clock
 
     async def post(self, call: Call) -> Response:
-        form = FormReader((call.request.header(b"content-type") or b"").decode("latin-1"))
+        form = FormReader((call.header(b"content-type") or b"").decode("latin-1"))
         first = await self._until_file(call.request, form)
         given = form.fields
         if given is None:

@@ -108,9 +108,9 @@ class ObjectWriting:
         self._writes = writes
 
     async def put(self, call: Call) -> Response:
-        headers = stored_headers(call.request)
+        headers = stored_headers(call.fields)
         tags = asked_tags(call)
-        condition = write_condition(call.request.headers)
+        condition = write_condition(call.fields)
         acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
         await self._writes.ready(call.bucket, call.key)
         async with (
@@ -126,7 +126,7 @@ class ObjectWriting:
 
     async def delete(self, call: Call) -> Response:
         version = call.parameter("versionId")
-        condition = write_condition(call.request.headers)
+        condition = write_condition(call.fields)
         await self._writes.deleting(call.bucket, call.key)
         async with self._conditional.commit(call, condition) as commit:
             await commit.ready()
