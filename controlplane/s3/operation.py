@@ -286,6 +286,8 @@ _SIGNATURE_PARAMETERS: Final = frozenset(
         "AWSAccessKeyId", "Expires", "Signature", "X-Amz-Algorithm", "X-Amz-Content-Sha256", "X-Amz-Credential",
         "X-Amz-Date", "X-Amz-Expires", "X-Amz-Security-Token", "X-Amz-Signature", "X-Amz-SignedHeaders",
         "x-amz-security-token",
+        # botocore presigns by SigV2 with copies of the headers that the client will send.
+        "content-md5", "content-type",
     }
 )  # fmt: skip
 _LIST_PARAMETERS: Final = frozenset({"delimiter", "encoding-type", "marker", "max-keys", "prefix"})

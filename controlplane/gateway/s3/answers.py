@@ -70,7 +70,8 @@ def fault_answer(request: Request, fault: S3Fault, resource: str = "") -> Respon
 def _printable(text: str) -> str:
     """Characters that XML does not have are shown as question marks."""
     return "".join(
-        character if character >= " " and character not in "\ufffe\uffff" else "?" for character in text[:2048]
+        character if (character >= " " or character in "\n\t") and character not in "\ufffe\uffff" else "?"
+        for character in text[:4096]
     )
 
 
