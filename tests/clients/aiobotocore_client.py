@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from aiobotocore.config import AioConfig
@@ -16,6 +17,7 @@ from tests.clients.boto3_client import ALL_USERS, http_status, options
 from tests.clients.verbs import Client, Head, Listing, Target
 
 T = TypeVar("T")
+PART_BYTES = 16 << 20
 
 
 class Aiobotocore(Client):
@@ -71,6 +73,27 @@ class Aiobotocore(Client):
 
     def delete(self, bucket: str, key: str) -> None:
         self._call("delete_object", bucket, Key=key)
+
+    def upload_file(self, bucket: str, key: str, path: Path) -> None:
+        upload = self._call("create_multipart_upload", bucket, Key=key)["UploadId"]
+        named = {"Key": key, "UploadId": upload}
+        parts: list[dict[str, Any]] = []
+        with path.open("rb") as file:
+            while piece := file.read(PART_BYTES):
+                number = len(parts) + 1
+                etag = self._call("upload_part", bucket, PartNumber=number, Body=piece, **named)["ETag"]
+                parts.append({"PartNumber": number, "ETag": etag})
+        self._call("complete_multipart_upload", bucket, MultipartUpload={"Parts": parts}, **named)
+
+    def download_file(self, bucket: str, key: str, path: Path) -> None:
+        async def whole() -> None:
+            answer = await self.s3.get_object(Bucket=bucket, Key=key)
+            with path.open("wb") as file:
+                async with answer["Body"] as body:
+                    async for piece in body.content.iter_chunked(1 << 20):
+                        file.write(piece)
+
+        self._wait(whole())
 
     def list(self, bucket: str, prefix: str = "", delimiter: str = "") -> Listing:
         return self._pages("list_objects_v2", bucket, prefix, delimiter)

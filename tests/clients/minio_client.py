@@ -11,7 +11,7 @@ import urllib3
 from minio import Minio
 from minio.commonconfig import ENABLED, CopySource, Filter, Tags
 from minio.deleteobjects import DeleteObject
-from minio.error import S3Error
+from minio.error import ServerError
 from minio.lifecycleconfig import Expiration, LifecycleConfig, Rule
 
 from tests.clients.verbs import Client, Head, Listing, Target
@@ -101,8 +101,8 @@ class MinioPy(Client):
     def get_if_changed(self, bucket: str, key: str, etag: str) -> bytes | None:
         try:
             answer = self.s3.get_object(bucket, key, request_headers={"If-None-Match": f'"{etag}"'})
-        except S3Error as error:
-            if error.response.status == 304:
+        except ServerError as error:
+            if error.status_code == 304:
                 return None
             raise
         with answer:

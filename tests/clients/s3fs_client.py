@@ -73,7 +73,7 @@ class S3fs(Client):
         self.fs.cp_file(f"{bucket}/{key}", f"{bucket}/{to_key}")
 
     def delete_many(self, bucket: str, keys: Sequence[str]) -> None:
-        self.fs.bulk_delete([f"{bucket}/{key}" for key in keys])
+        self.fs.rm([f"{bucket}/{key}" for key in keys])
 
     def presigned_get(self, bucket: str, key: str) -> str:
         return str(self.fs.sign(f"{bucket}/{key}", expiration=300))

@@ -13,6 +13,7 @@ from tests.clients.verbs import REGION, Command, Head, Listing
 
 class S5cmd(Command):
     program = str(Path(sys.executable).with_name("s5cmd"))
+    never_in_keys = "?*"
 
     def environ(self) -> dict[str, str]:
         target = self.target

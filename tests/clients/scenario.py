@@ -22,9 +22,8 @@ from pathlib import Path
 from tests.clients.verbs import Client, NotOffered, Target, read_tree, write_tree
 
 ODD_KEYS = (
-    "a b", "a+b", "p%20q", "p%c", "ü/日本語", "x/~y", "(par)", "it's", "semi;colon", "at@sign", "q?uestion", "h#ash",
-    "eq=ual&amp", "dollar$", "comma,", "star*", "excl!", "co:lon", "back\\slash", "br[ack]et", 'quo"te', "ti^lde`|{}",
-    "dot./.hidden", "under_score-dash",
+    "a b+c", "p%20q%c", "ü/日本語", "x/~y(par)", "it's;semi,comma", "at@sign:colon", "h#ash$dollar!", "eq=ual&amp;",
+    "back\\slash{br[ack]et}|", 'quo"te<t>^`', "dot./.hidden/under_score-dash", "q?uestion", "star*",
 )  # fmt: skip
 TREE = {"a.txt": b"alpha", "deep/b.bin": bytes(range(256)), "deep/er/c d.txt": b"with space", "deep/er/e+f": b"plus"}
 DENIED = re.compile(
@@ -210,8 +209,8 @@ def list_folders(run: Run) -> None:
 
 @operation("odd keys")
 def odd_keys(run: Run) -> None:
-    wrong = []
-    for key in ODD_KEYS:
+    wrong, odd = [], [key for key in ODD_KEYS if not set(key) & set(run.client.never_in_keys)]
+    for key in odd:
         data = f"content of {key}".encode()
         try:
             run.client.put(run.bucket, f"odd/{key}", data)
@@ -222,9 +221,8 @@ def odd_keys(run: Run) -> None:
             wrong.append(f"{key}: {type(error).__name__}: {str(error)[-300:]}")
     must(not wrong, wrong)
     found = set(run.client.list(run.bucket, "odd/").keys)
-    must(found == {f"odd/{key}" for key in ODD_KEYS}, found ^ {f"odd/{key}" for key in ODD_KEYS})
-    for key in ODD_KEYS:
-        run.client.delete(run.bucket, f"odd/{key}")
+    must(found == {f"odd/{key}" for key in odd}, found ^ {f"odd/{key}" for key in odd})
+    run.client.delete_many(run.bucket, [f"odd/{key}" for key in odd])
     must(not run.client.list(run.bucket, "odd/").keys, "some are left")
 
 

@@ -65,6 +65,9 @@ class Listing:
 class Client:
     """Every verb raises what its library raises, or ClientFailed, when the server refuses."""
 
+    never_in_keys = ""
+    """Characters that this client itself refuses in a key."""
+
     def __init__(self, target: Target) -> None:
         self.target = target
         self.folder = Path(target.folder)
