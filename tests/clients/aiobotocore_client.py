@@ -90,7 +90,7 @@ class Aiobotocore(Client):
             answer = await self.s3.get_object(Bucket=bucket, Key=key)
             with path.open("wb") as file:
                 async with answer["Body"] as body:
-                    async for piece in body.content.iter_chunked(1 << 20):
+                    async for piece in body.iter_chunks(1 << 20):
                         file.write(piece)
 
         self._wait(whole())

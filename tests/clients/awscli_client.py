@@ -22,8 +22,10 @@ class AwsCli(Command):
         from awscli.clidriver import create_clidriver
 
         before = dict(os.environ)
+        # The import has set where its own data lies.
+        data_path = {"AWS_DATA_PATH": before.get("AWS_DATA_PATH", "")}
         os.environ.clear()
-        os.environ.update(self.environ())
+        os.environ.update(self.environ() | data_path)
         said, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
         try:
             with contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):

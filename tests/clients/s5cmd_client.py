@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.clients.verbs import REGION, Command, Head, Listing
+from tests.clients.verbs import REGION, ClientFailed, Command, Head, Listing
 
 
 class S5cmd(Command):
@@ -68,7 +68,12 @@ class S5cmd(Command):
 
     def _listing(self, bucket: str, prefix: str, delimiter: str, *options: str) -> Listing:
         pattern = f"s3://{bucket}/{prefix}" if delimiter else f"s3://{bucket}/{prefix}*"
-        found = self._s5cmd("ls", pattern, before=options)
+        try:
+            found = self._s5cmd("ls", pattern, before=options)
+        except ClientFailed as error:
+            if "no object found" in str(error):  # an empty listing is a failure to it
+                return Listing([])
+            raise
         named = [(each["key"].removeprefix(f"s3://{bucket}/"), each["type"] == "directory") for each in found]
         keys = [name for name, is_dir in named if not is_dir]
         return Listing(keys, [name for name, is_dir in named if is_dir])

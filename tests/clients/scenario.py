@@ -22,8 +22,8 @@ from pathlib import Path
 from tests.clients.verbs import Client, NotOffered, Target, read_tree, write_tree
 
 ODD_KEYS = (
-    "a b+c", "p%20q%c", "ü/日本語", "x/~y(par)", "it's;semi,comma", "at@sign:colon", "h#ash$dollar!", "eq=ual&amp;",
-    "back\\slash{br[ack]et}|", 'quo"te<t>^`', "dot./.hidden/under_score-dash", "q?uestion", "star*",
+    "a b+c/p%20q%c", "ü/日本語/x~y(par)", "it's;semi,comma@sign:colon", "h#ash$dollar!eq=ual&amp;",
+    "back\\slash{br[ack]et}|quo\"te<t>^`", "dot./.hidden/under_score-dash", "q?uestion star*",
 )  # fmt: skip
 TREE = {"a.txt": b"alpha", "deep/b.bin": bytes(range(256)), "deep/er/c d.txt": b"with space", "deep/er/e+f": b"plus"}
 DENIED = re.compile(
@@ -261,12 +261,12 @@ def copy_in_parts(run: Run) -> None:
 
 @operation("multi-delete")
 def multi_delete(run: Run) -> None:
-    keys = [f"del/{n} <&>\"'" for n in range(12)]
+    keys = [f"del/{n} <&>\"'" for n in range(5)]
     for key in keys:
         run.client.put(run.bucket, key, b"x")
-    run.client.delete_many(run.bucket, keys[:10])
+    run.client.delete_many(run.bucket, keys[:4])
     found = run.client.list(run.bucket, "del/").keys
-    must(set(found) == set(keys[10:]), found)
+    must(set(found) == {keys[4]}, found)
 
 
 @operation("presigned GET")

@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import secrets
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -204,14 +206,15 @@ def test_05_versioning_is_refused_so_nothing_old_is_served(recording: str, wire:
 
 
 @pytest.mark.parametrize("old", [b"", b"from before"])
-def test_05_a_bucket_versioned_behind_the_gateway_shows_the_latest(
-    old: bytes, wire: Wire, bucket: str, beneath: Wire
-) -> None:
+def test_05_a_bucket_versioned_behind_the_gateway_shows_the_latest(old: bytes, wire: Wire, beneath: Wire) -> None:
+    bucket = f"versioned-{secrets.token_hex(6)}"
+    beneath.ask("PUT", f"/{bucket}")
     if old:
         beneath.ask("PUT", f"/{bucket}/k", old)
     assert beneath.ask("PUT", f"/{bucket}?versioning", ENABLED, XML).status == 200
-    beneath.ask("PUT", f"/{bucket}/k", b"1")
-    beneath.ask("PUT", f"/{bucket}/k", b"2")
+    for body in (b"1", b"2"):
+        time.sleep(1.1)  # Riak CS tells versions apart by whole seconds only
+        beneath.ask("PUT", f"/{bucket}/k", body)
     answer = wire.ask("GET", f"/{bucket}/k")
     assert (answer.status, answer.body) == (200, b"2")
     assert wire.ask("GET", f"/{bucket}").texts("Contents/Key") == ["k"]
@@ -327,7 +330,7 @@ def test_15_version_1_can_be_followed(recording: str, wire: Wire, listed: str) -
         last = page.text("NextMarker") or page.texts("Contents/Key")[-1]
         assert page.text("NextMarker") or not delimiter
         marker = f"&marker={quote(last, safe='')}"
-    assert found == (["a", "b/", "c/", "d", "e"] if delimiter else KEYS)
+    assert sorted(found) == (["a", "b/", "c/", "d", "e"] if delimiter else KEYS)
 
 
 @recorded("list-versions-max-keys")
