@@ -37,6 +37,7 @@ class Authenticator:
             return
         verified, account = await self.prove_claim(claim)
         call.account = account
+        call.signer = account.keys
         call.hoisted = claim.hoisted
         call.scheme = verified.scheme
         call.payload = verified.payload

@@ -34,6 +34,7 @@ class Call:
         "request",
         "scheme",
         "secure",
+        "signer",
     )
 
     def __init__(self, request: Request, operation: Operation, address: Address, query: Query, *, secure: bool) -> None:
@@ -46,6 +47,8 @@ class Call:
         """Over TLS."""
         self.account: Account | None = None
         """None: anonymous."""
+        self.signer: KeyPair | None = None
+        """With whose keys Riak CS is asked; None: anonymously."""
         self.scheme: Scheme | None = None
         self.body_seed: ChunkSeed | None = None
         self.hoisted: Fields = ()
@@ -62,10 +65,6 @@ class Call:
     @property
     def key(self) -> str:
         return self.address.key
-
-    @property
-    def signer(self) -> KeyPair | None:
-        return None if self.account is None else self.account.keys
 
     @property
     def caller(self) -> Caller:

@@ -136,13 +136,15 @@ class Copying:
     async def _open(self, call: Call, source: Source, part: str | None) -> Reply:
         """The source, its conditions judged. Raises S3Fault, Unavailable."""
         facts = await self._authoriser.facts(call, source.bucket)
-        self._authoriser.require(call, Operation.GET_OBJECT, source.bucket, source.key, source.version, facts)
-        query = await self._latest.query(source.bucket, source.key, source.version, facts, call.signer)
+        signer = await self._authoriser.allow(
+            call, Operation.GET_OBJECT, source.bucket, source.key, source.version, facts
+        )
+        query = await self._latest.query(source.bucket, source.key, source.version, facts, signer)
         headers: dict[str, str] = {}
         wanted = _wanted_bytes(part)
         if wanted is not None:
             headers["range"] = f"bytes={wanted[0]}-{wanted[1]}"
-        reply = await self._upstream.send(Ask("GET", call.signer, source.bucket, source.key, query, headers))
+        reply = await self._upstream.send(Ask("GET", signer, source.bucket, source.key, query, headers))
         try:
             if reply.status not in (200, 206):
                 raise await refusal(reply, key=True)

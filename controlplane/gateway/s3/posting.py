@@ -98,6 +98,7 @@ class FormUploads:
         if claim is not None:
             verified, call.account = await self._authenticator.prove_claim(claim)
             call.scheme = verified.scheme
+            call.signer = call.account.keys
 
     async def _until_file(self, request: Request, form: FormReader) -> list[bytes]:
         """Read until the file begins; its first pieces."""

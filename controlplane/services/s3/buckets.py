@@ -43,8 +43,8 @@ class BucketFacts:
     policy_unreadable: bool
     """There is one that this gateway does not understand: nobody but the owner is let in."""
     versioning: Versioning
-    decisions: dict[tuple[str | None, Operation], bool] = field(default_factory=dict, compare=False, repr=False)
-    """Whether a caller is refused an operation, where only he, the operation and the ACL decide: without a policy."""
+    decisions: dict[tuple[str | None, Operation], bool | None] = field(default_factory=dict, compare=False, repr=False)
+    """What was decided for a caller and an operation, where nothing else decides: without a policy."""
 
 
 class Buckets:
