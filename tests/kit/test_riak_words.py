@@ -181,6 +181,29 @@ def test_a_node_that_may_be_absent_is_in_nobodys_way_but_a_second_one_is():
     assert not riak.judge(VALID, ring, transfers, ["riak9@127.0.0.9"])["settled"]
 
 
+def test_a_staged_join_is_in_the_way_of_all_but_those_who_staged_it():
+    members = [*VALID, {"name": "riak@10.0.0.3", "status": "joining", "ring": 0.0, "pending": "--"}]
+    seen = (members, riak.read_ring(QUIET), riak.read_transfers(NO_TRANSFERS))
+    assert not riak.judge(*seen)["settled"]
+    assert not riak.judge(*seen, joining=["riak@10.0.0.4"])["settled"]
+    assert riak.judge(*seen, joining=["riak@10.0.0.3"])["settled"]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "unreachable", "refused"),
+    [
+        (("valid", "valid", "valid"), [], False),
+        (("valid", "valid", "joining"), [], True),
+        (("valid", "valid", "valid"), ["b"], True),
+        (("valid", "valid", "valid", "valid"), ["b"], False),
+        (("valid",), [], True),
+    ],
+)
+def test_a_node_goes_down_only_while_enough_others_are_up(statuses, unreachable, refused):
+    members = [{"name": name, "status": status} for name, status in zip("abcd", statuses, strict=False)]
+    assert bool(riak.too_few(members, {"unreachable": unreachable}, "a", 2)) is refused
+
+
 def state(*members):
     return {"members": [{"name": name, "status": status} for name, status in members]}
 
@@ -196,6 +219,7 @@ def state(*members):
         ("leave", "b", "", state(("a", "valid")), True),
         ("down", "b", "", state(("a", "valid"), ("b", "down")), True),
         ("replace", "b", "c", state(("a", "valid"), ("c", "valid")), True),
+        ("replace", "b", "c", state(("a", "valid"), ("b", "leaving"), ("c", "valid")), True),
         ("replace", "b", "c", state(("a", "valid"), ("b", "valid"), ("c", "joining")), False),
     ],
 )

@@ -29,6 +29,9 @@ options:
   absent: {description: Nodes that may be down (V(wait))., type: list, elements: str, default: []}
   gone: {description: Nodes that must have left (V(wait))., type: list, elements: str, default: []}
   present: {description: Nodes that must be members (V(wait))., type: list, elements: str, default: []}
+  joining: {description: Nodes whose staged join is no obstacle (V(wait))., type: list, elements: str, default: []}
+  spared: {description: The node that is about to be taken down (V(wait))., type: str, default: ""}
+  enough: {description: Members besides O(spared) that must be up (V(wait))., type: int, default: 0}
   attempts: {description: How often a refusal that may pass is tried., type: int, default: 1}
   delay: {description: Seconds between two attempts., type: int, default: 5}
   down_patience: {description: Seconds after which a node that is down ends V(wait)., type: int, default: 30}
@@ -110,8 +113,17 @@ def read_plan(text):
     return [{"action": row[1], "names": NODE_NAME.findall(row[2])} for row in rows if row]
 
 
-def obstacles(members, ring, transfers, absent=()):
-    """Why no node may be taken down now, in words; empty: the ring is settled. Hints for `absent` nodes never end."""
+def too_few(members, ring, spared, enough):
+    """Whether fewer than `enough` members serve once `spared` is down, in words."""
+    left = [m["name"] for m in members if m["status"] == "valid" and m["name"] not in (spared, *ring["unreachable"])]
+    if len(left) >= enough:
+        return []
+    return [f"only {len(left)} other nodes are up ({', '.join(left) or 'none'}), and {enough} must hold each object"]
+
+
+def obstacles(members, ring, transfers, absent=(), joining=()):
+    """Why no node may be taken down now, in words; empty: the ring is settled. Hints for `absent` nodes never end, and
+    the staged joins of `joining` wait for the very plan that is to be made."""
     if not members:
         return ["Riak does not answer on this host"]
     found = []
@@ -120,7 +132,12 @@ def obstacles(members, ring, transfers, absent=()):
     down = [node for node in ring["unreachable"] if node not in absent]
     if down:
         found.append(f"unreachable: {', '.join(down)}")
-    odd = [m for m in members if (m["status"] != "valid" or m["pending"] != "--") and m["name"] not in absent]
+    staged = {m["name"] for m in members if m["status"] == "joining" and m["name"] in joining}
+    odd = [
+        m
+        for m in members
+        if (m["status"] != "valid" or m["pending"] != "--") and m["name"] not in absent and m["name"] not in staged
+    ]
     if odd or (ring["changing"] and not absent):
         found.append(f"ownership is moving ({', '.join(m['name'] + ' is ' + m['status'] for m in odd) or 'pending'})")
     if not transfers["answered"]:
@@ -133,9 +150,9 @@ def obstacles(members, ring, transfers, absent=()):
     return found
 
 
-def judge(members, ring, transfers, absent=()):
+def judge(members, ring, transfers, absent=(), joining=()):
     """The whole picture; `settled` means that nothing has to happen before a node may be taken down."""
-    found = obstacles(members, ring, transfers, absent)
+    found = obstacles(members, ring, transfers, absent, joining)
     return {
         "up": bool(members),
         "members": members,
@@ -176,7 +193,7 @@ class Riak:
             nothing = {"waiting": {}, "stopped": {}, "active": 0, "answered": False}
             return judge([], {"claimant": "", "ready": False, "changing": False, "unreachable": []}, nothing)
         ring, transfers = read_ring(self.say("ring-status")), read_transfers(self.say("transfers"))
-        return judge(members, ring, transfers, self.module.params["absent"])
+        return judge(members, ring, transfers, self.module.params["absent"], self.module.params["joining"])
 
     def wait(self):
         """Looks until the ring is settled and has the members that it should; fails with what is in the way."""
@@ -187,6 +204,7 @@ class Riak:
             ring = self.look()
             found = ring["obstacles"] + [f"{node} is no member yet" for node in missing(params["present"], ring)]
             found += [f"{node} has not left yet" for node in params["gone"] if node in ring["names"]]
+            found += too_few(ring["members"], ring, params["spared"], params["enough"]) if ring["up"] else []
             if not found:
                 return ring
             now = time.monotonic()
@@ -226,10 +244,8 @@ def done_already(action, node, other, ring):
         return other in by_name and len(by_name) > 1
     if action == "down":
         return node not in by_name or by_name[node]["status"] == "down"
-    if action in ("leave", "force_remove"):
+    if action in ("leave", "force_remove", "replace", "force_replace"):
         return node not in by_name or by_name[node]["status"] in ("leaving", "exiting")
-    if action in ("replace", "force_replace"):
-        return node not in by_name
     return False
 
 
@@ -275,6 +291,9 @@ def main():
             "absent": {"type": "list", "elements": "str", "default": []},
             "gone": {"type": "list", "elements": "str", "default": []},
             "present": {"type": "list", "elements": "str", "default": []},
+            "joining": {"type": "list", "elements": "str", "default": []},
+            "spared": {"type": "str", "default": ""},
+            "enough": {"type": "int", "default": 0},
             "attempts": {"type": "int", "default": 1},
             "delay": {"type": "int", "default": 5},
             "down_patience": {"type": "int", "default": 30},

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import hmac
 import http.client
@@ -19,10 +20,14 @@ DOCUMENTATION = r"""
 module: s3_round_trip
 short_description: PUT, GET, compare and DELETE one object
 description:
+  - Goes through one O(endpoint), or through each of several O(endpoints) in turn.
+  - Looks first whether each of O(pings) answers 200; without an access key that is all.
   - Creates the bucket only when it is missing and O(create_bucket) allows it.
   - Reports no change, since it leaves nothing behind but its bucket.
 options:
-  endpoint: {description: URL of the S3 endpoint., type: str, required: true}
+  endpoint: {description: URL of the S3 endpoint., type: str, default: ""}
+  endpoints: {description: URLs of several S3 endpoints., type: list, elements: str, default: []}
+  pings: {description: URLs that must answer 200., type: list, elements: str, default: []}
   access_key: {description: Access key., type: str, required: true}
   secret_key: {description: Secret key., type: str, required: true}
   bucket: {description: Bucket for the probe., type: str, default: millrace-probe}
@@ -47,8 +52,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-milliseconds: {description: Time of the whole round trip., type: int, returned: success}
-attempts_used: {description: Number of attempts that were needed., type: int, returned: success}
+milliseconds: {description: Time of all round trips., type: int, returned: success}
+attempts_used: {description: Largest number of attempts that an endpoint needed., type: int, returned: success}
 key: {description: Name of the object., type: str, returned: success}
 """
 
@@ -58,8 +63,8 @@ class Failed(Exception):
 
 
 class Endpoint:
-    def __init__(self, params):
-        self.url = urllib.parse.urlsplit(params["endpoint"])
+    def __init__(self, url, params):
+        self.url = urllib.parse.urlsplit(url)
         self.access_key, self.secret_key = params["access_key"], params["secret_key"]
         self.timeout, self.ca_file = params["timeout"], params["ca_file"] or None
 
@@ -91,6 +96,19 @@ class Endpoint:
         finally:
             connection.close()
 
+    def ping(self):
+        """An unsigned GET of the URL itself."""
+        connection = self.connection()
+        try:
+            connection.request("GET", self.url.path)
+            status = connection.getresponse().status
+        except (OSError, http.client.HTTPException) as error:
+            raise Failed(f"GET {self.url.path}: {error}") from error
+        finally:
+            connection.close()
+        if status != 200:
+            raise Failed(f"GET {self.url.path}: HTTP {status}")
+
     def expect(self, statuses, method, path, body=b""):
         status, answer = self.request(method, path, body)
         if status not in statuses:
@@ -114,10 +132,27 @@ def round_trip(endpoint, params, body, key):
         endpoint.expect((404,), "GET", path)
 
 
+def insist(module, url, step):
+    """Repeats a step that raises Failed; returns how often it was tried, or ends the module."""
+    attempts, delay, said = module.params["attempts"], module.params["delay"], ""
+    for attempt in range(1, attempts + 1):
+        try:
+            step()
+        except Failed as failure:
+            said = str(failure)
+            time.sleep(delay if attempt < attempts else 0)
+            continue
+        return attempt
+    module.fail_json(msg=f"{url} does not serve S3 ({attempts} attempts): {said}")
+    return attempts
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
-            "endpoint": {"type": "str", "required": True},
+            "endpoint": {"type": "str", "default": ""},
+            "endpoints": {"type": "list", "elements": "str", "default": []},
+            "pings": {"type": "list", "elements": "str", "default": []},
             "access_key": {"type": "str", "required": True, "no_log": False},
             "secret_key": {"type": "str", "required": True, "no_log": True},
             "bucket": {"type": "str", "default": "millrace-probe"},
@@ -131,6 +166,7 @@ def main():
             "timeout": {"type": "int", "default": 30},
             "ca_file": {"type": "str", "default": ""},
         },
+        mutually_exclusive=[("endpoint", "endpoints")],
         supports_check_mode=True,
     )
     params = module.params
@@ -139,18 +175,14 @@ def main():
         module.exit_json(changed=False, milliseconds=0, attempts_used=0, key=key)
     size, marker = params["size"], params["marker"].encode()
     body = (marker * (size // len(marker) + 1))[:size] if marker else os.urandom(size)
-    endpoint, said = Endpoint(params), ""
-    for attempt in range(1, params["attempts"] + 1):
-        started = time.monotonic()
-        try:
-            round_trip(endpoint, params, body, key)
-        except Failed as failure:
-            said = str(failure)
-            time.sleep(params["delay"] if attempt < params["attempts"] else 0)
-            continue
-        spent = int((time.monotonic() - started) * 1000)
-        module.exit_json(changed=False, milliseconds=spent, attempts_used=attempt, key=key)
-    module.fail_json(msg=f"{params['endpoint']} does not serve S3 ({params['attempts']} attempts): {said}")
+    used, started = 0, time.monotonic()
+    for url in params["pings"]:
+        used = max(used, insist(module, url, Endpoint(url, params).ping))
+    for url in filter(None, [*params["endpoints"], params["endpoint"]] if params["access_key"] else []):
+        endpoint = Endpoint(url, params)
+        used = max(used, insist(module, url, functools.partial(round_trip, endpoint, params, body, key)))
+    spent = int((time.monotonic() - started) * 1000)
+    module.exit_json(changed=False, milliseconds=spent, attempts_used=used, key=key)
 
 
 if __name__ == "__main__":
