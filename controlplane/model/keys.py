@@ -2,6 +2,7 @@
 
 `blobs/<guid>`                  a blob
 `tombstones/<guid>`             a delete that has not reached every store yet (I4, shared by all nodes)
+`tombstones/s3/<bucket>/<hash>` the same for an S3 object, by the SHA-256 of its key
 `quarantine/<guid>/<sha256>`    bytes whose MD5 belongs to another blob (I3)
 `probes/<node>`                 the object that a node's own health probe writes, reads and deletes (I7)
 """

@@ -10,8 +10,20 @@ from controlplane.model.keys import Bucket, Key
 
 
 class Op(Enum):
+    """What was done, and to what: a blob under its GUID, or an S3 object under a key of any bucket."""
+
     PUT = "put"
     DELETE = "delete"
+    PUT_OBJECT = "put-object"
+    DELETE_OBJECT = "delete-object"
+
+    @property
+    def is_of_object(self) -> bool:
+        return self in (Op.PUT_OBJECT, Op.DELETE_OBJECT)
+
+    @property
+    def is_delete(self) -> bool:
+        return self in (Op.DELETE, Op.DELETE_OBJECT)
 
 
 class TaskState(Enum):
@@ -29,8 +41,18 @@ class Draft:
     """Bucket in the primary store."""
     key: Key
     content: Content | None = None
-    """What was written, when it is known (always for blobs; None for a delete)."""
+    """What was written, when it is known (always for blobs; None for a delete and for S3 objects)."""
     etag: str = ""
+    """Of an S3 object: of the very version that was written; any form, multipart too."""
+    object_size: int | None = None
+    """Bytes of an S3 object, when they are known."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that are to be copied, as far as they are known."""
+        if self.content is not None:
+            return self.content.size
+        return self.object_size or 0
 
 
 @dataclass(frozen=True, slots=True)

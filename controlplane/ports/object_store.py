@@ -46,6 +46,9 @@ class ObjectInfo:
     and always None in listings."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Other user metadata (lower-case names without x-amz-meta-); empty in listings."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What else was stored with it for its readers (lower-case names: cache-control, content-disposition,
+    content-encoding, content-language, expires), where the store has such; empty in listings."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from controlplane.model.mirror_plan import Done
 from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Conflict, Corrupt, NotFound, Unavailable
+from controlplane.ports.errors import Conflict, Corrupt, NotFound, Rejected, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import Body, ObjectInfo, ObjectReader, ObjectStore
@@ -70,6 +70,8 @@ class Copier:
                 return await self._copy(task)
             case Op.DELETE:
                 return await self._delete(task)
+            case Op.PUT_OBJECT | Op.DELETE_OBJECT:
+                raise Rejected(f"{task.draft.bucket}/{task.draft.key} is an S3 object: only mirror.rules copy it")
 
     async def _copy(self, task: Task) -> Done:
         key = task.draft.key

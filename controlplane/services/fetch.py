@@ -1,4 +1,4 @@
-"""One fetch of one blob into the spool, followed by as many readers as ask for it (stampede protection)."""
+"""One fetch of one blob or object into the spool, followed by as many readers as ask for it (stampede protection)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from controlplane.model.content import Content, Guid
+from controlplane.model.content import Content
 from controlplane.model.keys import StoreName
 from controlplane.ports.errors import Corrupt, MillraceError, Unavailable
 from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader
 from controlplane.ports.spool import Spool, Spooled, SpoolWriter
-from controlplane.services.proving import HOLD_BACK, check_identity
+from controlplane.services.proving import HOLD_BACK
 
 _READ = 256 * 1024
 
@@ -31,16 +31,19 @@ class Source:
 
 Locate: TypeAlias = Callable[[], Awaitable[Source]]
 Keep: TypeAlias = Callable[[Source, Spooled], Awaitable[None]]
+Check: TypeAlias = Callable[[Content | None, Content, StoreName], None]
+"""(what was claimed or expected, what was found, where): raises Corrupt unless it is what was asked for."""
 
 
 class Fetch:
-    """run() moves the blob from its store into the spool, proves it and hands it to `keep`; others follow it meanwhile.
+    """run() moves bytes from their store into the spool, proves them and hands them to `keep`; others follow meanwhile.
 
     The spooled bytes live until run() has ended and the last follower has left.
     """
 
-    def __init__(self, guid: Guid, spool: Spool, locate: Locate, keep: Keep) -> None:
-        self.guid = guid
+    def __init__(self, what: str, spool: Spool, locate: Locate, keep: Keep, check: Check) -> None:
+        self._what = what
+        self._check = check
         self._spool = spool
         self._locate = locate
         self._keep = keep
@@ -79,7 +82,7 @@ class Fetch:
         except MillraceError as error:
             self.failure = error
         except BaseException as error:
-            self.failure = Unavailable(f"fetching blob {self.guid} broke off: {type(error).__name__}")
+            self.failure = Unavailable(f"fetching {self._what} broke off: {type(error).__name__}")
             raise
         finally:
             self._notify()
@@ -132,7 +135,7 @@ class Fetch:
         reader = source.reader
         claimed = reader.info.content
         if claimed is not None and source.expected is not None:
-            check_identity(self.guid, source.expected, claimed, source.store)
+            self._check(source.expected, claimed, source.store)
         writer = self._writer = self._spool.open(reader.length)
         self.info = reader.info
         self.content = claimed
@@ -140,7 +143,7 @@ class Fetch:
             await writer.write(chunk)
             self._notify()
         spooled = self._spooled = await writer.finish()
-        check_identity(self.guid, claimed or source.expected, spooled.content, source.store)
+        self._check(claimed or source.expected, spooled.content, source.store)
         self.content = spooled.content
         self._proved = True
         self._notify()

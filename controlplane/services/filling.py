@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 
 from controlplane.model.content import Content, Guid
 from controlplane.model.keys import StoreName, blob_key
@@ -86,7 +87,9 @@ class BlobFiller:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(self, guid: Guid) -> Fetch:
-        fetch = Fetch(guid, self._spool, lambda: self._locate(guid), self._keep)
+        fetch = Fetch(
+            f"blob {guid}", self._spool, lambda: self._locate(guid), self._keep, partial(check_identity, guid)
+        )
         self._fetches[guid] = fetch
 
         async def run() -> None:

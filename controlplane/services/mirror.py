@@ -8,19 +8,19 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Protocol
 
-from controlplane.model.keys import guid_of
+from controlplane.model.keys import StoreName, guid_of
 from controlplane.model.manifest import LocationState
 from controlplane.model.mirror_plan import Bury, Close, Done, Failed, Failure, Outcome, Postpone, settle
 from controlplane.model.retry import RetrySchedule
 from controlplane.model.tally import MirrorTally
-from controlplane.model.task import Op, Task
+from controlplane.model.task import Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Conflict, MillraceError, StorageFull
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
-from controlplane.ports.object_store import ObjectStore
 from controlplane.services.bulk_copying import BulkCopier
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,17 @@ _SETTLE_WAIT_S = 0.02
 _MOST_TOGETHER = 64
 
 
+class Checked(Protocol):
+    """A store, or a service of stores, as far as the mirror needs to know it."""
+
+    @property
+    def name(self) -> StoreName: ...
+
+    async def check(self) -> None:
+        """Raises a MillraceError when it cannot be used now."""
+        ...
+
+
 class Mirror:
     """Keeps `concurrency` tasks under way. once() starts what is due and settles what is done."""
 
@@ -42,7 +53,7 @@ class Mirror:
         *,
         journal: Journal,
         catalog: Catalog,
-        stores: Sequence[ObjectStore],
+        stores: Sequence[Checked],
         clock: Clock,
         schedule: RetrySchedule,
         jitter: Callable[[], float],
@@ -204,10 +215,12 @@ class Mirror:
 
     async def _record_failure(self, task: Task) -> None:
         """Let the catalog say what the journal says: the promised copy is a dead letter."""
+        if task.draft.op.is_of_object:
+            return  # the catalog knows blobs only
         guid = guid_of(task.draft.key)
         try:
             known = await self._catalog.get(guid)
-            promised = () if known is None or task.draft.op is Op.DELETE else known.locations
+            promised = () if known is None or task.draft.op.is_delete else known.locations
             failed = [(guid, replace(at, state=LocationState.FAILED)) for at in promised if at.state in _UNDER_WAY]
             if failed:
                 await self._catalog.set_locations(failed)
@@ -231,7 +244,7 @@ class Mirror:
         if done.note:
             self._tally.superseded += 1
             log.info("%s %s: %s", done.task.draft.op.value, done.task.draft.key, done.note)
-        elif done.task.draft.op is Op.DELETE:
+        elif done.task.draft.op.is_delete:
             self._tally.deleted += 1
         else:
             self._tally.copied += 1

@@ -34,7 +34,8 @@ def example_toml() -> str:
     return "\n".join([_HEAD, *_tables(Settings, "")]).rstrip() + "\n"
 
 
-def _tables(table: type[Section], prefix: str) -> Iterator[str]:
+def _tables(table: type[Section], prefix: str, above: str = "") -> Iterator[str]:
+    """`above`: the element of a list in which these tables are, as far as it is needed to make them sound."""
     for name, field in table.model_fields.items():
         shape, path = outline(field), prefix + name
         if not shape.tables:
@@ -44,8 +45,18 @@ def _tables(table: type[Section], prefix: str) -> Iterator[str]:
         for inner in shape.tables:
             header = f"[[{path}]]" if shape.many else f"[{path}]"
             always = not (shape.many or shape.choice or shape.optional)
-            yield from _block(inner, header if always else f"#{header}")
-            yield from _tables(inner, f"{path}.")
+            yield from _block(inner, above + (header if always else f"#{header}"))
+            yield from _tables(inner, f"{path}.", _element(inner, header) if shape.many else above)
+
+
+def _element(table: type[Section], header: str) -> str:
+    """The head of a list's element, with what it must have, ready to be followed by a table in it."""
+    required = [
+        f"#{name} = {_toml(_sample(table, name, field))}\n"
+        for name, field in table.model_fields.items()
+        if field.is_required() and not outline(field).tables
+    ]
+    return "".join([f"#{header}\n", *required])
 
 
 def _block(table: type[Section], header: str) -> Iterator[str]:

@@ -30,6 +30,7 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     for store in ("primary", "persistent"):
         yield from _upload_size(values, store)
     yield from _same_bucket(values)
+    yield from _mirror_rules(values)
     yield from _places(values)
 
 
@@ -140,6 +141,22 @@ def _same_bucket(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     here, there = ([values[path] for path in paths] for paths in (one, other))
     if here[1:] == there[1:] and {url.lower() for url in here[0]} & {url.lower() for url in there[0]}:
         yield "persistent.bucket", "is the same bucket and prefix as the primary store: nothing would be mirrored"
+
+
+def _mirror_rules(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Rules copy what the S3 front lets into Riak CS, to some other place."""
+    front = values.get("s3.endpoints")
+    for path, value in values.items():
+        match path.split("."):
+            case ["mirror", "rules", _, "buckets"] if front == ():
+                yield path, "needs s3.endpoints: rules are about what is written through the S3 front"
+            case ["mirror", "rules", _, "target", "endpoints"]:
+                if front and {url.lower() for url in value} & {url.lower() for url in front}:
+                    yield path, "is Riak CS itself (s3.endpoints): nothing would be mirrored"
+            case ["mirror", "rules", number, "target", "access_key"]:
+                secret = f"mirror.rules.{number}.target.secret_key"
+                if secret in values and bool(value) != bool(values[secret]):
+                    yield path, f"is of no use without {secret}: give both or neither"
 
 
 def _places(values: Mapping[str, Any]) -> Iterator[Contradiction]:

@@ -185,8 +185,24 @@ class Retry(Section):
     budget: int = Field(12, ge=1, description="failures after which a copy becomes a dead letter")
 
 
+class MirrorRule(Section):
+    """Copies of S3 objects, which clients write through the S3 front. The first rule of a target counts."""
+
+    buckets: str = Field(
+        ..., min_length=1, description="the bucket; * stands for any characters, ? for one", examples=["photos-*"]
+    )
+    prefix: str = Field("", description="only keys that begin with it")
+    deletes: bool = Field(True, description="false: what is deleted in Riak CS stays at the target (an archive)")
+    read_through: bool = Field(False, description="what Riak CS lost is read from the target")
+    target: Store = Field(
+        ...,
+        description='where the copies go; "{bucket}" in bucket or prefix stands for the name in Riak CS, without it '
+        "each key is preceded by <bucket>/",
+    )
+
+
 class Mirror(Section):
-    """The write-behind to the persistent store."""
+    """The write-behind to the persistent store, and to the targets of the rules."""
 
     concurrency: int = Field(16, ge=1, le=1024, description="copies under way at once")
     batch: int = Field(512, ge=1, le=10_000, description="journal entries read and closed at once")
@@ -195,6 +211,7 @@ class Mirror(Section):
         "head", description="head: the ETag and metadata of the copy are read back; read: all its bytes are"
     )
     retry: Retry = Retry()
+    rules: tuple[MirrorRule, ...] = Field((), description="which S3 objects are copied where; none: none is")
 
 
 class Etcd(Section):

@@ -53,9 +53,23 @@ async def build_store(name: StoreName, store: Store, clock: Clock) -> ObjectStor
 
 
 async def _build_s3(name: StoreName, store: S3Store, clock: Clock) -> ObjectStore:
-    from controlplane.adapters.s3 import S3ObjectStore, S3Options
+    from controlplane.adapters.s3 import S3ObjectStore
 
-    options = S3Options(
+    options = s3_options(store)
+    bucket = S3ObjectStore(name, options, clock=clock, random=random.Random())  # noqa: S311 - jitter, not a secret
+    if store.create_bucket:
+        try:
+            await create_when_missing(bucket, options)
+        except Unavailable as error:
+            # It starts and serves without (I10); readiness says so, and the next start creates the bucket.
+            log.warning("bucket %s could not be looked for: %s", options.bucket, error)
+    return bucket
+
+
+def s3_options(store: S3Store) -> S3Options:
+    from controlplane.adapters.s3 import S3Options
+
+    return S3Options(
         endpoints=store.endpoints,
         bucket=store.bucket,
         prefix=store.prefix,
@@ -74,13 +88,10 @@ async def _build_s3(name: StoreName, store: S3Store, clock: Clock) -> ObjectStor
         part_bytes=store.part_bytes,
         part_concurrency=store.part_concurrency,
     )
-    bucket = S3ObjectStore(name, options, clock=clock, random=random.Random())  # noqa: S311 - jitter, not a secret
-    if store.create_bucket:
-        await _create_when_missing(bucket, options)
-    return bucket
 
 
-async def _create_when_missing(store: ObjectStore, options: S3Options) -> None:
+async def create_when_missing(store: ObjectStore, options: S3Options) -> None:
+    """Raises Unavailable, Rejected."""
     try:
         await store.check()
     except NotFound:
@@ -88,9 +99,6 @@ async def _create_when_missing(store: ObjectStore, options: S3Options) -> None:
         from controlplane.adapters.s3_admin import S3BucketAdmin
 
         await S3BucketAdmin(options).ensure_bucket()
-    except Unavailable as error:
-        # It starts and serves without (I10); readiness says so, and the next start creates the bucket.
-        log.warning("bucket %s could not be looked for: %s", options.bucket, error)
 
 
 def is_local(store: Store) -> bool:
@@ -133,6 +141,14 @@ async def open_hot_cache(settings: Settings, clock: Clock) -> HotCache:
 def open_spool(settings: Settings) -> DiskSpool:
     """Beside an embedded primary, so that it can link what was received instead of copying it."""
     spool = DiskSpool(settings.node.data_dir / "spool", memory_bytes=settings.gateway.spool_memory_bytes)
+    spool.prepare()
+    return spool
+
+
+def open_agent_spool(settings: Settings) -> DiskSpool:
+    """The agent's own: opening one removes what an earlier process left in it."""
+    folder = settings.node.data_dir / "agent-spool"
+    spool = DiskSpool(folder, memory_bytes=settings.gateway.spool_memory_bytes)
     spool.prepare()
     return spool
 

@@ -6,36 +6,46 @@ import asyncio
 import logging
 import random
 import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
+from typing import TypeAlias
 
 from controlplane.adapters.endpoint_probe import EndpointProbe
 from controlplane.adapters.riak_cs_gc import RiakCsCollector
 from controlplane.adapters.s3 import S3ObjectStore
 from controlplane.model.endpoints import Endpoint
 from controlplane.model.gc_plan import Times
+from controlplane.model.mirror_plan import Done
 from controlplane.model.retry import RetrySchedule
 from controlplane.model.tally import GcTally, MirrorTally, PublishTally
+from controlplane.model.task import Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory
+from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.services.bulk_copying import BulkCopier
 from controlplane.services.copying import Copier
 from controlplane.services.gc_duty import GcDuty
 from controlplane.services.held_lock import HeldLock
-from controlplane.services.mirror import Mirror
+from controlplane.services.mirror import Checked, Mirror
+from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.publish import Publisher
 from controlplane.services.runner import Runner
 from controlplane.settings.tree import Settings
 from controlplane.status.admin_api import Check
 from controlplane.status.exposition import Sources
 from controlplane.version import VERSION
-from controlplane.wiring.adapters import build_v2_publisher
+from controlplane.wiring.adapters import build_v2_publisher, open_agent_spool
 from controlplane.wiring.gateway_process import build_labels
 from controlplane.wiring.probe_token import probe_token
+from controlplane.wiring.s3_mirror import S3Mirror
 
 log = logging.getLogger(__name__)
+
+Work: TypeAlias = Callable[[Task], Awaitable[Done]]
 
 SERVICE = "blobs"
 """The name under which gateways are published."""
@@ -56,6 +66,7 @@ class AgentProcess:
         *,
         primary: ObjectStore,
         persistent: ObjectStore | None,
+        s3_mirror: S3Mirror | None,
         journal: Journal,
         catalog: Catalog,
         directory: Directory,
@@ -71,7 +82,10 @@ class AgentProcess:
         self._tasks: list[asyncio.Task[None]] = []
         self._gc_tasks: list[asyncio.Task[None]] = []
         self.sources = Sources(publish=PublishTally(), labels=build_labels(settings))
-        self._mirror = self._build_mirror(primary, persistent, journal, catalog) if persistent is not None else None
+        self._s3_mirror = s3_mirror
+        self._mirror = None
+        if persistent is not None or s3_mirror is not None:
+            self._mirror = self._build_mirror(primary, persistent, s3_mirror, journal, catalog)
         self._publisher = self._build_publisher(gateway_url)
         self._gc = self._build_gc()
 
@@ -106,6 +120,9 @@ class AgentProcess:
         checks = {"directory": Check(self._directory.check, needed=False)}
         if self._persistent is not None:
             checks["persistent"] = Check(self._persistent.check, needed=False)
+        if self._s3_mirror is not None:
+            for name, target in self._s3_mirror.targets.items():
+                checks[name] = Check(target.check, needed=False)
         return checks
 
     def _run(self, runner: Runner) -> asyncio.Task[None]:
@@ -120,27 +137,52 @@ class AgentProcess:
             await self._gc[0].end()
 
     def _build_mirror(
-        self, primary: ObjectStore, persistent: ObjectStore, journal: Journal, catalog: Catalog
+        self,
+        primary: ObjectStore,
+        persistent: ObjectStore | None,
+        s3_mirror: S3Mirror | None,
+        journal: Journal,
+        catalog: Catalog,
     ) -> Mirror:
         mirror = self._settings.mirror
         retry = mirror.retry
-        copier = Copier(
-            primary=primary,
-            persistent=persistent,
-            catalog=catalog,
-            journal=journal,
-            clock=self._clock,
-            read_back=mirror.verify == "read",
-        )
+        read_back = mirror.verify == "read"
+        stores: list[Checked] = [primary]
+        blobs: Work | None = None
         bulk = None
-        if isinstance(primary, S3ObjectStore) and isinstance(persistent, S3ObjectStore) and mirror.verify == "head":
-            bulk = BulkCopier(copier, primary=primary.bulk, persistent=persistent.bulk)
+        if persistent is not None:
+            copier = Copier(
+                primary=primary,
+                persistent=persistent,
+                catalog=catalog,
+                journal=journal,
+                clock=self._clock,
+                read_back=read_back,
+            )
+            blobs = copier.work
+            stores.append(persistent)
+            if isinstance(primary, S3ObjectStore) and isinstance(persistent, S3ObjectStore) and not read_back:
+                bulk = BulkCopier(copier, primary=primary.bulk, persistent=persistent.bulk)
+        objects: Work | None = None
+        if s3_mirror is not None:
+            spool = open_agent_spool(self._settings)
+            self._closing.callback(spool.close)
+            objects = ObjectCopier(
+                s3_mirror.rules,
+                source=s3_mirror.source,
+                targets=s3_mirror.targets,
+                tombstones=s3_mirror.tombstones,
+                spool=spool,
+                clock=self._clock,
+                read_back=read_back,
+            ).work
+            stores += [s3_mirror.source, *s3_mirror.targets.values()]
         self.sources.mirror = MirrorTally()
         return Mirror(
-            copier.work,
+            partial(_work, blobs, objects),
             journal=journal,
             catalog=catalog,
-            stores=(primary, persistent),
+            stores=stores,
             clock=self._clock,
             schedule=RetrySchedule(retry.first_s, retry.factor, retry.most_s, retry.budget),
             jitter=random.random,
@@ -187,6 +229,14 @@ class AgentProcess:
             failures_allowed=settings.directory.probe_failures,
             tally=self.sources.publish,
         )
+
+
+async def _work(blobs: Work | None, objects: Work | None, task: Task) -> Done:
+    """What the settings no longer name a target for stays in the journal, and is said."""
+    work, setting = (objects, "mirror.rules") if task.draft.op.is_of_object else (blobs, "persistent")
+    if work is None:
+        raise Rejected(f"nothing says where {task.draft.bucket}/{task.draft.key} is to be copied: set {setting}")
+    return await work(task)
 
 
 def _own_certificate(settings: Settings) -> ssl.SSLContext | None:

@@ -19,7 +19,9 @@ from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.spool import Spool
+from controlplane.ports.write_log import WriteLog
 from controlplane.services.blobs import BlobWriter
+from controlplane.services.fill_fence import FillFence
 from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.reading import BlobReader
@@ -33,6 +35,7 @@ from controlplane.wiring.probe_token import probe_token
 
 if TYPE_CHECKING:
     from controlplane.wiring.s3_front import S3FrontParts
+    from controlplane.wiring.s3_mirror import S3Mirror
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class GatewayProcess:
         *,
         primary: ObjectStore,
         persistent: ObjectStore | None,
+        s3_mirror: S3Mirror | None,
         journal: Journal,
         catalog: Catalog,
         clock: Clock,
@@ -53,9 +57,11 @@ class GatewayProcess:
         self._settings = settings
         self._primary = primary
         self._persistent = persistent
+        self._s3_mirror = s3_mirror
         self._journal = journal
         self._catalog = catalog
         self._clock = clock
+        self._fence = FillFence(clock)
         self._closing = AsyncExitStack()
         self.url = ""
         """Where it listens, from start() on."""
@@ -175,7 +181,7 @@ class GatewayProcess:
             settings,
             directory=directory,
             spool=spool,
-            writes=NoWriteLog(),
+            writes=self._write_log(),
             mirror=None,
             clock=self._clock,
             closing=self._closing,
@@ -196,6 +202,20 @@ class GatewayProcess:
         url = f"{'https' if context else 'http'}://{_in_url(host)}:{port}"
         log.info("S3 front listens on %s", url)
         return url
+
+    def _write_log(self) -> WriteLog:
+        mirror = self._s3_mirror
+        if mirror is None or not self._settings.s3.journal:
+            return NoWriteLog()
+        from controlplane.services.object_write_log import ObjectWriteLog
+
+        return ObjectWriteLog(
+            mirror.rules,
+            journal=self._journal,
+            tombstones=mirror.tombstones,
+            fence=self._fence,
+            clock=self._clock,
+        )
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext | None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -33,6 +34,9 @@ from controlplane.wiring.adapters import (
 from controlplane.wiring.gateway_process import GatewayProcess, start_admin
 from controlplane.wiring.logs import set_up_logs
 from controlplane.wiring.node_lock import hold_node_lock
+
+if TYPE_CHECKING:
+    from controlplane.wiring.s3_mirror import S3Mirror
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +84,7 @@ class _Foundation:
     clock: Clock
     primary: ObjectStore
     persistent: ObjectStore | None
+    s3_mirror: S3Mirror | None
     journal: Journal
     catalog: Catalog
 
@@ -98,13 +103,20 @@ async def _foundation(settings: Settings, *roles: str) -> AsyncIterator[_Foundat
         if settings.persistent is not None:
             persistent = await build_store(PERSISTENT, settings.persistent, clock)
             closing.push_async_callback(persistent.aclose)
+        s3_mirror = None
+        if settings.mirror.rules:
+            from controlplane.wiring.s3_mirror import open_s3_mirror
+
+            s3_mirror = await open_s3_mirror(settings, primary, clock)
+            if s3_mirror is not None:
+                closing.push_async_callback(s3_mirror.aclose)
         journal = await open_journal(settings)
         closing.push_async_callback(journal.aclose)
         catalog = await open_catalog(settings)
         closing.push_async_callback(catalog.aclose)
         # What was loaded by now stays: the collector need not walk through it again and again.
         gc.freeze()
-        yield _Foundation(clock, primary, persistent, journal, catalog)
+        yield _Foundation(clock, primary, persistent, s3_mirror, journal, catalog)
 
 
 async def _gateway(settings: Settings) -> int:
@@ -154,6 +166,7 @@ async def _with_agent(settings: Settings, base: _Foundation, gateway_url: str, s
         settings,
         primary=base.primary,
         persistent=base.persistent,
+        s3_mirror=base.s3_mirror,
         journal=base.journal,
         catalog=base.catalog,
         directory=directory,
@@ -178,6 +191,7 @@ def _new_gateway(settings: Settings, base: _Foundation) -> GatewayProcess:
         settings,
         primary=base.primary,
         persistent=base.persistent,
+        s3_mirror=base.s3_mirror,
         journal=base.journal,
         catalog=base.catalog,
         clock=base.clock,

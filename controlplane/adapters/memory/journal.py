@@ -97,7 +97,7 @@ class MemoryJournal:
         pending = self._in_state(TaskState.PENDING)
         return JournalStats(
             pending=len(pending),
-            pending_bytes=sum(task.draft.content.size for task in pending if task.draft.content),
+            pending_bytes=sum(task.draft.size for task in pending),
             failed=len(self._tasks) - len(pending),
             oldest_enqueued_at=pending[0].enqueued_at if pending else None,
             limit=self._limit,

@@ -1,6 +1,7 @@
 """ObjectStore over the S3 protocol: AWS S3, Riak CS, SeaweedFS, Ceph."""
 
+from controlplane.adapters.s3.buckets import S3Buckets
 from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.store import S3ObjectStore
 
-__all__ = ["S3ObjectStore", "S3Options"]
+__all__ = ["S3Buckets", "S3ObjectStore", "S3Options"]

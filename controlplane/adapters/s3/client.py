@@ -110,11 +110,13 @@ class Answer:
 
 
 class S3Client:
-    def __init__(self, options: S3Options, clock: Clock, random: Random) -> None:
+    def __init__(self, options: S3Options, clock: Clock, random: Random, pool: ConnectionPool | None = None) -> None:
+        """`pool`: connections that several clients of one service share, and that somebody else closes."""
         self._options = options
         self._clock = clock
         self._random = random
-        self._pool = ConnectionPool(options, clock, random)
+        self._owns_pool = pool is None
+        self._pool = pool or ConnectionPool(options, clock, random)
         self.where = ", ".join(options.endpoints)
         self._bucket_path = f"/{options.bucket}"
         self._signer: Signer | None = None
@@ -124,7 +126,8 @@ class S3Client:
             self._signer = SignerV2(options.access_key, options.secret_key)
 
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        if self._owns_pool:
+            await self._pool.aclose()
 
     async def send(self, request: Request) -> Answer:
         """The answer, with a status of 200 to 299. Raises an error of controlplane.ports for every other outcome.

@@ -24,6 +24,7 @@ _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
 _VALUE = re.compile(r"[\x20-\x7e]*\Z")
 
 OCTETS: Final = "application/octet-stream"
+_FOR_READERS: Final = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
 
 
 class MalformedAnswer(ValueError):
@@ -64,6 +65,7 @@ def object_info(key: Key, headers: Mapping[str, str], size: int) -> ObjectInfo:
             headers.get(_META + _MD5, ""), headers.get(_META + _SHA256, ""), headers.get(_META + _SIZE, "")
         ),
         metadata={name[len(_META) :]: headers[name] for name in others},
+        headers={name: headers[name] for name in _FOR_READERS if name in headers},
     )
 
 

@@ -12,6 +12,7 @@ from controlplane.adapters.s3.client import Answer, Request, S3Client
 from controlplane.adapters.s3.failures import Failure, error_of
 from controlplane.adapters.s3.metadata import MalformedAnswer, content_range, number, object_headers, object_info
 from controlplane.adapters.s3.options import S3Options
+from controlplane.adapters.s3.pool import ConnectionPool
 from controlplane.adapters.s3.reader import S3Reader
 from controlplane.adapters.s3.upload import Draft, Uploads
 from controlplane.model.content import Content
@@ -40,10 +41,12 @@ class S3ObjectStore:
     Memory for a put: a stream at most part_bytes * part_concurrency, other bodies a few MiB. A reader: about 512 KiB.
     """
 
-    def __init__(self, name: StoreName, options: S3Options, clock: Clock, random: Random) -> None:
+    def __init__(
+        self, name: StoreName, options: S3Options, clock: Clock, random: Random, pool: ConnectionPool | None = None
+    ) -> None:
         self._name = name
         self._options = options
-        self._client = S3Client(options, clock, random)
+        self._client = S3Client(options, clock, random, pool)
         self._uploads = Uploads(self._client, options, clock, self.head)
         self.bulk = Bulk(
             self._client, clock, self._full, most_depth=options.pipeline, conditional_put=options.conditional_put

@@ -121,8 +121,8 @@ def _require_storable(draft: Draft, now: float) -> None:
             text.encode()
     except UnicodeEncodeError as error:
         raise Rejected(f"the journal cannot hold the key {draft.key!r}: it is not valid Unicode") from error
-    if draft.content is not None and not 0 <= draft.content.size < _INT64:
-        raise Rejected(f"the journal cannot hold a size of {draft.content.size} bytes ({draft.key!r})")
+    if not 0 <= draft.size < _INT64:
+        raise Rejected(f"the journal cannot hold a size of {draft.size} bytes ({draft.key!r})")
     if not math.isfinite(now):
         raise Rejected(f"the journal cannot hold the time {now}")
 

@@ -71,6 +71,6 @@ def read_stats(connection: sqlite3.Connection, limit: int) -> JournalStats:
 def _task(row: tuple[Any, ...]) -> Task:
     seq, stage, op, bucket, key, md5, sha256, size, etag, attempts, due_at, enqueued_at, error = row
     content = None if md5 is None else Content(Md5(md5), Sha256(sha256), size)
-    draft = Draft(_OPS[op], Bucket(bucket), Key(key), content, etag)
+    draft = Draft(_OPS[op], Bucket(bucket), Key(key), content, etag, size if content is None else None)
     state = TaskState.FAILED if stage == _FAILED else TaskState.PENDING
     return Task(seq, draft, state, attempts, due_at, enqueued_at, error)

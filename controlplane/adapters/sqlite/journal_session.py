@@ -87,9 +87,9 @@ class JournalSession(WriteSession):
         counters.pending += 1
         content = draft.content
         at = (draft.bucket, draft.key)
-        digests: tuple[Any, ...] = (None, None, None)
+        counters.pending_bytes += draft.size
+        digests: tuple[Any, ...] = (None, None, draft.object_size)
         if content is not None:
-            counters.pending_bytes += content.size
             digests = (content.md5, content.sha256, content.size)
         self._appended.append(
             (seq, at in self._appended_keys, *at, draft.op.value, *at, *digests, draft.etag, now, now)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from controlplane.gateway.s3.answers import OWN_METADATA
+from controlplane.http import Request
 from controlplane.s3.checksums import Checksum
 from controlplane.s3.fault import Code, S3Fault
 
@@ -22,9 +23,9 @@ _NOT_SERVED: Final = (
 )  # fmt: skip
 
 
-def refuse_unserved(fields: Iterable[tuple[bytes, bytes]]) -> None:
+def refuse_unserved(request: Request) -> None:
     """Raises S3Fault NotImplemented, InvalidStorageClass for headers whose promise would not be kept."""
-    for name, value in fields:
+    for name, value in request.headers:
         if name.startswith(b"x-amz-"):
             _refuse(name, value)
 
@@ -37,10 +38,10 @@ def _refuse(name: bytes, value: bytes) -> None:
         raise S3Fault(Code.INVALID_STORAGE_CLASS, "The only storage class here is STANDARD.")
 
 
-def stored_headers(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+def stored_headers(request: Request) -> dict[str, str]:
     """Raises S3Fault."""
-    refuse_unserved(fields)
-    return _stored(fields)
+    refuse_unserved(request)
+    return _stored(request.headers)
 
 
 def stored_form_headers(given: Mapping[str, str]) -> dict[str, str]:

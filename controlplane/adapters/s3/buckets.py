@@ -1,0 +1,101 @@
+"""The buckets of one S3 service, as many as are asked for, over one pool of connections."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from random import Random
+from typing import Final
+
+from controlplane.adapters.s3.options import S3Options
+from controlplane.adapters.s3.pool import ConnectionPool
+from controlplane.adapters.s3.store import S3ObjectStore
+from controlplane.model.keys import Bucket, StoreName
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import NotFound, Rejected
+from controlplane.ports.object_store import ObjectStore
+
+BUCKET: Final = "{bucket}"
+"""Stands for the source bucket's name in the bucket and in the prefix of the options."""
+
+
+class S3Buckets:
+    """Implements ports.bucket_stores.BucketStores. `options.bucket` and `options.prefix` are templates: at least one
+    names BUCKET, so that objects of two buckets never have one place.
+
+    `create`: makes a bucket that is missing; None: it must be there. `lenient`: check() is about the service only, not
+    about what it allows: a bucket's policy can close it to its listing (policy-star-admin-list).
+    """
+
+    def __init__(
+        self,
+        name: StoreName,
+        options: S3Options,
+        clock: Clock,
+        random: Random,
+        create: Callable[[ObjectStore, S3Options], Awaitable[None]] | None = None,
+        *,
+        lenient: bool = False,
+    ) -> None:
+        if BUCKET not in options.bucket + options.prefix:
+            raise ValueError(f"{BUCKET} must be in the bucket or in the prefix of {name}")
+        self._name = name
+        self._options = options
+        self._clock = clock
+        self._random = random
+        self._create = create
+        self._lenient = lenient
+        self._created: set[str] = set()
+        self._pool = ConnectionPool(options, clock, random)
+        self._stores: dict[Bucket, S3ObjectStore] = {}
+
+    @property
+    def name(self) -> StoreName:
+        return self._name
+
+    def options(self, bucket: Bucket) -> S3Options:
+        """Raises Rejected for a bucket name that would be too long at the target."""
+        place = self._options.bucket.replace(BUCKET, bucket)
+        if not 3 <= len(place) <= 63:
+            raise Rejected(f"{place[:100]} cannot be a bucket's name: change the template {self._options.bucket}")
+        return replace(self._options, bucket=place, prefix=self._options.prefix.replace(BUCKET, bucket))
+
+    def store(self, bucket: Bucket) -> S3ObjectStore:
+        known = self._stores.get(bucket)
+        if known is None:
+            known = S3ObjectStore(self._name, self.options(bucket), self._clock, self._random, self._pool)
+            self._stores[bucket] = known
+        return known
+
+    async def prepare(self, bucket: Bucket) -> None:
+        options = self.options(bucket)
+        if self._create is not None and options.bucket not in self._created:
+            await self._create(self.store(bucket), options)
+            self._created.add(options.bucket)
+
+    async def check(self) -> None:
+        """Asks a bucket that was in use; before there is one, it proves nothing. That one bucket of many is gone says
+        nothing about the service."""
+        store = next(iter(self._stores.values()), None)
+        if store is None:
+            return
+        try:
+            await store.check()
+        except NotFound:
+            if BUCKET not in self._options.bucket:
+                raise
+        except Rejected:
+            if not self._lenient:
+                raise
+
+    async def has(self, bucket: Bucket) -> bool:
+        try:
+            await self.store(bucket).check()
+        except NotFound:
+            return False
+        except Rejected:
+            pass  # it is there, and closed
+        return True
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()

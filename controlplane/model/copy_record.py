@@ -1,0 +1,90 @@
+"""What a mirrored S3 object says of itself at the target, beside its MD5, SHA-256 and size (I9).
+
+Its source's ETag, time, and all that a reader of the source would see: so it can be compared, served and restored
+without the source.
+
+Metadata of a copy (names without x-amz-meta-):
+
+    <name>                          the source's user metadata, where a header can carry it
+    millrace-b64-<name>             the same in base64 of UTF-8, where it cannot
+    millrace-header-<name>          cache-control and its like
+    millrace-source-etag            the ETag at the source, any form
+    millrace-source-mtime           Unix seconds, by the source's clock
+    millrace-seq                    the journal's sequence of the task that made the copy
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+_B64: Final = "millrace-b64-"
+_HEADER: Final = "millrace-header-"
+_ETAG: Final = "millrace-source-etag"
+_MTIME: Final = "millrace-source-mtime"
+_SEQ: Final = "millrace-seq"
+_PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?\Z")
+_GATEWAY: Final = "millrace-s3-"
+"""Metadata in which the S3 front keeps what Riak CS does not: it is carried like a client's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyRecord:
+    """An object as it was at the source."""
+
+    etag: str
+    modified_at: float
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    seq: int = 0
+
+    def encoded(self) -> dict[str, str]:
+        """As user metadata of the copy."""
+        said = {_ETAG: self.etag, _MTIME: f"{self.modified_at:.3f}", _SEQ: str(self.seq)}
+        for name, value in self.metadata.items():
+            ours = name.startswith("millrace-") and not name.startswith(_GATEWAY)
+            if _PLAIN.match(value) and not ours:
+                said[name] = value
+            else:
+                said[_B64 + name] = _to_base64(value)
+        for name, value in self.headers.items():
+            if _PLAIN.match(value):
+                said[_HEADER + name] = value
+        return said
+
+    def is_same_version(self, other: CopyRecord) -> bool:
+        """Whether both say the same of the source; which task copied it does not matter."""
+        return (self.etag, round(self.modified_at), self.metadata, self.headers) == (
+            other.etag,
+            round(other.modified_at),
+            other.metadata,
+            other.headers,
+        )
+
+
+def decode_copy_record(metadata: Mapping[str, str]) -> CopyRecord | None:
+    """None for an object that no mirror has put there, or whose record is damaged."""
+    etag, mtime, seq = (metadata.get(name, "") for name in (_ETAG, _MTIME, _SEQ))
+    if not etag or not seq.isascii() or not seq.isdigit():
+        return None
+    kept: dict[str, str] = {}
+    headers: dict[str, str] = {}
+    try:
+        modified_at = float(mtime)
+        for name, value in metadata.items():
+            if name.startswith(_B64):
+                kept[name.removeprefix(_B64)] = b64decode(value, validate=True).decode("utf-8", "surrogateescape")
+            elif name.startswith(_HEADER):
+                headers[name.removeprefix(_HEADER)] = value
+            elif name.startswith(_GATEWAY) or not name.startswith("millrace-"):
+                kept[name] = value
+    except ValueError:
+        return None
+    return CopyRecord(etag, modified_at, kept, headers, int(seq))
+
+
+def _to_base64(text: str) -> str:
+    return b64encode(text.encode("utf-8", "surrogateescape")).decode()

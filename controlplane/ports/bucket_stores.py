@@ -1,0 +1,33 @@
+"""BucketStores: all buckets of one service as object stores: a mirrored Riak CS, or a place it is mirrored to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from controlplane.model.keys import Bucket, StoreName
+from controlplane.ports.object_store import ObjectStore
+
+
+class BucketStores(Protocol):
+    @property
+    def name(self) -> StoreName: ...
+
+    def store(self, bucket: Bucket) -> ObjectStore:
+        """Where the objects of this (source) bucket are; made when first asked for, without I/O. It belongs to this
+        object: nobody else closes it. Its keys are the objects' own."""
+        ...
+
+    async def prepare(self, bucket: Bucket) -> None:
+        """See to it that objects of this bucket can be put. Costs nothing when that was done before.
+        Raises Unavailable, Rejected."""
+        ...
+
+    async def has(self, bucket: Bucket) -> bool:
+        """Whether the bucket exists. Raises Unavailable."""
+        ...
+
+    async def check(self) -> None:
+        """Prove that the service answers with these credentials. Raises Unavailable, NotFound, Rejected."""
+        ...
+
+    async def aclose(self) -> None: ...

@@ -1,0 +1,105 @@
+"""The S3 front's writes in the journal, before they are acknowledged; implements ports.write_log.WriteLog."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from controlplane.model.keys import Bucket, Key
+from controlplane.model.mirror_rules import MirrorRule, covering
+from controlplane.model.task import Draft, Op
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Full
+from controlplane.ports.fault_points import reach
+from controlplane.ports.journal import Journal
+from controlplane.services.fill_fence import FillFence
+from controlplane.services.object_copying import TAKE_BACK_AFTER_S
+from controlplane.services.object_tombstones import ObjectTombstones
+
+_LOOK_EVERY_S: Final = 0.1
+_REMEMBERED: Final = 10_000
+
+
+class ObjectWriteLog:
+    """What no rule covers costs nothing. The journal's own bound stands; ready() sees it some entries early, so that
+    the write is refused before Riak CS has it."""
+
+    def __init__(
+        self,
+        rules: Sequence[MirrorRule],
+        *,
+        journal: Journal,
+        tombstones: ObjectTombstones,
+        fence: FillFence,
+        clock: Clock,
+    ) -> None:
+        self._rules = tuple(rules)
+        self._journal = journal
+        self._tombstones = tombstones
+        self._fence = fence
+        self._clock = clock
+        self._looked_at = float("-inf")
+        self._room = 1
+        self._deleting: OrderedDict[tuple[Bucket, Key], float] = OrderedDict()
+
+    async def ready(self, bucket: str, key: str) -> None:
+        place = Bucket(bucket), Key(key)
+        rules = covering(self._rules, *place)
+        if not rules:
+            return
+        await self._require_room()
+        if any(rule.read_through for rule in rules):
+            await self._fence.begin_write(*place)
+
+    async def wrote(self, bucket: str, key: str, etag: str, size: int | None) -> None:
+        place = Bucket(bucket), Key(key)
+        if covering(self._rules, *place):
+            await self._append(Draft(Op.PUT_OBJECT, *place, etag=etag, object_size=size))
+            reach("objects.write_journalled")
+            self._fence.end_write(*place)
+
+    async def deleting(self, bucket: str, key: str) -> None:
+        place = Bucket(bucket), Key(key)
+        rules = covering(self._rules, *place)
+        if any(rule.read_through for rule in rules):
+            await self._fence.begin_write(*place)
+            await self._tombstones.put(*place)
+            reach("objects.entombed")
+        if self._promises(rules):
+            self._deleting[place] = self._clock.monotonic()
+            self._deleting.move_to_end(place)
+            if len(self._deleting) > _REMEMBERED:
+                self._deleting.popitem(last=False)
+            await self._append(Draft(Op.DELETE_OBJECT, *place))
+            reach("objects.delete_journalled")
+
+    async def deleted(self, bucket: str, key: str) -> None:
+        place = Bucket(bucket), Key(key)
+        rules = covering(self._rules, *place)
+        if self._promises(rules):
+            began = self._deleting.pop(place, float("-inf"))
+            if self._clock.monotonic() - began > TAKE_BACK_AFTER_S / 2:
+                # The agent may have taken the slow delete for one that broke off.
+                await self._append(Draft(Op.DELETE_OBJECT, *place))
+        if any(rule.read_through for rule in rules):
+            if not await self._tombstones.has(*place):
+                await self._tombstones.put(*place)
+            self._fence.end_write(*place)
+
+    def _promises(self, rules: Sequence[MirrorRule]) -> bool:
+        """Whether a delete is anybody's work: a target's, or a tombstone's end."""
+        return any(rule.deletes or rule.read_through for rule in rules)
+
+    async def _append(self, draft: Draft) -> None:
+        await self._journal.append(draft, self._clock.now())
+
+    async def _require_room(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            stats = await self._journal.stats()
+            self._room = stats.limit - stats.pending - stats.failed
+            self._looked_at = now
+        if self._room <= 0:
+            raise Full("the journal is full: see why the mirror does not keep up (`millrace mirror status`)")
+        self._room -= 1

@@ -1,0 +1,82 @@
+"""The mirror of S3 objects from its settings: what the gateway, which reports, and the agent, which copies, share."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from controlplane.adapters.prefixed_stores import PrefixedStores
+from controlplane.adapters.s3 import S3Buckets, S3Options
+from controlplane.adapters.s3.buckets import BUCKET
+from controlplane.model.keys import StoreName
+from controlplane.model.mirror_rules import MirrorRule
+from controlplane.ports.bucket_stores import BucketStores
+from controlplane.ports.clock import Clock
+from controlplane.ports.object_store import ObjectStore
+from controlplane.services.object_tombstones import ObjectTombstones
+from controlplane.settings.tree import S3Store, Settings, Store
+from controlplane.wiring.adapters import build_store, create_when_missing, s3_options
+
+log = logging.getLogger(__name__)
+
+SOURCE = StoreName("riak-cs")
+
+
+@dataclass(frozen=True, slots=True)
+class S3Mirror:
+    rules: Sequence[MirrorRule]
+    source: BucketStores
+    """Riak CS by its admin's key, which may read every object."""
+    targets: dict[str, BucketStores]
+    tombstones: ObjectTombstones
+
+    async def aclose(self) -> None:
+        for stores in (self.source, *self.targets.values()):
+            await stores.aclose()
+
+
+async def open_s3_mirror(settings: Settings, primary: ObjectStore, clock: Clock) -> S3Mirror | None:
+    """None when no rule is set. `primary` holds the tombstones. Raises what opening an embedded target may."""
+    if not settings.mirror.rules:
+        return None
+    known: list[tuple[Store, StoreName]] = []
+    targets: dict[str, BucketStores] = {}
+    rules: list[MirrorRule] = []
+    for rule in settings.mirror.rules:
+        name = next((name for store, name in known if store == rule.target), None)
+        if name is None:
+            name = StoreName(f"target-{len(known) + 1}")
+            known.append((rule.target, name))
+            targets[name] = await _build_target(name, rule.target, clock)
+        rules.append(MirrorRule(rule.buckets, rule.prefix, name, deletes=rule.deletes, read_through=rule.read_through))
+    jitter = random.Random()  # noqa: S311 - jitter, not a secret
+    source = S3Buckets(SOURCE, _source_options(settings), clock, jitter, lenient=True)
+    return S3Mirror(tuple(rules), source, targets, ObjectTombstones(primary, clock))
+
+
+def _source_options(settings: Settings) -> S3Options:
+    s3 = settings.s3
+    return S3Options(
+        endpoints=s3.endpoints,
+        bucket=BUCKET,
+        region=s3.region,
+        access_key=s3.admin_key,
+        secret_key=s3.admin_secret.reveal() if s3.admin_secret is not None else "",
+        list_version=1,
+        conditional_put=False,
+        ca_file=s3.ca_file,
+        connect_timeout_s=s3.connect_timeout_s,
+        read_timeout_s=s3.read_timeout_s,
+    )
+
+
+async def _build_target(name: StoreName, store: Store, clock: Clock) -> BucketStores:
+    if not isinstance(store, S3Store):
+        return PrefixedStores(await build_store(name, store, clock))
+    options = s3_options(store)
+    if BUCKET not in options.bucket + options.prefix:
+        options = replace(options, prefix=f"{options.prefix}{BUCKET}/")
+    jitter = random.Random()  # noqa: S311 - jitter, not a secret
+    return S3Buckets(name, options, clock, jitter, create_when_missing if store.create_bucket else None)
