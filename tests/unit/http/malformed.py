@@ -104,6 +104,114 @@ HEADS: list[tuple[str, bytes]] = [
     ("too large a Content-Length", _POST + b"Content-Length: 999999999999999\r\n\r\nhello" + SECOND),
 ]
 
+_LINE = b" HTTP/1.1\r\nHost: a\r\n\r\n" + SECOND
+
+
+def _lines(what: str, texts: list[bytes], shape: bytes) -> list[tuple[str, bytes]]:
+    """One request for each text, put where `shape` has a percent sign and b."""
+    return [(f"{what} {text!r}", shape % text) for text in texts]
+
+
+HEADS += [
+    *_lines(
+        "Transfer-Encoding",
+        [b"chunked,", b",chunked", b"chunked;", b"chun ked", b"chunked\x0c", b"\x0cchunked", b"chunked\x00",
+         b"chunked\xa0",
+         b"\xa0chunked", b"'chunked'", b"chunked=1", b"cow", b"compress", b"deflate", b"trailers", b"identity, chunked",
+         b"chunked, gzip", b"chunked\tidentity", b"x", b"\xef\xbd\x83hunked"],
+        _POST + b"Transfer-Encoding: %b\r\n\r\n0\r\n\r\n" + SECOND,
+    ),
+    *_lines(
+        "Content-Length",
+        [b"5;", b"5;q=1", b"5 5", b"5\t5", b"5,", b",5", b"1e1", b"5e0", b"0b101", b"0o5", b"5h", b"x", b"-0",
+         b"--5", b"5-",
+         b"\xb2", b"\xef\xbc\x95", b"5\x00", b"5\x0b", b"0,5", b"1" * 19, b"NaN", b"inf", b"'5'"],
+        _POST + b"Content-Length: %b\r\n\r\nhello" + SECOND,
+    ),
+    *_lines(
+        "field name",
+        [b"(Host)", b"Ho@st", b"[x]", b"{x}", b'"Host"', b"Ho\\st", b"Ho,st", b"Ho;st", b"Ho=st", b"Ho?st", b"<Host>",
+         b"Content-Length\x00", b"Content-Length\x0b", b"Transfer-Encoding\xa0", b"Transfer-Encoding\x85",
+         b"Transfer Encoding",
+         b"\x01Host", b"Host\x7f", b"\xef\xbb\xbfHost", b" "],
+        b"GET /p HTTP/1.1\r\nHost: a\r\n%b: b\r\n\r\n" + SECOND,
+    ),
+    *_lines(
+        "Host",
+        [b"a/", b"a?x", b"a#x", b"a\\b", b"<a>", b"{a}", b'"a"', b"a|b", b"a^b", b"`a`", b"\xc3\xa9", b"a\tb",
+         b"[::1", b"::1",
+         b"a:b", b"a:999999", b"a:80:80", b"http://a", b":80", b"[::1]x", b"[g]", b"a:-1"],
+        b"GET /p HTTP/1.1\r\nHost: %b\r\n\r\n" + SECOND,
+    ),
+    *_lines(
+        "Expect",
+        [b"", b"100", b"continue", b"100-continue, 100-continue", b"100-continue;q=1", b"101-continue"],
+        _POST + b"Expect: %b\r\nContent-Length: 5\r\n\r\nhello" + SECOND,
+    ),
+    *_lines(
+        "version",
+        [b"HTTP/0.9", b"HTTP/2", b"HTTP/1.", b"HTTP/.1", b"HTTP/1", b"HTTP/01.1", b"HTTP/1.1.1", b"HTTP/-1.1",
+         b"HTTP/1,1", b"HTTP/ 1.1",
+         b"HTTP /1.1", b"HTTPS/1.1", b"Http/1.1", b"HTTP/1.1 HTTP/1.1", b"HTTP/1.1\x00", b"HTTP/1.1\x0b",
+         b"HTTP/\xef\xbc\x91.1",
+         b"RTSP/1.0", b"SIP/2.0", b"ICAP/1.0", b"HTTP/9.9", b"\x00HTTP/1.1"],
+        b"GET /p %b\r\nHost: a\r\n\r\n" + SECOND,
+    ),
+    *_lines(
+        "target",
+        [b"\\p", b"?q", b";p", b".", b"%2Fp", b"https://b/p", b"ftp://b/p", b"//b/p\x0b", b"/p\x01", b"/p\x7f",
+         b"/p\x85", b"/p\xa0",
+         b"/p\tq", b"/p\x0cq", b"/p#", b"*", b"*/p", b"a:1", b"javascript:x", b"", b"/p\rX: y"],
+        b"GET %b" + _LINE,
+    ),
+    *_lines(
+        "method",
+        [b"", b"G\tET", b"GET,", b"GET;", b"GET/", b"GET:", b"GET=", b"<GET>", b'"GET"', b"GET\x0b", b"\xc7ET",
+         b"\r\n\r\nGET ", b"G@T"],
+        b"%b /p" + _LINE,
+    ),
+    ("end of the head by LF LF", b"GET /p HTTP/1.1\r\nHost: a\n\n" + SECOND),
+    ("end of the head by CR CR", b"GET /p HTTP/1.1\r\nHost: a\r\r" + SECOND),
+    ("end of the head by LF CR", b"GET /p HTTP/1.1\r\nHost: a\n\r\n\r" + SECOND),
+    ("a line of one space ends nothing", b"GET /p HTTP/1.1\r\nHost: a\r\n \r\n\r\n" + SECOND),
+    ("a line of one tab ends nothing", b"GET /p HTTP/1.1\r\nHost: a\r\n\t\r\n\r\n" + SECOND),
+    ("vertical tab for a line end", b"GET /p HTTP/1.1\x0bHost: a\r\n\r\n" + SECOND),
+    ("form feed for a line end", b"GET /p HTTP/1.1\x0cHost: a\r\n\r\n" + SECOND),
+    ("next line for a line end", b"GET /p HTTP/1.1\r\nHost: a\x85X: y\x00\r\n\r\n" + SECOND),
+    ("a body in front of the request", b"hello\r\n" + SECOND),
+    ("a second request in a value", _get(b"Host: a\r\nX: y\n\nGET /smuggled HTTP/1.1\r\n")),
+    ("folded Transfer-Encoding", _POST + b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n" + SECOND),
+    ("folded Content-Length", _POST + b"Content-Length:\r\n 5\r\n\r\nhello" + SECOND),
+    ("folded Host", b"GET /p HTTP/1.1\r\nHost:\r\n a\r\n\r\n" + SECOND),
+    (
+        "TE hidden behind a fold",
+        _POST + b"X: y\r\n Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello" + SECOND,
+    ),
+    (
+        "CL behind TE in another case",
+        _POST + b"tRANSFER-eNCODING: chunked\r\ncONTENT-lENGTH: 5\r\n\r\n0\r\n\r\n" + SECOND,
+    ),
+    (
+        "CL three times",
+        _POST + b"Content-Length: 5\r\nX: y\r\ncontent-length: 5\r\nCONTENT-LENGTH: 6\r\n\r\nhello!" + SECOND,
+    ),
+    ("TE and an empty CL", _POST + b"Transfer-Encoding: chunked\r\nContent-Length:\r\n\r\n0\r\n\r\n" + SECOND),
+    ("TE identity and CL", _POST + b"Transfer-Encoding: identity\r\nContent-Length: 5\r\n\r\nhello" + SECOND),
+    (
+        "CL and TE in HTTP/1.0",
+        b"POST /p HTTP/1.0\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello" + SECOND,
+    ),
+    ("no Host but X-Forwarded-Host", b"GET /p HTTP/1.1\r\nX-Forwarded-Host: a\r\n\r\n" + SECOND),
+    ("proxy protocol 1", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n" + SECOND),
+    ("proxy protocol 2", b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + b"\x00" * 12 + SECOND),
+    ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n" + SECOND),
+    ("SMTP", b"EHLO a\r\n" + SECOND),
+    ("Redis", b"*1\r\n$4\r\nPING\r\n" + SECOND),
+    ("memcached", b"get key\r\n" + SECOND),
+    ("NUL bytes", b"\x00" * 32 + SECOND),
+    ("a gzip stream", b"\x1f\x8b\x08\x00" + b"\x00" * 16 + SECOND),
+]  # fmt: skip
+
 # The head is good: the handler is called for /p, and its body must fail.
 BODIES: list[tuple[str, bytes]] = [
     ("bare LF after the size", _CHUNKED + b"5\nhello\r\n0\r\n\r\n" + SECOND),
@@ -132,5 +240,20 @@ BODIES: list[tuple[str, bytes]] = [
     ("trailer with a space before the colon", _CHUNKED + b"0\r\nX : y\r\n\r\n" + SECOND),
     ("trailer with bare LF", _CHUNKED + b"0\r\nX: y\nZ: a\r\n\r\n" + SECOND),
     ("folded trailer", _CHUNKED + b"0\r\nX: y\r\n z\r\n\r\n" + SECOND),
+    *_lines(
+        "chunk size",
+        [b"g", b"0x", b"5,", b"5\t", b"\t5", b"5\x00", b"5 ;a", b"5\xa0", b"\xef\xbc\x95", b"--5", b"5.0", b"'5'",
+         b"5h",
+         b"fffffffffffffffff", b"5\r;a"],
+        _CHUNKED + b"%b\r\nhello\r\n0\r\n\r\n" + SECOND,
+    ),
+    ("data of another length, with a request in it", _CHUNKED + b"3\r\nhello\r\n" + SECOND + b"0\r\n\r\n"),
+    ("a request for the last chunk", _CHUNKED + SECOND),
+    ("CR CR LF after the data", _CHUNKED + b"5\r\nhello\r\r\n0\r\n\r\n" + SECOND),
+    ("CR CR LF after the size", _CHUNKED + b"5\r\r\nhello\r\n0\r\n\r\n" + SECOND),
+    ("nothing after the last chunk but a request", _CHUNKED + b"0\r\n" + SECOND[:-2] + b"\n"),
+    ("trailer name with a control character", _CHUNKED + b"0\r\nX\x01: y\r\n\r\n" + SECOND),
+    ("trailer value with NUL", _CHUNKED + b"0\r\nX: \x00\r\n\r\n" + SECOND),
+    ("trailer with an empty name", _CHUNKED + b"0\r\n: y\r\n\r\n" + SECOND),
     ("too many trailers", _CHUNKED + b"0\r\n" + b"X: y\r\n" * 3000 + b"\r\n" + SECOND),
-]
+]  # fmt: skip
