@@ -1,0 +1,232 @@
+"""The client of Riak CS against nodes that die, hang up, refuse and stall: a dead node costs no failed request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from random import Random
+from typing import Self
+
+import pytest
+
+from controlplane.adapters.riak_cs import RiakCsClient, RiakCsOptions
+from controlplane.adapters.system_clock import SystemClock
+from controlplane.ports.errors import Unavailable
+from controlplane.ports.upstream import Ask, KeyPair
+from tests.support.s3_servers import free_port
+
+PAIR = KeyPair("KEY", "secret")
+OK = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 2\r\n\r\nok'
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/xml\r\nContent-Length: 0\r\n\r\n"
+CRASHED = b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/html\r\nContent-Length: 4\r\n\r\noops"
+DENIED = b"HTTP/1.1 403 Forbidden\r\nContent-Type: application/xml\r\nContent-Length: 0\r\n\r\n"
+
+Script = Callable[["Node", asyncio.StreamReader, asyncio.StreamWriter, bytes], Awaitable[bool]]
+"""Answers a head; whether the connection stays."""
+
+
+class Node:
+    """A Riak CS as a test wants it."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.requests = 0
+        self.connections = 0
+        self.bodies: list[bytes] = []
+
+    async def __aenter__(self) -> Self:
+        self.server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self.server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                self.requests += 1
+                if not await self.script(self, reader, writer, head):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+
+def length_of(head: bytes) -> int:
+    lines = [line for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    return int(lines[0].split(b":")[1]) if lines else 0
+
+
+def answering(*answers: bytes) -> Script:
+    """The answers in turn, the last one for ever; bodies are read first."""
+    left = list(answers)
+
+    async def script(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+        node.bodies.append(await reader.readexactly(length_of(head)))
+        writer.write(left.pop(0) if len(left) > 1 else left[0])
+        return True
+
+    return script
+
+
+async def hangs_up(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+    return False
+
+
+async def refuses_at_once(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+    writer.write(DENIED)
+    await asyncio.sleep(0.2)
+    return False
+
+
+def client(*urls: str, **more: float) -> RiakCsClient:
+    options = RiakCsOptions(urls, connect_timeout_s=1.0, read_timeout_s=more.get("read_timeout_s", 5.0))
+    return RiakCsClient(options, SystemClock(), Random(7))
+
+
+async def status_of(riak_cs: RiakCsClient, ask: Ask) -> int:
+    reply = await riak_cs.send(ask)
+    await reply.read_all(1000)
+    reply.close()
+    return reply.status
+
+
+def get() -> Ask:
+    return Ask("GET", PAIR, "bucket", "key")
+
+
+async def pieces(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+        await asyncio.sleep(0.01)
+
+
+async def test_a_dead_node_costs_no_failed_request_and_is_left_alone() -> None:
+    async with Node(answering(OK)) as alive:
+        riak_cs = client(f"http://127.0.0.1:{free_port()}", alive.url)
+        assert [await status_of(riak_cs, get()) for _ in range(40)] == [200] * 40
+        assert alive.requests == 40
+        await riak_cs.aclose()
+
+
+async def test_a_node_that_dies_with_the_request_is_replaced_by_another() -> None:
+    async with Node(hangs_up) as dying, Node(answering(OK)) as alive:
+        riak_cs = client(dying.url, alive.url)
+        assert [await status_of(riak_cs, get()) for _ in range(20)] == [200] * 20
+        await riak_cs.aclose()
+
+
+async def test_an_idle_connection_that_the_node_closed_costs_no_failed_request() -> None:
+    async def once(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+        writer.write(OK)
+        return False
+
+    async with Node(once) as node:
+        riak_cs = client(node.url)
+        assert [await status_of(riak_cs, get()) for _ in range(10)] == [200] * 10
+        assert node.connections == 10
+        await riak_cs.aclose()
+
+
+async def test_connections_are_kept() -> None:
+    async with Node(answering(OK)) as node:
+        riak_cs = client(node.url)
+        for _ in range(10):
+            await status_of(riak_cs, get())
+        assert (node.requests, node.connections) == (10, 1)
+        await riak_cs.aclose()
+
+
+async def test_503_is_tried_again_when_it_does_no_harm() -> None:
+    async with Node(answering(BUSY, OK)) as node:
+        riak_cs = client(node.url)
+        assert await status_of(riak_cs, get()) == 200
+        await riak_cs.aclose()
+    async with Node(answering(BUSY, OK)) as node:
+        riak_cs = client(node.url)
+        assert await status_of(riak_cs, Ask("POST", PAIR, "bucket", "key", (("uploads", ""),), repeatable=False)) == 503
+        assert node.requests == 1
+        await riak_cs.aclose()
+
+
+async def test_a_request_that_crashes_riak_cs_is_not_sent_again() -> None:
+    async with Node(answering(CRASHED, OK)) as node:
+        riak_cs = client(node.url)
+        assert await status_of(riak_cs, get()) == 500
+        assert node.requests == 1
+        await riak_cs.aclose()
+
+
+async def test_a_small_body_is_sent_again_and_a_stream_that_has_begun_is_not() -> None:
+    async with Node(hangs_up) as dying, Node(answering(OK)) as alive:
+        riak_cs = client(dying.url, alive.url)
+        for _ in range(5):
+            assert await status_of(riak_cs, Ask("PUT", PAIR, "bucket", "key", body=b"small", length=5)) == 200
+        assert alive.bodies == [b"small"] * 5
+        await riak_cs.aclose()
+    async with Node(hangs_up) as dying:
+        riak_cs = client(dying.url)
+        with pytest.raises(Unavailable):
+            await riak_cs.send(Ask("PUT", PAIR, "bucket", "key", body=pieces(b"a", b"b"), length=2))
+        assert dying.requests == 1
+        await riak_cs.aclose()
+
+
+async def test_a_stream_goes_to_another_node_while_nothing_of_it_was_sent() -> None:
+    async with Node(answering(OK)) as alive:
+        riak_cs = client(f"http://127.0.0.1:{free_port()}", alive.url)
+        for _ in range(5):
+            assert await status_of(riak_cs, Ask("PUT", PAIR, "bucket", "key", body=pieces(b"a", b"b"), length=2)) == 200
+        assert alive.bodies == [b"ab"] * 5
+        await riak_cs.aclose()
+
+
+async def test_a_body_that_fails_is_broken_off_and_never_whole_at_the_node() -> None:
+    class Wrong(Exception):
+        pass
+
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"a" * 1000
+        raise Wrong
+
+    async with Node(answering(OK)) as node:
+        riak_cs = client(node.url)
+        with pytest.raises(Wrong):
+            await riak_cs.send(Ask("PUT", PAIR, "bucket", "key", body=failing(), length=2000))
+        await asyncio.sleep(0.05)
+        assert node.bodies == []
+        assert await status_of(riak_cs, get()) == 200
+        assert node.connections == 2
+        await riak_cs.aclose()
+
+
+async def test_a_refusal_before_the_body_is_whole_is_the_answer() -> None:
+    async with Node(refuses_at_once) as node:
+        riak_cs = client(node.url)
+        body = pieces(*[b"x" * 1000] * 50)
+        assert await status_of(riak_cs, Ask("PUT", PAIR, "bucket", "key", body=body, length=50_000)) == 403
+        await riak_cs.aclose()
+
+
+async def test_i5_without_any_node_it_is_unavailable_and_names_the_place() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    riak_cs = client(url)
+    with pytest.raises(Unavailable, match=url):
+        await riak_cs.send(get())
+    with pytest.raises(Unavailable):
+        await riak_cs.check()
+    await riak_cs.aclose()
+
+
+async def test_a_node_that_stalls_is_given_up_after_the_deadline() -> None:
+    async def stalls(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+        await asyncio.sleep(60)
+        return False
+
+    async with Node(stalls) as stalling, Node(answering(OK)) as alive:
+        riak_cs = client(stalling.url, alive.url, read_timeout_s=0.3)
+        assert [await status_of(riak_cs, get()) for _ in range(6)] == [200] * 6
+        await riak_cs.aclose()
