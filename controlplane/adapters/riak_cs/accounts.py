@@ -100,7 +100,9 @@ def read_account(user: Any) -> Account:
         key, secret, canonical = user["key_id"], user["key_secret"], user["id"]
         shown, status = user.get("display_name", ""), user["status"]
         email, arn, name = user.get("email", ""), user.get("arn", ""), user.get("name", "")
-        buckets = frozenset(bucket["name"] for bucket in user.get("buckets") or ())
+        buckets = frozenset(
+            bucket["name"] for bucket in user.get("buckets") or () if bucket.get("last_action", "created") == "created"
+        )
     except (KeyError, TypeError, AttributeError) as error:
         raise Nonsense("a user without the usual fields") from error
     if (

@@ -52,17 +52,18 @@ class AclWrites:
 
     async def resolved(self, acl: Acl) -> Acl:
         """With every grantee a user that exists. Raises S3Fault, Unavailable."""
-        others = ids_of(acl) - {acl.owner.id}
-        if not others and not addresses_of(acl):
+        others, addresses = ids_of(acl) - {acl.owner.id}, addresses_of(acl)
+        if not others and not addresses:
             return acl
-        everybody = await self._callers.everybody()
-        by_email = {one.email.lower(): User(one.id, one.display_name) for one in everybody.values() if one.email}
-
-        def by_id(canonical_id: str) -> User | None:
-            account = everybody.get(canonical_id)
-            return User(account.id, account.display_name) if account is not None else None
-
-        return resolved(acl, lambda address: by_email.get(address.lower()), by_id)
+        by_id = {acl.owner.id: acl.owner}
+        for canonical_id in others:
+            if (account := await self._callers.by_id(canonical_id)) is not None:
+                by_id[canonical_id] = User(account.id, account.display_name)
+        by_email: dict[str, User] = {}
+        for address in addresses:
+            if (account := await self._callers.by_email(address)) is not None:
+                by_email[address] = User(account.id, account.display_name)
+        return resolved(acl, by_email.get, by_id.get)
 
     async def put(self, bucket: str, key: str, signer: KeyPair | None, acl: Acl, query: Query = ()) -> None:
         """`key` empty: the bucket's. Raises S3Fault, Unavailable."""

@@ -1,8 +1,8 @@
 """What a bucket allows: its owner, ACL, policy and versioning, kept for a moment.
 
 Riak CS shows ACL and policy to some and not to others (anon-private-acl is 200, policy-get-bob is 403), so they are
-read with a key that may: the caller's own when it owns the bucket, else the admin's, else the owner's. What this
-gateway changes counts at once (`forget`); what another one changes, within `keep_s`.
+read with a key that may: the caller's own when it owns the bucket, else the owner's, whom the list of users names. What
+this gateway changes counts at once (`forget`); what another one changes, within `keep_s`.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ class Buckets:
         self._keep_s = keep_s
         self._kept: OrderedDict[str, tuple[BucketFacts, float]] = OrderedDict()
         self._asking: dict[str, asyncio.Task[BucketFacts]] = {}
+        self._owners: OrderedDict[str, Account] = OrderedDict()
+        """Who owned a bucket when it was last looked at: whom to ask as when nobody else may. Checked by Riak CS."""
 
     def known(self, bucket: str) -> BucketFacts | None:
         entry = self._kept.get(bucket)
@@ -100,10 +102,13 @@ class Buckets:
 
     async def _ask(self, bucket: str, asker: Account | None) -> BucketFacts:
         acl, signer = await self._acl(bucket, asker)
-        if asker is not None and asker.id == acl.owner.id:
-            signer = asker.keys
-        elif (owner := await self._callers.by_id(acl.owner.id)) is not None and owner.enabled:
+        owner = asker if asker is not None and asker.id == acl.owner.id else await self._callers.by_id(acl.owner.id)
+        if owner is not None and owner.enabled:
             signer = owner.keys
+            self._owners[bucket] = owner
+            self._owners.move_to_end(bucket)
+            if len(self._owners) > _MOST_KEPT:
+                self._owners.popitem(last=False)
         (policy, unreadable), versioning = await asyncio.gather(
             self._policy(bucket, signer), self._versioning(bucket, signer, owns=signer is not self._admin)
         )
@@ -111,25 +116,20 @@ class Buckets:
 
     async def _acl(self, bucket: str, asker: Account | None) -> tuple[Acl, KeyPair]:
         """The ACL, and who may read it."""
-        signers = [*([asker.keys] if asker is not None else []), self._admin]
-        reply = await self._get(bucket, "acl", signers[0])
-        for signer in signers[1:]:
-            if reply.status != 403:
-                break
-            reply.close()
-            reply = await self._get(bucket, "acl", signer)
-            signers[0] = signer
+        seen = self._owners.get(bucket)
+        signer = asker.keys if asker is not None else seen.keys if seen is not None else self._admin
+        reply = await self._get(bucket, "acl", signer)
         if reply.status == 403:
-            # A policy closes the bucket to all but its owner.
+            # A policy closes the bucket to all but its owner, the admin among them.
             owner = await self._callers.owner_of(bucket)
             if owner is not None:
                 reply.close()
-                reply = await self._get(bucket, "acl", owner.keys)
-                signers[0] = owner.keys
+                signer = owner.keys
+                reply = await self._get(bucket, "acl", signer)
         if reply.status != 200:
             raise await refusal(reply, key=False)
         try:
-            return acl_from_riakcs(await _document(reply)), signers[0]
+            return acl_from_riakcs(await _document(reply)), signer
         except MalformedXml as error:
             raise Unavailable(f"Riak CS answered the ACL of {bucket} with what cannot be read: {error}") from error
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from controlplane.ports.accounts import Account, Accounts
@@ -19,6 +19,8 @@ from controlplane.ports.errors import NotFound, Unavailable
 
 MOST_KEEP_S: Final = 60.0
 _MOST_KNOWN: Final = 10_000
+_RELIST_S: Final = 0.5
+"""All users are not listed again within this, whoever may be missing."""
 _UNKNOWN_KEEP_S: Final = 2.0
 """An access key that does not exist is not asked for again within this: guessing must not load the admin port."""
 
@@ -70,16 +72,24 @@ class Callers:
         return await asyncio.shield(self._asking.get(access_key) or self._ask(access_key))
 
     async def by_id(self, canonical_id: str) -> Account | None:
-        """The account with this canonical ID; None when there is none. Reads all users, at most once in `keep_s`."""
-        return (await self._everybody()).get(canonical_id)
+        """The account with this canonical ID; None when there is none."""
+        return await self._find(lambda everybody: everybody.get(canonical_id))
 
-    async def everybody(self) -> Mapping[str, Account]:
-        """All accounts by canonical ID, up to `keep_s` old."""
-        return await self._everybody()
+    async def by_email(self, address: str) -> Account | None:
+        wanted = address.lower()
+        return await self._find(lambda all_: next((one for one in all_.values() if one.email.lower() == wanted), None))
 
     async def owner_of(self, bucket: str) -> Account | None:
-        """Whom the list of users names as the owner of this bucket; up to `keep_s` old."""
-        return next((one for one in (await self._everybody()).values() if bucket in one.buckets), None)
+        """Whom the list of users names as the owner of this bucket."""
+        return await self._find(lambda all_: next((one for one in all_.values() if bucket in one.buckets), None))
+
+    async def _find(self, found_in: Callable[[Mapping[str, Account]], Account | None]) -> Account | None:
+        """Among all users, up to `keep_s` old; those that are not there are looked for in a list of this moment."""
+        for most_s in (self._keep_s, _RELIST_S):
+            found = found_in(await self._everybody(most_s))
+            if found is not None:
+                return found
+        return None
 
     async def aclose(self) -> None:
         tasks = [*self._asking.values(), *([self._listing] if self._listing is not None else [])]
@@ -110,9 +120,9 @@ class Callers:
         if not done.cancelled():
             done.exception()  # who waits for it gets it; a look-up beside the requests is tried again by the next one
 
-    async def _everybody(self) -> dict[str, Account]:
+    async def _everybody(self, most_s: float) -> dict[str, Account]:
         found = self._by_id
-        if found is not None and self._clock.monotonic() - found[1] < self._keep_s:
+        if found is not None and self._clock.monotonic() - found[1] < most_s:
             return found[0]
         if self._listing is None or self._listing.done():
             self._listing = asyncio.get_running_loop().create_task(self._list())
