@@ -3,16 +3,18 @@
 #   make demo     the main job, end to end, on this machine
 #   make test     all checks and all tests
 #   make check    lint, types, imports, unit tests: under a minute
-#   make bench    speed and memory beside nginx and rclone
+#   make bench    speed and memory beside nginx, haproxy and rclone
+#   make clients  real S3 clients through the gateway and directly at Riak CS: which operations work
 #   make lock     resolve the dependencies anew (UPGRADE="name ..." or UPGRADE=all lifts pins)
 #   make clean    remove what was made here
 
 .POSIX:
 .SUFFIXES:
-.PHONY: help demo test check bench lock clean environment static
+.PHONY: help demo test check bench clients lock clean environment static
 
 PYTHON = python3
 VENV = .venv
+CLIENTS = .venv-clients
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 UPGRADE =
@@ -24,16 +26,21 @@ demo: environment
 	@.ci/system-packages etcd-server:etcd
 	$(BIN)/python -m tests.demo
 
-test: static
-	@.ci/system-packages etcd-server:etcd haproxy:haproxy openssl:openssl prometheus:promtool vagrant:vagrant
+test: static $(CLIENTS)/.lock-installed
+	@.ci/system-packages etcd-server:etcd haproxy:haproxy openssl:openssl prometheus:promtool vagrant:vagrant \
+	  rclone:rclone s3cmd:s3cmd
 	$(BIN)/python -m pytest
 
 check: static
 	$(BIN)/python -m pytest tests/unit
 
 bench: environment
-	@.ci/system-packages nginx-light:nginx rclone:rclone wrk:wrk
+	@.ci/system-packages nginx-light:nginx rclone:rclone wrk:wrk haproxy:haproxy etcd-server:etcd
 	$(BIN)/python -m tests.bench
+
+clients: environment $(CLIENTS)/.lock-installed
+	@.ci/system-packages etcd-server:etcd openssl:openssl rclone:rclone s3cmd:s3cmd
+	$(BIN)/python -m tests.clients
 
 static: environment
 	$(BIN)/ruff check .
@@ -45,7 +52,7 @@ lock: environment
 	$(BIN)/python .ci/lock/relock.py $(UPGRADE)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 environment: $(VENV)/.project-installed
@@ -68,4 +75,13 @@ $(VENV)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/dev.txt
 $(VENV)/.project-installed: $(VENV)/.lock-installed pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@$(PIP) check >/dev/null || { $(PIP) check; echo "The locks do not fit pyproject.toml: run make lock"; exit 1; }
+	@touch $@
+
+# Real S3 clients do not agree with the lock above on their libraries: they live apart.
+$(CLIENTS)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/clients.txt
+	@echo "Installing the locked S3 clients into $(CLIENTS)"
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r .ci/lock/build.txt
+	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-build-isolation \
+	  -r .ci/lock/clients.txt
 	@touch $@

@@ -1,7 +1,8 @@
 """Writes the locks beside this file: every package that pyproject.toml leads to, pinned, with hashes.
 
 runtime.txt is what a node runs, dev.txt what developing and testing takes, build.txt the part of dev.txt that must be
-there first, since some packages are built on installation.
+there first, since some packages are built on installation. clients.txt is an environment of its own: the S3 clients
+that tests/clients runs against the gateway, which do not agree with dev.txt on botocore.
 
 Run by `make lock`, inside the virtual environment. Only the default package index is asked (PIP_INDEX_URL chooses
 another), whatever else pip is told on this machine, so that the hashes are those of the published files. Pass package
@@ -20,7 +21,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-RUNTIME, DEV, BUILD = (HERE / f"{name}.txt" for name in ("runtime", "dev", "build"))
+RUNTIME, DEV, BUILD, CLIENTS = (HERE / f"{name}.txt" for name in ("runtime", "dev", "build", "clients"))
 BUILD_PACKAGES = ("pip", "setuptools")
 HEADER = "# Written by `make lock`; installed by the Makefile with pip's --require-hashes.\n"
 
@@ -69,6 +70,7 @@ def main() -> None:
     BUILD.write_text(HEADER + part(DEV, BUILD_PACKAGES))
     # What is tested is what is shipped: the runtime lock is a part of the other.
     compile_lock(runtime, RUNTIME, pins(DEV), ["all"])
+    compile_lock(pyproject["dependency-groups"]["clients"], CLIENTS, [], upgrades)
 
 
 if __name__ == "__main__":

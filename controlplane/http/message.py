@@ -60,6 +60,10 @@ class Request:
         """The first value of this (lower-case) name."""
         return self._block.first.get(name)
 
+    def has_any(self, names: frozenset[bytes]) -> bool:
+        """Whether there is a field of one of these (lower-case) names."""
+        return not names.isdisjoint(self._block.first)
+
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """All fields in their order, names lower-cased. The list is the caller's own."""

@@ -70,10 +70,10 @@ def bucket_of_host(host: str, root_hosts: Collection[str]) -> str | None:
     if ":" in name and not name.endswith("]"):
         name = name.rpartition(":")[0]
     name = name.removesuffix(".")
-    for root in root_hosts:
-        if name.endswith("." + root) and len(name) > len(root) + 1:
-            return name[: -len(root) - 1]
-    return None
+    if name in root_hosts:
+        return None
+    below = [root for root in root_hosts if name.endswith("." + root)]
+    return name[: -len(max(below, key=len)) - 1] if below else None
 
 
 def decode_path(raw: str) -> str:

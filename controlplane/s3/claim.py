@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Final, TypeAlias
 
 from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.uri import Query
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
 """Header fields as the HTTP engine has them: names in lower case, values as sent, in order, repeats kept."""
@@ -69,6 +70,8 @@ UNDECLARED: Final = Payload(PayloadKind.UNDECLARED)
 _NAMED: Final = {
     kind.value.encode(): Payload(kind) for kind in PayloadKind if kind is PayloadKind.UNSIGNED or kind in _CHUNKED
 }
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z", re.ASCII)
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SHA256: Final = re.compile(rb"[0-9a-fA-F]{64}\Z")
 
 
@@ -127,6 +130,26 @@ def joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
         for name, value in fields:
             found[name] = found[name] + b"," + value if name in found else value
     return found
+
+
+def hoisted_fields(query: Query, *, besides: frozenset[str] = frozenset(), own: frozenset[str] = frozenset()) -> Fields:
+    """The header fields that a presigned query carries: x-amz-* except the signature's `own`, and names in `besides`.
+
+    Raises S3Fault InvalidArgument for what could not have come as a header: it must not become one on the way on.
+    """
+    found = []
+    for name, value in query:
+        lower = name.lower()
+        if (lower[:6] != "x-amz-" and lower not in besides) or name in own:
+            continue
+        if _TOKEN.match(lower) is None or _CONTROL.search(value):
+            raise S3Fault(
+                Code.INVALID_ARGUMENT,
+                "A parameter that stands for a header has a character that no header has.",
+                extra=(("ArgumentName", name), ("ArgumentValue", value)),
+            )
+        found.append((lower.encode(), value.encode()))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, payload_declared
+from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, hoisted_fields, payload_declared
 from controlplane.s3.claim_v4 import iso_time, skewed
 from controlplane.s3.dates import MalformedDate, parse_http_date, parse_timestamp
 from controlplane.s3.fault import Code, S3Fault
@@ -22,7 +22,7 @@ _AUTHORIZATION: Final = re.compile(rb"AWS ([!-9;-~]+):([A-Za-z0-9+/]{27}=)\Z")
 _SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/]{27}=\Z", re.ASCII)
 _EXPIRES: Final = re.compile(r"[0-9]{1,11}\Z", re.ASCII)
 _QUERY_OWN: Final = ("AWSAccessKeyId", "Expires", "Signature")
-_HEADERS_IN_QUERY: Final = ("content-type", "content-md5")
+_HEADERS_IN_QUERY: Final = frozenset({"content-type", "content-md5"})
 
 
 def read_v2_header(
@@ -84,11 +84,7 @@ def read_v2_query(
             extra=(("Expires", expires), ("ServerTime", iso_time(now))),
         )
     # botocore moves the headers that it signs into the query; S3 takes them from there.
-    hoisted = tuple(
-        (name.lower().encode(), value.encode())
-        for name, value in query
-        if name[:6].lower() == "x-amz-" or name.lower() in _HEADERS_IN_QUERY
-    )
+    hoisted = hoisted_fields(query, besides=_HEADERS_IN_QUERY)
     merged = dict(values)
     for field, value in hoisted:
         if field[:6] == b"x-amz-" and merged.get(field, value) != value:

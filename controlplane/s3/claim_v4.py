@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, Scope, payload_declared
+from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, Scope, hoisted_fields, payload_declared
 from controlplane.s3.dates import MalformedDate, parse_http_date
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.sigv4 import ALGORITHM, UNSIGNED_PAYLOAD, amz_date, canonical_request, string_to_sign
@@ -119,11 +119,7 @@ def read_v4_query(
     declared, payload = _presigned_payload(given, values, names)
     parts = tuple((name, value) for name, value in _parts(raw_query) if _unquoted(name) != "X-Amz-Signature")
     strings, canonical = _strings(method, path, parts, values, names, raw_names, declared, timestamp, scope)
-    hoisted = tuple(
-        (name.lower().encode(), value.encode())
-        for name, value in query
-        if name[:6].lower() == "x-amz-" and name not in _QUERY_OWN
-    )
+    hoisted = hoisted_fields(query, own=_QUERY_OWN)
     token = given.get("X-Amz-Security-Token")
     return Claim(
         Scheme.V4_QUERY,

@@ -82,6 +82,7 @@ class Operation(Enum):
     GET_BUCKET_METADATA_TABLE = "GetBucketMetadataTableConfiguration"
     CREATE_BUCKET_METADATA_TABLE = "CreateBucketMetadataTableConfiguration"
     DELETE_BUCKET_METADATA_TABLE = "DeleteBucketMetadataTableConfiguration"
+    UPDATE_BUCKET_METADATA_ANNOTATION_TABLE = "UpdateBucketMetadataAnnotationTableConfiguration"
     UPDATE_BUCKET_METADATA_INVENTORY_TABLE = "UpdateBucketMetadataInventoryTableConfiguration"
     UPDATE_BUCKET_METADATA_JOURNAL_TABLE = "UpdateBucketMetadataJournalTableConfiguration"
     GET_BUCKET_METRICS = "GetBucketMetricsConfiguration"
@@ -127,6 +128,10 @@ class Operation(Enum):
     COMPLETE_MULTIPART_UPLOAD = "CompleteMultipartUpload"
     ABORT_MULTIPART_UPLOAD = "AbortMultipartUpload"
     LIST_PARTS = "ListParts"
+    GET_OBJECT_ANNOTATION = "GetObjectAnnotation"
+    """Also ListObjectAnnotations, at the same address."""
+    PUT_OBJECT_ANNOTATION = "PutObjectAnnotation"
+    DELETE_OBJECT_ANNOTATION = "DeleteObjectAnnotation"
     GET_OBJECT_LEGAL_HOLD = "GetObjectLegalHold"
     PUT_OBJECT_LEGAL_HOLD = "PutObjectLegalHold"
     GET_OBJECT_RETENTION = "GetObjectRetention"
@@ -201,6 +206,7 @@ _BUCKET: Final[dict[str, dict[str, Operation]]] = {
     },
     "location": {"GET": _O.GET_BUCKET_LOCATION},
     "logging": {"GET": _O.GET_BUCKET_LOGGING, "PUT": _O.PUT_BUCKET_LOGGING},
+    "metadataAnnotationTable": {"PUT": _O.UPDATE_BUCKET_METADATA_ANNOTATION_TABLE},
     "metadataConfiguration": {
         "GET": _O.GET_BUCKET_METADATA,
         "POST": _O.CREATE_BUCKET_METADATA,
@@ -245,6 +251,11 @@ _BUCKET: Final[dict[str, dict[str, Operation]]] = {
 _OBJECT: Final[dict[str, dict[str, Operation]]] = {
     "": {"GET": _O.GET_OBJECT, "HEAD": _O.HEAD_OBJECT, "PUT": _O.PUT_OBJECT, "DELETE": _O.DELETE_OBJECT},
     "acl": {"GET": _O.GET_OBJECT_ACL, "PUT": _O.PUT_OBJECT_ACL},
+    "annotation": {
+        "GET": _O.GET_OBJECT_ANNOTATION,
+        "PUT": _O.PUT_OBJECT_ANNOTATION,
+        "DELETE": _O.DELETE_OBJECT_ANNOTATION,
+    },
     "attributes": {"GET": _O.GET_OBJECT_ATTRIBUTES},
     "encryption": {"PUT": _O.UPDATE_OBJECT_ENCRYPTION},
     "legal-hold": {"GET": _O.GET_OBJECT_LEGAL_HOLD, "PUT": _O.PUT_OBJECT_LEGAL_HOLD},
@@ -275,6 +286,8 @@ _SIGNATURE_PARAMETERS: Final = frozenset(
         "AWSAccessKeyId", "Expires", "Signature", "X-Amz-Algorithm", "X-Amz-Content-Sha256", "X-Amz-Credential",
         "X-Amz-Date", "X-Amz-Expires", "X-Amz-Security-Token", "X-Amz-Signature", "X-Amz-SignedHeaders",
         "x-amz-security-token",
+        # botocore presigns by SigV2 with copies of the headers that the client will send.
+        "content-md5", "content-type",
     }
 )  # fmt: skip
 _LIST_PARAMETERS: Final = frozenset({"delimiter", "encoding-type", "marker", "max-keys", "prefix"})

@@ -6,6 +6,7 @@ ignored, as S3 does. The framing is read by the library `multipart`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -19,6 +20,9 @@ MAX_FIELDS: Final = 100
 _MAX_PREAMBLE_BYTES: Final = 64 * 1024
 """Of everything before the file: the fields and their framing."""
 _MAX_BOUNDARY_BYTES: Final = 200
+_NAME: Final = re.compile(r"[^\x00-\x1f\x7f]+\Z")
+_HEADER_LIKE: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z", re.ASCII)
+"""Of fields that become headers: browsers write line ends in a name as %0D%0A, and the library reads them so."""
 
 
 class FormReader:
@@ -108,8 +112,8 @@ class FormReader:
             return
         name = (segment.name or "").lower()
         self._fields_bytes += len(name)
-        if not name or name in self._fields:
-            raise S3Fault(Code.MALFORMED_POST_REQUEST, "A field has no name, or the name of another one.")
+        if name in self._fields or (_HEADER_LIKE if name.startswith("x-amz-") else _NAME).match(name) is None:
+            raise S3Fault(Code.MALFORMED_POST_REQUEST, "A field has a malformed name, or that of another one.")
         try:
             self._fields[name] = self._value.decode()
         except UnicodeDecodeError as error:

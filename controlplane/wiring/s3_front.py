@@ -84,7 +84,7 @@ class S3FrontParts:
         closing.push_async_callback(accounts.aclose)
         closing.push_async_callback(callers.aclose)
         closing.push_async_callback(buckets.aclose)
-        authoriser = Authoriser(buckets, clock)
+        authoriser = Authoriser(self.upstream, buckets, clock, s3.admin_key)
         latest = LatestVersions(self.upstream)
         locks = WriteLocks(directory, clock, jitter, settings.node.name, s3.lock_ttl_s)
         conditional = ConditionalWrites(self.upstream, locks, latest)

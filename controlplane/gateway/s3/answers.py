@@ -27,10 +27,14 @@ Fields = list[tuple[bytes, bytes]]
 
 _XML: Final = (b"content-type", b"application/xml")
 _SERVER: Final = (b"server", b"Millrace")
-_PASSED: Final = (
-    "content-type", "etag", "last-modified", "accept-ranges", "content-range", "content-encoding",
-    "content-disposition", "cache-control", "expires",
-)  # fmt: skip
+_ACCEPT_RANGES: Final = (b"accept-ranges", b"bytes")
+_PASSED: Final = {
+    name: name.encode()
+    for name in (
+        "content-type", "etag", "last-modified", "accept-ranges", "content-range", "content-encoding",
+        "content-disposition", "cache-control", "expires",
+    )
+}  # fmt: skip
 OWN_METADATA: Final = "x-amz-meta-millrace-s3-"
 """User metadata in which the gateway keeps what Riak CS does not: checksums, Content-Language."""
 
@@ -66,7 +70,8 @@ def fault_answer(request: Request, fault: S3Fault, resource: str = "") -> Respon
 def _printable(text: str) -> str:
     """Characters that XML does not have are shown as question marks."""
     return "".join(
-        character if character >= " " and character not in "\ufffe\uffff" else "?" for character in text[:2048]
+        character if (character >= " " or character in "\n\t") and character not in "\ufffe\uffff" else "?"
+        for character in text[:4096]
     )
 
 
@@ -96,14 +101,12 @@ def _later(code: Code, retry_after: float, message: str = "") -> S3Fault:
 def object_fields(request: Request, found: Mapping[str, str], *, checksums: bool) -> Fields:
     """The headers of a stored object for its reader. `checksums`: also those that the gateway has kept."""
     headers = fields(request)
-    for name in _PASSED:
-        value = found.get(name)
-        if value is not None:
-            headers.append((name.encode(), _bytes(value)))
-    if "accept-ranges" not in found:
-        headers.append((b"accept-ranges", b"bytes"))
+    names = _PASSED
     for name, value in found.items():
-        if name.startswith("x-amz-meta-"):
+        passed = names.get(name)
+        if passed is not None:
+            headers.append((passed, _bytes(value)))
+        elif name.startswith("x-amz-meta-"):
             if not name.startswith(OWN_METADATA):
                 headers.append((name.encode(), _bytes(value)))
             else:
@@ -112,6 +115,8 @@ def object_fields(request: Request, found: Mapping[str, str], *, checksums: bool
                     headers.append((b"content-language", _bytes(value)))
                 elif checksums and own.startswith("checksum-"):
                     headers.append((b"x-amz-" + own.encode(), _bytes(value)))
+    if "accept-ranges" not in found:
+        headers.append(_ACCEPT_RANGES)
     return headers
 
 

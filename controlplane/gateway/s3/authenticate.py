@@ -6,7 +6,7 @@ from controlplane.gateway.s3.call import Call
 from controlplane.ports.accounts import Account
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import NotFound
-from controlplane.s3.authentication import Claim, Rules, Verified, read_claim, verify
+from controlplane.s3.authentication import Claim, Rules, Verified, payload_of, read_claim, verify
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.services.s3.callers import Callers
 
@@ -32,9 +32,13 @@ class Authenticator:
             rules=self.rules,
         )
         if claim is None:
+            if request.has_body:
+                call.payload = payload_of(request.headers)
             return
         verified, account = await self.prove_claim(claim)
         call.account = account
+        call.signer = account.keys
+        call.hoisted = claim.hoisted
         call.scheme = verified.scheme
         call.payload = verified.payload
         call.body_seed = verified.seed

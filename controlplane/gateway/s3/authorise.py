@@ -1,7 +1,8 @@
 """Whether the caller may: S3's rules by the bucket's ACL and policy, before Riak CS is asked with the caller's own key.
 
 Both must allow. Riak CS applies object ACLs rightly and is left to it; where it is wider (listings, ACLs, a Deny on the
-owner), this is narrower (I8).
+owner, the admin user), this is narrower (I8). Where a bucket's policy allows what Riak CS opens for no policy, it is
+asked with the key of the bucket's owner, whose policy it is.
 """
 
 from __future__ import annotations
@@ -10,14 +11,22 @@ from typing import Final
 
 from controlplane.gateway.s3.call import Call
 from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Unavailable
+from controlplane.ports.upstream import Ask, KeyPair, Query, Upstream
+from controlplane.s3.access.acl import Acl
+from controlplane.s3.access.acl_xml import acl_from_riakcs
 from controlplane.s3.access.condition_keys import context_of
 from controlplane.s3.access.conditions import Context
-from controlplane.s3.access.decision import Acls, Resource, decide, may_list
+from controlplane.s3.access.decision import Acls, Reason, Resource, decide, may_list
 from controlplane.s3.authentication import Scheme
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Level, Operation
+from controlplane.s3.xml import MalformedXml
 from controlplane.services.s3.buckets import BucketFacts, Buckets
+from controlplane.services.s3.refusals import refusal
 
+_MOST_DECISIONS: Final = 1024
+_UNDECIDED: Final = object()
 _NO_CONTEXT: Final = Context({})
 _TYPES: Final = {
     Scheme.V4_HEADER: ("REST-HEADER", "AWS4-HMAC-SHA256"),
@@ -27,15 +36,17 @@ _TYPES: Final = {
     Scheme.V2_QUERY: ("REST-QUERY-STRING", "AWS"),
     Scheme.V2_FORM: ("POST", "AWS"),
 }
-_POLICY_OPERATIONS: Final = frozenset(
-    {Operation.GET_BUCKET_POLICY, Operation.PUT_BUCKET_POLICY, Operation.DELETE_BUCKET_POLICY}
-)
+_MAX_ACL_BYTES: Final = 256 * 1024
 
 
 class Authoriser:
-    def __init__(self, buckets: Buckets, clock: Clock) -> None:
+    """`admin_key` is the access key of Riak CS's admin user, whom Riak CS lets read and write everything."""
+
+    def __init__(self, upstream: Upstream, buckets: Buckets, clock: Clock, admin_key: str) -> None:
+        self._upstream = upstream
         self._buckets = buckets
         self._clock = clock
+        self._admin_key = admin_key
 
     async def admit(self, call: Call) -> None:
         """Look the bucket up and decide. Raises S3Fault: AccessDenied, NoSuchBucket; Unavailable."""
@@ -43,32 +54,80 @@ class Authoriser:
             if call.account is None:
                 raise S3Fault(Code.ACCESS_DENIED)
             return
-        call.facts = await self.facts(call, call.bucket)
-        await self._check_owner(call)
+        call.facts = facts = await self.facts(call, call.bucket)
+        if call.header(b"x-amz-expected-bucket-owner") is not None:
+            await self._check_owner(call)
         if call.operation is not Operation.DELETE_OBJECTS:
-            self.require(call, call.operation, call.bucket, call.key or None, call.parameter("versionId"))
+            version_id = call.parameter("versionId") if call.query else None
+            call.signer = await self.allow(call, call.operation, call.bucket, call.key, version_id, facts)
 
     async def facts(self, call: Call, bucket: str) -> BucketFacts:
         return self._buckets.known(bucket) or await self._buckets.facts(bucket, call.account)
 
-    def require(
+    async def allow(
         self,
         call: Call,
         operation: Operation,
         bucket: str,
-        key: str | None,
-        version_id: str | None = None,
-        facts: BucketFacts | None = None,
-    ) -> None:
-        """Raises S3Fault AccessDenied. `facts` of another bucket than the call's: the source of a copy."""
-        facts = facts or call.bucket_facts
+        key: str,
+        version_id: str | None,
+        facts: BucketFacts,
+    ) -> KeyPair | None:
+        """The keys to ask Riak CS with: the caller's own. The bucket owner's where the bucket's policy allows what Riak
+        CS opens for no policy (policy-star-anon-get is 403, policy-put-star-anon-put 500): the owner has said so.
+
+        Raises S3Fault AccessDenied; Unavailable."""
         caller = call.caller
-        if facts.policy_unreadable and not (caller.id is not None and caller.id == facts.acl.owner.id):
+        own = call.account.keys if call.account is not None else None
+        if facts.policy is None and not facts.policy_unreadable and version_id is None:
+            known = (caller.id, operation)
+            allowed = facts.decisions.get(known, _UNDECIDED)
+            if allowed is _UNDECIDED:
+                allowed = decide(caller, operation, Resource(bucket, key), Acls(facts.acl), None, _NO_CONTEXT).allowed
+                if len(facts.decisions) < _MOST_DECISIONS:
+                    facts.decisions[known] = allowed
+            if allowed is False:
+                raise S3Fault(Code.ACCESS_DENIED)
+            if allowed is None and own is not None and own.access_key == self._admin_key:
+                await self._ask_object(call, operation, bucket, key, version_id, facts)
+            return own
+        owner = facts.acl.owner
+        if facts.policy_unreadable and not (caller.id is not None and caller.id == owner.id):
             raise S3Fault(Code.ACCESS_DENIED, "The bucket's policy cannot be evaluated: only its owner is let in.")
         context = _NO_CONTEXT if facts.policy is None else self.context(call)
-        resource = Resource(bucket, key, version_id)
+        resource = Resource(bucket, key or None, version_id)
         decision = decide(caller, operation, resource, Acls(facts.acl), facts.policy, context)
         if decision.allowed is False:
+            raise S3Fault(Code.ACCESS_DENIED)
+        if decision.reason is Reason.POLICY_ALLOW and caller.id != owner.id:
+            account = await self._buckets.owner(owner.id)
+            return account.keys if account is not None and account.enabled else own
+        if decision.allowed is None and own is not None and own.access_key == self._admin_key:
+            await self._ask_object(call, operation, bucket, key, version_id, facts)
+        return own
+
+    async def _ask_object(
+        self, call: Call, operation: Operation, bucket: str, key: str, version_id: str | None, facts: BucketFacts
+    ) -> None:
+        """Decide for the admin by the object's own ACL: S3 knows no user who may all (admin-get-foreign)."""
+        query: Query = (
+            (("acl", ""), ("versionId", version_id)) if version_id not in (None, "", "null") else (("acl", ""),)
+        )
+        own = call.account.keys if call.account is not None else None
+        reply = await self._upstream.send(Ask("GET", own, bucket, key, query))
+        acl: Acl | None = None
+        try:
+            if reply.status == 200:
+                acl = acl_from_riakcs(await reply.read_all(_MAX_ACL_BYTES))
+            elif reply.status != 404:
+                raise await refusal(reply, key=True)
+        except MalformedXml as error:
+            raise Unavailable(f"Riak CS answered the ACL of s3://{bucket}/{key} with what cannot be read") from error
+        finally:
+            reply.close()
+        context = _NO_CONTEXT if facts.policy is None else self.context(call)
+        resource = Resource(bucket, key, version_id)
+        if decide(call.caller, operation, resource, Acls(facts.acl, acl), facts.policy, context).allowed is not True:
             raise S3Fault(Code.ACCESS_DENIED)
 
     def may_list(self, call: Call, facts: BucketFacts | None = None) -> bool:
@@ -92,9 +151,7 @@ class Authoriser:
 
     async def _check_owner(self, call: Call) -> None:
         """x-amz-expected-bucket-owner: an account number, or a canonical ID."""
-        expected = call.request.header(b"x-amz-expected-bucket-owner")
-        if expected is None:
-            return
+        expected = call.header(b"x-amz-expected-bucket-owner") or b""
         owner = call.bucket_facts.acl.owner
         wanted = expected.decode("latin-1").strip()
         if wanted == owner.id:

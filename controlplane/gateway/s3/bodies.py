@@ -49,10 +49,10 @@ class Bodies:
     async def open(self, call: Call, before_last: BeforeLast | None = None) -> AsyncIterator[Incoming]:
         """Raises S3Fault: a digest or a length that is malformed or too large."""
         request, payload = call.request, call.payload
-        expected = expected_of(request.headers, payload)
+        expected = expected_of(call.fields, payload)
         hasher = BodyHasher(expected)
         if payload.is_chunked:
-            length = self._checked(decoded_length_of(request.header(b"x-amz-decoded-content-length")))
+            length = self._checked(decoded_length_of(call.header(b"x-amz-decoded-content-length")))
             yield Incoming(
                 expected,
                 Intake(request.body, length, hasher, self._executor, _decoder(call, payload, length), before_last),
@@ -119,7 +119,7 @@ def _decoder(call: Call, payload: Payload, length: int) -> ChunkDecoder:
     seed = call.body_seed
     if payload.kind in _SIGNED and seed is None:
         raise S3Fault(Code.INVALID_REQUEST, "Signed chunks need a request that is signed in its Authorization header.")
-    names = (call.request.header(b"x-amz-trailer") or b"").decode("latin-1").lower().split(",")
+    names = (call.header(b"x-amz-trailer") or b"").decode("latin-1").lower().split(",")
     trailers = frozenset(name.strip() for name in names if name.strip())
     return ChunkDecoder(payload, seed if payload.kind in _SIGNED else None, length, trailers)
 

@@ -47,7 +47,7 @@ class BucketVerbs:
         request = call.request
         check_new_bucket_name(call.bucket)
         check_location(parse_create_bucket(await self._bodies.document(call)), self._region)
-        lock = request.header(_LOCK)
+        lock = call.header(_LOCK)
         if lock is not None and lock.lower() != b"false":
             raise S3Fault(Code.NOT_IMPLEMENTED, "Object lock is not served by this store.")
         account = call.account

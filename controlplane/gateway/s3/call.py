@@ -9,7 +9,8 @@ from controlplane.ports.accounts import Account
 from controlplane.ports.upstream import Ask, KeyPair, Query
 from controlplane.s3.access.principals import ANONYMOUS, Caller, User
 from controlplane.s3.addressing import Address
-from controlplane.s3.authentication import ChunkSeed, Payload, Scheme
+from controlplane.s3.authentication import ChunkSeed, Fields, Scheme
+from controlplane.s3.claim import UNDECLARED
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Operation
 from controlplane.services.s3.buckets import BucketFacts
@@ -19,35 +20,41 @@ class Call:
     """Filled in on the way in: first what is asked, then who asks, then what the bucket allows."""
 
     __slots__ = (
+        "_fields",
         "_headers",
         "_parameters",
         "account",
         "address",
         "body_seed",
         "facts",
+        "hoisted",
         "operation",
         "payload",
         "query",
         "request",
         "scheme",
         "secure",
+        "signer",
     )
 
-    def __init__(
-        self, request: Request, operation: Operation, address: Address, query: Query, payload: Payload, *, secure: bool
-    ) -> None:
+    def __init__(self, request: Request, operation: Operation, address: Address, query: Query, *, secure: bool) -> None:
         self.request = request
         self.operation = operation
         self.address = address
         self.query = query
-        self.payload = payload
+        self.payload = UNDECLARED
         self.secure = secure
         """Over TLS."""
         self.account: Account | None = None
         """None: anonymous."""
+        self.signer: KeyPair | None = None
+        """With whose keys Riak CS is asked; None: anonymously."""
         self.scheme: Scheme | None = None
         self.body_seed: ChunkSeed | None = None
+        self.hoisted: Fields = ()
+        """Header fields that a presigned query carries: as good as sent ones, once the signature is proved."""
         self.facts: BucketFacts | None = None
+        self._fields: list[tuple[bytes, bytes]] | None = None
         self._headers: dict[str, str] | None = None
         self._parameters: dict[str, str] | None = None
 
@@ -60,10 +67,6 @@ class Call:
         return self.address.key
 
     @property
-    def signer(self) -> KeyPair | None:
-        return None if self.account is None else self.account.keys
-
-    @property
     def caller(self) -> Caller:
         return ANONYMOUS if self.account is None else caller_of(self.account)
 
@@ -74,11 +77,29 @@ class Call:
         return self.facts
 
     @property
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """All header fields, and those that a presigned query carries in their place."""
+        if self._fields is None:
+            self._fields = [*self.request.headers, *self.hoisted]
+        return self._fields
+
+    def header(self, name: bytes) -> bytes | None:
+        """The first value of this (lower-case) name."""
+        value = self.request.header(name)
+        if value is None and self.hoisted:
+            return next((value for known, value in self.hoisted if known == name), None)
+        return value
+
+    def has_any(self, names: frozenset[bytes]) -> bool:
+        """Whether there is a field of one of these names."""
+        return self.request.has_any(names) or any(name in names for name, _ in self.hoisted)
+
+    @property
     def headers(self) -> dict[str, str]:
         """First values, lower-case names; bytes that are no UTF-8 survive as surrogates."""
         if self._headers is None:
             found: dict[str, str] = {}
-            for name, value in self.request.headers:
+            for name, value in self.fields:
                 found.setdefault(name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
             self._headers = found
         return self._headers

@@ -53,9 +53,9 @@ class Source:
         self.version = version
 
 
-def source_of(header: str) -> Source:
+def source_of(header: str | None) -> Source:
     """x-amz-copy-source: `[/]bucket/key[?versionId=...]`, percent-encoded; a plus is a plus. Raises S3Fault."""
-    path, _, query = header.strip().partition("?")
+    path, _, query = (header or "").strip().partition("?")
     decoded = decode_path(path).removeprefix("/")
     bucket, slash, key = decoded.partition("/")
     if not slash or not bucket or not key:
@@ -91,16 +91,16 @@ class Copying:
         self._writes = writes
 
     async def copy(self, call: Call) -> Response:
-        refuse_unserved(call.request)
-        source = source_of(call.headers["x-amz-copy-source"])
+        refuse_unserved(call.fields)
+        source = source_of(call.headers.get("x-amz-copy-source"))
         replace = _replaces(call, "x-amz-metadata-directive")
-        condition = write_condition(call.request.headers)
+        condition = write_condition(call.fields)
         if (source.bucket, source.key, source.version) == (call.bucket, call.key, None) and not replace:
             raise S3Fault(
                 Code.INVALID_REQUEST,
                 "A copy onto itself must change something: give x-amz-metadata-directive: REPLACE.",
             )
-        headers = stored_headers(call.request) if replace else {}
+        headers = stored_headers(call.fields) if replace else {}
         acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
         await self._writes.ready(call.bucket, call.key)
         reply = await self._open(call, source, None)
@@ -122,8 +122,8 @@ class Copying:
         return xml(call.request, render_copied(stored.etag, _stored_at(stored), _checksum(stored)))
 
     async def copy_part(self, call: Call) -> Response:
-        refuse_unserved(call.request)
-        source = source_of(call.headers["x-amz-copy-source"])
+        refuse_unserved(call.fields)
+        source = source_of(call.headers.get("x-amz-copy-source"))
         query = part_query(call)
         reply = await self._open(call, source, call.headers.get("x-amz-copy-source-range"))
         try:
@@ -136,18 +136,20 @@ class Copying:
     async def _open(self, call: Call, source: Source, part: str | None) -> Reply:
         """The source, its conditions judged. Raises S3Fault, Unavailable."""
         facts = await self._authoriser.facts(call, source.bucket)
-        self._authoriser.require(call, Operation.GET_OBJECT, source.bucket, source.key, source.version, facts)
-        query = await self._latest.query(source.bucket, source.key, source.version, facts, call.signer)
+        signer = await self._authoriser.allow(
+            call, Operation.GET_OBJECT, source.bucket, source.key, source.version, facts
+        )
+        query = await self._latest.query(source.bucket, source.key, source.version, facts, signer)
         headers: dict[str, str] = {}
         wanted = _wanted_bytes(part)
         if wanted is not None:
             headers["range"] = f"bytes={wanted[0]}-{wanted[1]}"
-        reply = await self._upstream.send(Ask("GET", call.signer, source.bucket, source.key, query, headers))
+        reply = await self._upstream.send(Ask("GET", signer, source.bucket, source.key, query, headers))
         try:
             if reply.status not in (200, 206):
                 raise await refusal(reply, key=True)
             found = reply.headers
-            conditions = read_conditions(call.request.headers, _PREFIX)
+            conditions = read_conditions(call.fields, _PREFIX)
             if conditions.judge(unquote_etag(found.get("etag", "")), modified_at(found)) is not Outcome.SERVE:
                 raise S3Fault(Code.PRECONDITION_FAILED)
             if wanted is not None and length_of(found) != wanted[1] - wanted[0] + 1:

@@ -40,7 +40,7 @@ class MultiDelete:
         self._writes = writes
 
     async def delete(self, call: Call) -> Response:
-        expected = expected_of(call.request.headers, call.payload)
+        expected = expected_of(call.fields, call.payload)
         if expected.md5 is None and expected.algorithm is None:
             raise S3Fault(
                 Code.INVALID_REQUEST,
@@ -66,9 +66,11 @@ class MultiDelete:
                 raise S3Fault(
                     Code.NOT_IMPLEMENTED, "Conditional deletes are not served here: delete the key by itself."
                 )
-            self._authoriser.require(call, Operation.DELETE_OBJECT, call.bucket, key, version)
+            signer = await self._authoriser.allow(
+                call, Operation.DELETE_OBJECT, call.bucket, key, version, call.bucket_facts
+            )
             await self._writes.deleting(call.bucket, key)
-            await self._writing.delete_one(call, key, version)
+            await self._writing.delete_one(call, signer, key, version)
             await self._writes.deleted(call.bucket, key)
         except S3Fault as fault:
             return NotDeleted(key, fault, version)

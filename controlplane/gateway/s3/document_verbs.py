@@ -78,7 +78,7 @@ class CrossOrigin:
 
     async def added(self, call: Call, response: Response) -> Response:
         """The answer with what its Origin may see of it."""
-        origin = call.request.header(b"origin")
+        origin = call.header(b"origin")
         if origin is None or not call.bucket or not isinstance(response.headers, list):
             return response
         rules = await self._rules(call.bucket)

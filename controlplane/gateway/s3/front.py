@@ -17,7 +17,6 @@ from controlplane.model.tally import RequestTally
 from controlplane.ports.errors import MillraceError
 from controlplane.ports.log_context import request_id as log_request_id
 from controlplane.s3.addressing import decode_query, locate
-from controlplane.s3.authentication import Payload, PayloadKind, payload_of
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Operation, operation_of
 from controlplane.s3.xml import escape
@@ -26,7 +25,6 @@ log = logging.getLogger(__name__)
 
 Handler = Callable[[Call], Awaitable[Response]]
 
-_UNDECLARED: Final = Payload(PayloadKind.UNDECLARED)
 _REFUSALS: Final = {
     400: Code.INVALID_REQUEST,
     405: Code.METHOD_NOT_ALLOWED,
@@ -126,11 +124,12 @@ class S3Front:
             raise S3Fault(Code.METHOD_NOT_ALLOWED)
         address = locate((request.header(b"host") or b"").decode("latin-1"), request.path, self._root_hosts)
         query = decode_query(request.query)
-        copies = request.header(b"x-amz-copy-source") is not None
+        copies = request.header(b"x-amz-copy-source") is not None or any(
+            name.lower() == "x-amz-copy-source" for name, _ in query
+        )
         operation = operation_of(request.method, address.level, query, copies=copies)
         require_served(address.key)
-        payload = _UNDECLARED if request.header(b"x-amz-content-sha256") is None else payload_of(request.headers)
-        call = Call(request, operation, address, query, payload, secure=self._secure)
+        call = Call(request, operation, address, query, secure=self._secure)
         request.context = call
         if operation is Operation.PREFLIGHT:
             return await self._handlers[operation](call)

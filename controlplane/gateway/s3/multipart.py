@@ -65,7 +65,7 @@ class MultipartUploads:
         self._writes = writes
 
     async def create(self, call: Call) -> Response:
-        headers = stored_headers(call.request)
+        headers = stored_headers(call.fields)
         if asked_tags(call):
             # Kept with the upload until it is complete.
             headers[_TAGGING] = call.headers["x-amz-tagging"]
@@ -86,12 +86,12 @@ class MultipartUploads:
             upload_id = parse_initiated(document)
         except MalformedXml as error:
             raise Unavailable(f"Riak CS began an upload and answered what cannot be read: {error}") from error
-        algorithm = call.request.header(b"x-amz-checksum-algorithm")
+        algorithm = call.header(b"x-amz-checksum-algorithm")
         more = ((b"x-amz-checksum-algorithm", algorithm),) if algorithm is not None else ()
         return xml(call.request, render_initiated(call.bucket, call.key, upload_id), more=more)
 
     async def part(self, call: Call) -> Response:
-        refuse_unserved(call.request)
+        refuse_unserved(call.fields)
         query = part_query(call)
         async with (
             self._conditional.commit(call, None) as commit,
@@ -102,7 +102,7 @@ class MultipartUploads:
 
     async def complete(self, call: Call) -> Response:
         upload = (("uploadId", call.parameter("uploadId") or ""),)
-        condition = write_condition(call.request.headers)
+        condition = write_condition(call.fields)
         named = parse_complete(await self._bodies.document(call))
         await self._writes.ready(call.bucket, call.key)
         expected = _etag_of(named)

@@ -54,7 +54,7 @@ class FormUploads:
         self._clock = clock
 
     async def post(self, call: Call) -> Response:
-        form = FormReader((call.request.header(b"content-type") or b"").decode("latin-1"))
+        form = FormReader((call.header(b"content-type") or b"").decode("latin-1"))
         first = await self._until_file(call.request, form)
         given = form.fields
         if given is None:
@@ -98,6 +98,7 @@ class FormUploads:
         if claim is not None:
             verified, call.account = await self._authenticator.prove_claim(claim)
             call.scheme = verified.scheme
+            call.signer = call.account.keys
 
     async def _until_file(self, request: Request, form: FormReader) -> list[bytes]:
         """Read until the file begins; its first pieces."""

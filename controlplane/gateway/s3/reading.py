@@ -29,7 +29,9 @@ from controlplane.services.s3.refusals import refusal
 _WHOLE_BELOW: Final = 256 * 1024
 """Bodies up to this are read before the answer begins: one write, and a broken one can still be 503."""
 _RANGE: Final = re.compile(r"bytes=[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*\Z", re.IGNORECASE)
-_CONDITIONS: Final = (b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range")
+_CONDITIONS: Final = frozenset(
+    {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
+)
 _NO_CONDITIONS: Final = ReadConditions()
 
 
@@ -54,7 +56,7 @@ class ObjectReading:
         query = await self._version(call)
         headers: dict[str, str] = {}
         wanted = _wanted_range(call)
-        conditional = any(request.header(name) is not None for name in _CONDITIONS)
+        conditional = call.has_any(_CONDITIONS)
         part = call.number("partNumber", 1, 10_000)
         if conditional or wanted is _NOTHING or part is not None:
             found = await self._look(call, query)
@@ -83,7 +85,7 @@ class ObjectReading:
     async def _answer(self, call: Call, reply: Reply) -> Response:
         request, found = call.request, reply.headers
         whole = reply.status == 200
-        mode = request.header(b"x-amz-checksum-mode")
+        mode = call.header(b"x-amz-checksum-mode")
         headers = object_fields(request, found, checksums=whole and mode is not None and mode.upper() == b"ENABLED")
         _override(call, headers)
         size = length_of(found)
@@ -149,7 +151,7 @@ class ObjectReading:
 
     def _judged(self, call: Call, found: Mapping[str, str]) -> Response | None:
         """304, 412, or None: go on."""
-        conditions = read_conditions(call.request.headers)
+        conditions = read_conditions(call.fields)
         etag = unquote_etag(found.get("etag", ""))
         match conditions.judge(etag, modified_at(found)):
             case Outcome.NOT_MODIFIED:
@@ -189,7 +191,7 @@ class ReplyChunks:
 
 def _wanted_range(call: Call) -> str | None:
     """The Range for Riak CS; None when there is none, or one that a server may ignore (several, another unit)."""
-    given = call.request.header(b"range")
+    given = call.header(b"range")
     if given is None:
         return None
     matched = _RANGE.match(given.decode("latin-1"))
@@ -204,7 +206,7 @@ def _wanted_range(call: Call) -> str | None:
 
 
 def _if_range_holds(call: Call, found: Mapping[str, str]) -> bool:
-    given = call.request.header(b"if-range")
+    given = call.header(b"if-range")
     if given is None:
         return True
     text = given.decode("latin-1").strip()

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from controlplane.gateway.s3.answers import OWN_METADATA
-from controlplane.http import Request
 from controlplane.s3.checksums import Checksum
 from controlplane.s3.fault import Code, S3Fault
 
@@ -23,9 +22,9 @@ _NOT_SERVED: Final = (
 )  # fmt: skip
 
 
-def refuse_unserved(request: Request) -> None:
+def refuse_unserved(fields: Iterable[tuple[bytes, bytes]]) -> None:
     """Raises S3Fault NotImplemented, InvalidStorageClass for headers whose promise would not be kept."""
-    for name, value in request.headers:
+    for name, value in fields:
         if name.startswith(b"x-amz-"):
             _refuse(name, value)
 
@@ -38,10 +37,10 @@ def _refuse(name: bytes, value: bytes) -> None:
         raise S3Fault(Code.INVALID_STORAGE_CLASS, "The only storage class here is STANDARD.")
 
 
-def stored_headers(request: Request) -> dict[str, str]:
+def stored_headers(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Raises S3Fault."""
-    refuse_unserved(request)
-    return _stored(request.headers)
+    refuse_unserved(fields)
+    return _stored(fields)
 
 
 def stored_form_headers(given: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from controlplane.gateway.s3.conditional import Commit, ConditionalWrites
 from controlplane.gateway.s3.stored_headers import own_checksum, stored_headers
 from controlplane.http import Response
 from controlplane.ports.errors import Corrupt, MillraceError
-from controlplane.ports.upstream import Ask, Query, Reply, Upstream
+from controlplane.ports.upstream import Ask, KeyPair, Query, Reply, Upstream
 from controlplane.ports.write_log import WriteLog
 from controlplane.s3.access.principals import User
 from controlplane.s3.checksums import Checksum, HashedBody
@@ -108,9 +108,9 @@ class ObjectWriting:
         self._writes = writes
 
     async def put(self, call: Call) -> Response:
-        headers = stored_headers(call.request)
+        headers = stored_headers(call.fields)
         tags = asked_tags(call)
-        condition = write_condition(call.request.headers)
+        condition = write_condition(call.fields)
         acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
         await self._writes.ready(call.bucket, call.key)
         async with (
@@ -126,15 +126,15 @@ class ObjectWriting:
 
     async def delete(self, call: Call) -> Response:
         version = call.parameter("versionId")
-        condition = write_condition(call.request.headers)
+        condition = write_condition(call.fields)
         await self._writes.deleting(call.bucket, call.key)
         async with self._conditional.commit(call, condition) as commit:
             await commit.ready()
-            await self.delete_one(call, call.key, version)
+            await self.delete_one(call, call.signer, call.key, version)
         await self._writes.deleted(call.bucket, call.key)
         return Response(204, empty(call.request).headers)
 
-    async def delete_one(self, call: Call, key: str, version: str | None) -> None:
+    async def delete_one(self, call: Call, signer: KeyPair | None, key: str, version: str | None) -> None:
         """Raises S3Fault, Unavailable."""
         versioned = call.bucket_facts.versioning is Versioning.ENABLED
         if versioned and not version:
@@ -145,7 +145,7 @@ class ObjectWriting:
         query: Query = (("versionId", version),) if versioned and version else ()
         if version not in (None, "", "null") and not versioned:
             raise S3Fault(Code.NO_SUCH_VERSION)
-        reply = await self._upstream.send(Ask("DELETE", call.signer, call.bucket, key, query))
+        reply = await self._upstream.send(Ask("DELETE", signer, call.bucket, key, query))
         if reply.status == 404:
             fault = await refusal(reply, key=True)
             if fault.code is not Code.NO_SUCH_KEY:
@@ -164,7 +164,9 @@ def asked_tags(call: Call) -> Tags:
 
 def object_owner(call: Call) -> User:
     """Whom Riak CS will name as the owner of what this call writes; nobody for an anonymous one."""
-    return user_of(call.account) if call.account is not None else User("")
+    if call.account is not None and call.signer is call.account.keys:
+        return user_of(call.account)
+    return call.bucket_facts.acl.owner if call.signer is not None else User("")
 
 
 def stored_fields(stored: Stored) -> list[tuple[bytes, bytes]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
@@ -21,6 +21,7 @@ from controlplane.s3.access.acl import Acl
 from controlplane.s3.access.acl_xml import acl_from_riakcs
 from controlplane.s3.access.policy import Policy, parse_policy
 from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.operation import Operation
 from controlplane.s3.xml import MalformedXml, parse_xml
 from controlplane.services.s3.callers import Callers
 from controlplane.services.s3.refusals import refusal
@@ -42,6 +43,8 @@ class BucketFacts:
     policy_unreadable: bool
     """There is one that this gateway does not understand: nobody but the owner is let in."""
     versioning: Versioning
+    decisions: dict[tuple[str | None, Operation], bool | None] = field(default_factory=dict, compare=False, repr=False)
+    """What was decided for a caller and an operation, where nothing else decides: without a policy."""
 
 
 class Buckets:

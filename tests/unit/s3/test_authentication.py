@@ -470,6 +470,17 @@ def test_a_presigned_url_carries_headers() -> None:
     assert claim.hoisted == ((b"x-amz-acl", b"public-read"), (b"x-amz-meta-a", b"b"))
 
 
+@pytest.mark.parametrize("scheme", [Scheme.V4_QUERY, Scheme.V2_QUERY])
+@pytest.mark.parametrize(
+    "parameter", ["x-amz-meta-a=b%0D%0AEvil:+x", "x-amz-meta-a=%00", "x-amz-m%C3%A9ta=b", "x-amz-a:b=c"]
+)
+def test_a_presigned_url_carries_no_line_ends_into_headers(scheme: Scheme, parameter: str) -> None:
+    wire = sign(scheme, "PUT", "/b/k", "" if scheme is Scheme.V2_QUERY else parameter, {}, NOW)
+    if scheme is Scheme.V2_QUERY:
+        wire = replace(wire, query=f"{parameter}&{wire.query}")
+    assert refusal(wire).code is Code.INVALID_ARGUMENT
+
+
 def test_a_presigned_url_leaves_the_payload_open_unless_it_signs_it() -> None:
     wire = sign(Scheme.V4_QUERY, "PUT", "/b/k", "", {}, NOW)
     assert proved(wire).payload.kind is PayloadKind.UNSIGNED

@@ -1,0 +1,61 @@
+"""Gateways as real processes in front of a Riak CS, for the tests of the S3 front and for the clients."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.support.etcd_cluster import Authority
+from tests.support.millrace_node import Node
+from tests.support.riak_cs import RiakCs
+from tests.support.s3_servers import free_port
+
+
+@dataclass(frozen=True)
+class S3Gateway:
+    """A running one. `url` is its S3 front."""
+
+    url: str
+    node: Node
+    ca_file: str = ""
+    """To be trusted over TLS; empty over plain HTTP."""
+
+
+@contextlib.contextmanager
+def running(
+    folder: Path,
+    riak_cs: RiakCs,
+    etcd: Sequence[str] = (),
+    *,
+    tls: Authority | None = None,
+    name: str = "gateway1",
+    s3: dict[str, Any] | None = None,
+    extra: dict[str, dict[str, Any]] | None = None,
+) -> Iterator[S3Gateway]:
+    """`s3` and `extra` are further settings. It is listening when the block begins."""
+    folder.mkdir(parents=True, exist_ok=True)
+    secret = folder / "admin-secret"
+    secret.write_text(riak_cs.secret + "\n")
+    secret.chmod(0o600)
+    port = free_port()
+    table: dict[str, Any] = {
+        "port": port,
+        "endpoints": [riak_cs.url],
+        "admin_urls": [riak_cs.admin_url],
+        "admin_key": riak_cs.key,
+        "admin_secret": {"file": str(secret)},
+        **(s3 or {}),
+    }
+    tables = {"s3": table, "log": {"access": True}}
+    if tls is not None:
+        tables["s3.tls"] = {"cert_file": str(tls.cert_file), "key_file": str(tls.key_file)}
+    node = Node(folder / "node", etcd=tuple(etcd), name=name, extra={**tables, **(extra or {})})
+    node.start("gateway")
+    scheme, ca_file = ("https", str(tls.ca_file)) if tls is not None else ("http", "")
+    try:
+        yield S3Gateway(f"{scheme}://127.0.0.1:{port}", node, ca_file)
+    finally:
+        node.stop()
