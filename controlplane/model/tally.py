@@ -104,3 +104,22 @@ class GcTally:
     """Commands of the local Riak CS without a certain outcome."""
     directory_errors: int = 0
     last_error: str = ""
+
+
+@dataclass(slots=True)
+class LifecycleTally:
+    """This node's part in the lifecycle of S3 buckets."""
+
+    held: bool = False
+    """The duty is this node's."""
+    sweeps: int = 0
+    last_sweep_at: float = 0.0
+    """Unix seconds at which a sweep was finished here last; 0: never."""
+    expired: int = 0
+    """Objects."""
+    aborted: int = 0
+    """Multipart uploads."""
+    errors: int = 0
+    """Buckets that could not be swept."""
+    directory_errors: int = 0
+    last_error: str = ""

@@ -7,7 +7,7 @@ expires is deleted. An action in days is due at the first midnight (UTC) after t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final, TypeAlias
 
@@ -72,6 +72,15 @@ class Expiry:
     at: float
     """Unix seconds."""
     rule_id: str
+
+
+def may_be_due(candidate: Candidate, rules: Lifecycle, now: float) -> bool:
+    """Whether it would be due if it had whatever tags the rules ask for: what is not, need not be looked at."""
+    for rule in rules:
+        expiry = expiry_of(replace(candidate, tags=rule.filter.tags), (rule,))
+        if expiry is not None and expiry.at <= now:
+            return True
+    return False
 
 
 def asks_for_tags(rules: Lifecycle, key: str) -> bool:

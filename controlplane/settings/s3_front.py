@@ -57,6 +57,10 @@ class S3Front(Section):
         min_length=3,
         description="bucket of the admin user for tags, CORS and lifecycle rules; made at its first use",
     )
+    lifecycle_interval_s: Seconds = Field(
+        3600,
+        description="how often one agent looks for objects that lifecycle rules let expire; days end at midnight UTC",
+    )
     journal: bool = Field(True, description="every write is in the journal before it is acknowledged")
     lock_ttl_s: Seconds = Field(
         30, ge=5, description="lease of the lock in etcd under which a conditional write is carried out"

@@ -9,7 +9,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from controlplane.model.tally import BlobTally, GcTally, Histogram, MirrorTally, PublishTally, RequestTally
+from controlplane.model.tally import (
+    BlobTally,
+    GcTally,
+    Histogram,
+    LifecycleTally,
+    MirrorTally,
+    PublishTally,
+    RequestTally,
+)
 from controlplane.ports.hot_cache import HotCache
 from controlplane.ports.journal import JournalStats
 
@@ -28,6 +36,7 @@ class Sources:
     labels: dict[str, str] = field(default_factory=dict)
     """Of millrace_build_info: version, cluster, node."""
     gc: GcTally | None = None
+    lifecycle: LifecycleTally | None = None
 
 
 def render(sources: Sources, journal: JournalStats | None, now: float) -> bytes:
@@ -62,6 +71,8 @@ class _Snapshot(Collector):
             yield from _publish(sources.publish)
         if sources.gc is not None:
             yield from _gc(sources.gc)
+        if sources.lifecycle is not None:
+            yield from _lifecycle(sources.lifecycle)
         if self._journal is not None:
             yield from _journal(self._journal, self._now)
 
@@ -159,3 +170,19 @@ def _buckets(histogram: Histogram) -> Sequence[tuple[str, float]]:
         total += count
         buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
     return buckets
+
+
+def _lifecycle(tally: LifecycleTally) -> Iterator[Metric]:
+    yield GaugeMetricFamily("millrace_lifecycle_duty_held", "1 while lifecycle rules are this node's.", tally.held)
+    yield CounterMetricFamily("millrace_lifecycle_sweeps", "Sweeps over all buckets finished here.", tally.sweeps)
+    yield GaugeMetricFamily(
+        "millrace_lifecycle_last_sweep_timestamp_seconds",
+        "When the last was finished here; 0: never.",
+        tally.last_sweep_at,
+    )
+    yield CounterMetricFamily("millrace_lifecycle_expired", "Objects that expired.", tally.expired)
+    yield CounterMetricFamily("millrace_lifecycle_aborted", "Abandoned multipart uploads aborted.", tally.aborted)
+    yield CounterMetricFamily("millrace_lifecycle_errors", "Buckets that could not be swept.", tally.errors)
+    yield CounterMetricFamily(
+        "millrace_lifecycle_lock_errors", "Failed rounds of the duty's lock.", tally.directory_errors
+    )
