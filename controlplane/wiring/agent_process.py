@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeAlias
 
 from controlplane.adapters.endpoint_probe import EndpointProbe
+from controlplane.adapters.no_write_log import NoWriteLog
 from controlplane.adapters.riak_cs_gc import RiakCsCollector
 from controlplane.adapters.s3 import S3ObjectStore
 from controlplane.model.endpoints import Endpoint
@@ -40,6 +41,7 @@ from controlplane.status.exposition import Sources
 from controlplane.version import VERSION
 from controlplane.wiring.adapters import build_v2_publisher, open_agent_spool
 from controlplane.wiring.gateway_process import build_labels
+from controlplane.wiring.lifecycle import LifecyclePart
 from controlplane.wiring.probe_token import probe_token
 from controlplane.wiring.s3_mirror import S3Mirror
 
@@ -88,6 +90,7 @@ class AgentProcess:
             self._mirror = self._build_mirror(primary, persistent, s3_mirror, journal, catalog)
         self._publisher = self._build_publisher(gateway_url)
         self._gc = self._build_gc()
+        self._lifecycle = self._build_lifecycle()
 
     def start(self) -> None:
         """Begin the loops."""
@@ -103,12 +106,15 @@ class AgentProcess:
                 self._run(Runner("gc", duty.once, self._clock, every_s=1.0, most_s=1.0)),
             ]
 
+        if self._lifecycle is not None:
+            self._lifecycle.start(self._run)
+
     async def stop(self) -> None:
         """Withdraw the endpoint at once, then finish the copies under way; the rest stays in the journal."""
         for runner in self._runners:
             runner.stop()
         # Copies under way may take longer than the lease of the duty: garbage collection ends at once.
-        await asyncio.gather(self._publisher.withdraw(), self._end_gc())
+        await asyncio.gather(self._publisher.withdraw(), self._end_gc(), self._end_lifecycle())
         await asyncio.gather(*self._tasks)
         # A round that was in progress may have announced once more.
         await self._publisher.withdraw()
@@ -135,6 +141,17 @@ class AgentProcess:
         await asyncio.gather(*self._gc_tasks)
         if self._gc is not None:
             await self._gc[0].end()
+
+    async def _end_lifecycle(self) -> None:
+        if self._lifecycle is not None:
+            await self._lifecycle.end()
+
+    def _build_lifecycle(self) -> LifecyclePart | None:
+        if not self._settings.s3.endpoints:
+            return None
+        part = LifecyclePart(self._settings, self._directory, NoWriteLog(), self._clock)
+        self.sources.lifecycle = part.tally
+        return part
 
     def _build_mirror(
         self,
