@@ -27,12 +27,15 @@ from controlplane.ports.directory import Announcer, Directory
 from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.write_log import WriteLog
 from controlplane.services.bulk_copying import BulkCopier
 from controlplane.services.copying import Copier
+from controlplane.services.fill_fence import FillFence
 from controlplane.services.gc_duty import GcDuty
 from controlplane.services.held_lock import HeldLock
 from controlplane.services.mirror import Checked, Mirror
 from controlplane.services.object_copying import ObjectCopier
+from controlplane.services.object_write_log import ObjectWriteLog
 from controlplane.services.publish import Publisher
 from controlplane.services.runner import Runner
 from controlplane.settings.tree import Settings
@@ -90,7 +93,7 @@ class AgentProcess:
             self._mirror = self._build_mirror(primary, persistent, s3_mirror, journal, catalog)
         self._publisher = self._build_publisher(gateway_url)
         self._gc = self._build_gc()
-        self._lifecycle = self._build_lifecycle()
+        self._lifecycle = self._build_lifecycle(journal)
 
     def start(self) -> None:
         """Begin the loops."""
@@ -146,12 +149,25 @@ class AgentProcess:
         if self._lifecycle is not None:
             await self._lifecycle.end()
 
-    def _build_lifecycle(self) -> LifecyclePart | None:
+    def _build_lifecycle(self, journal: Journal) -> LifecyclePart | None:
         if not self._settings.s3.endpoints:
             return None
-        part = LifecyclePart(self._settings, self._directory, NoWriteLog(), self._clock)
+        part = LifecyclePart(self._settings, self._directory, self._write_log(journal), self._clock)
         self.sources.lifecycle = part.tally
         return part
+
+    def _write_log(self, journal: Journal) -> WriteLog:
+        """What expires is reported like what clients delete."""
+        mirror = self._s3_mirror
+        if mirror is None or not self._settings.s3.journal:
+            return NoWriteLog()
+        return ObjectWriteLog(
+            mirror.rules,
+            journal=journal,
+            tombstones=mirror.tombstones,
+            fence=FillFence(self._clock),
+            clock=self._clock,
+        )
 
     def _build_mirror(
         self,

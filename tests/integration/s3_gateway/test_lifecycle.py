@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +13,9 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from controlplane.adapters.filesystem import FilesystemStore
+from controlplane.adapters.system_clock import SystemClock
+from controlplane.model.keys import StoreName
 from tests.support import s3_gateway
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.riak_cs import RiakCs, User
@@ -24,7 +28,11 @@ PAST = datetime(2020, 1, 1, tzinfo=UTC)
 def sweeping(riak_cs: RiakCs, s3_folder: Path, s3_etcd: EtcdCluster) -> Iterator[S3Gateway]:
     """A node with an agent that sweeps every second, over documents of its own."""
     settings = {"lifecycle_interval_s": 1, "private_bucket": "millrace-lifecycle-test"}
-    with s3_gateway.running(s3_folder / "lifecycle", riak_cs, s3_etcd.urls, name="lifecycle1", s3=settings) as started:
+    target = {"kind": "filesystem", "path": str(s3_folder / "lifecycle-mirror")}
+    mirror = {"mirror": {"rules": [{"buckets": "lifecycle-mirrored", "target": target}]}}
+    with s3_gateway.running(
+        s3_folder / "lifecycle", riak_cs, s3_etcd.urls, name="lifecycle1", s3=settings, extra=mirror
+    ) as started:
         started.node.start("agent")
         yield started
 
@@ -66,10 +74,36 @@ def test_objects_expire_by_prefix_and_by_tag(s3: Any, sweeping: S3Gateway) -> No
     found = s3.get_bucket_lifecycle_configuration(Bucket=bucket)["Rules"]
     assert [(at["ID"], at["Expiration"]["Date"]) for at in found] == [("r", PAST), ("t", PAST)]
     until_gone(s3, bucket, ["new/a"])
-    metrics = sweeping.node.metrics("agent")
-    assert metrics["millrace_lifecycle_duty_held"] == 1
+    # The last is counted a moment after it is gone.
+    deadline = time.monotonic() + 30
+    while (metrics := sweeping.node.metrics("agent"))["millrace_lifecycle_expired_total"] < 3:
+        assert time.monotonic() < deadline, metrics
+        time.sleep(0.2)
     assert metrics["millrace_lifecycle_expired_total"] == 3
+    assert metrics["millrace_lifecycle_duty_held"] == 1
     assert metrics["millrace_lifecycle_errors_total"] == 0
+
+
+def test_the_mirror_follows(s3: Any, s3_folder: Path) -> None:
+    bucket = "lifecycle-mirrored"
+    s3.create_bucket(Bucket=bucket)
+    for key in ("old/a", "new/a"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"x")
+    until_mirrored(s3_folder, ["lifecycle-mirrored/new/a", "lifecycle-mirrored/old/a"])
+    put_rules(s3, bucket, rule())
+    until_gone(s3, bucket, ["new/a"])
+    until_mirrored(s3_folder, ["lifecycle-mirrored/new/a"])
+
+
+def until_mirrored(folder: Path, wanted: list[str]) -> None:
+    async def there() -> list[str]:
+        store = FilesystemStore(StoreName("mirror"), folder / "lifecycle-mirror", clock=SystemClock())
+        return [at.key for at in (await store.list()).objects]
+
+    deadline = time.monotonic() + 60
+    while (found := asyncio.run(there())) != wanted:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
 
 
 def test_a_disabled_rule_and_a_deleted_one_do_nothing(s3: Any, sweeping: S3Gateway) -> None:
