@@ -18,7 +18,8 @@ from controlplane.ports.errors import MillraceError
 from controlplane.ports.log_context import request_id as log_request_id
 from controlplane.s3.addressing import decode_query, locate
 from controlplane.s3.fault import Code, S3Fault
-from controlplane.s3.operation import Operation, operation_of
+from controlplane.s3.operation import Operation
+from controlplane.s3.operation_table import operation_of
 from controlplane.s3.xml import escape
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from controlplane.s3.addressing import check_new_bucket_name, decode_query, locate
 from controlplane.s3.fault import Code, S3Fault
-from controlplane.s3.operation import SERVED, TABLE, Level, Operation, operation_of
+from controlplane.s3.operation import SERVED, Level, Operation
+from controlplane.s3.operation_table import TABLE, operation_of
 from controlplane.s3.uri import Query, encode_path, wire_query
 
 T = TypeVar("T")

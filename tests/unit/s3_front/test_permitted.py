@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from controlplane.adapters.riak_cs.permitted import Unsafe, require_permitted
 from controlplane.adapters.riak_cs.wire import head_of, target_of
 from controlplane.ports.upstream import Ask, KeyPair
-from controlplane.s3.operation import TABLE as OPERATIONS
-from controlplane.s3.operation import Level, Operation, operation_of
+from controlplane.s3.operation import Level, Operation
+from controlplane.s3.operation_table import TABLE as OPERATIONS
+from controlplane.s3.operation_table import operation_of
 
 PAIR = KeyPair("KEY", "secret")
 UNDERSTOOD = {
