@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from ipaddress import ip_network
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from controlplane.settings.secret import Secret
-from controlplane.settings.section import BaseUrl, Bytes, Name, Port, ReadableFile, Seconds, Section
+from controlplane.settings.section import BaseUrl, Bytes, Name, Port, ReadableFile, Seconds, Section, fault
 from controlplane.settings.tls import Tls
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise fault(f"must be an address or a network such as 10.0.0.0/8, not {text[:60]!r}") from error
+
+
+Network = Annotated[str, AfterValidator(_network)]
 
 _GIB = 1024**3
 
@@ -21,6 +34,11 @@ class S3Front(Section):
         "",
         pattern=r"^(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*)?$",
         description="<bucket>.<root_host> addresses a bucket (virtual-host style); empty: path style only",
+    )
+    proxies: tuple[Network, ...] = Field(
+        (),
+        description="networks whose X-Forwarded-For and X-Forwarded-Proto are believed: your HAProxy's",
+        examples=[["10.0.0.0/8"]],
     )
     region: str = Field("us-east-1", min_length=1, description="the region that clients see and sign for")
     check_region: bool = Field(False, description="refuse SigV4 signatures for another region than `region`")

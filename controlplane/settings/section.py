@@ -19,24 +19,24 @@ class Section(BaseModel):
     )
 
 
-def _fault(message: str) -> PydanticCustomError:
+def fault(message: str) -> PydanticCustomError:
     return PydanticCustomError("setting", "{message}", {"message": message})
 
 
 def _absolute(path: Path) -> Path:
     if not path.is_absolute() or "\0" in str(path):
-        raise _fault(f"must be an absolute path, not {str(path)!r}: a daemon has no working directory of its own")
+        raise fault(f"must be an absolute path, not {str(path)!r}: a daemon has no working directory of its own")
     return path
 
 
 def _readable(path: Path) -> Path:
     path = _absolute(path)
     if not path.exists():
-        raise _fault(f"there is no file {path}")
+        raise fault(f"there is no file {path}")
     if not path.is_file():
-        raise _fault(f"{path} is not a regular file")
+        raise fault(f"{path} is not a regular file")
     if not os.access(path, os.R_OK):
-        raise _fault(f"this user may not read {path}")
+        raise fault(f"this user may not read {path}")
     return path
 
 
@@ -48,11 +48,11 @@ def _url(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or not text.isprintable() or not text.isascii() or " " in text:
-        raise _fault("must be an http:// or https:// URL with a host")
+        raise fault("must be an http:// or https:// URL with a host")
     if parts.username is not None or parts.password is not None:
-        raise _fault("must not hold a user name or password: there are settings for these")
+        raise fault("must not hold a user name or password: there are settings for these")
     if "?" in text or "#" in text:
-        raise _fault("must not hold a query or a fragment")
+        raise fault("must not hold a query or a fragment")
     return text.rstrip("/")
 
 
@@ -63,7 +63,7 @@ def _optional_url(text: str) -> str:
 def _base_url(text: str) -> str:
     text = _url(text)
     if urlsplit(text).path:
-        raise _fault("must end after host and port: a path is not supported")
+        raise fault("must end after host and port: a path is not supported")
     return text
 
 

@@ -15,6 +15,7 @@ from controlplane.gateway.s3.authenticate import Authenticator
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.buckets import BucketVerbs
+from controlplane.gateway.s3.client_address import Proxies
 from controlplane.gateway.s3.conditional import ConditionalWrites
 from controlplane.gateway.s3.copying import Copying
 from controlplane.gateway.s3.deleting import MultiDelete
@@ -158,7 +159,7 @@ class S3FrontParts:
             authoriser=authoriser,
             origins=origins,
             root_hosts=(s3.root_host,) if s3.root_host else (),
-            secure=s3.tls.cert_file is not None,
+            proxies=Proxies(s3.proxies, tls=s3.tls.cert_file is not None),
             tally=tally,
             log_access=settings.log.access,
         )

@@ -142,7 +142,7 @@ class Authoriser:
             call.caller,
             call.headers,
             call.query,
-            source_ip=call.request.peer.rpartition(":")[0].strip("[]"),
+            source_ip=call.source_ip,
             secure=call.secure,
             now=self._clock.now(),
             auth_type=kind,

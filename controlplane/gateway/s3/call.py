@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from controlplane.gateway.s3.client_address import Proxies
 from controlplane.http import Request
 from controlplane.ports.accounts import Account
 from controlplane.ports.upstream import Ask, KeyPair, Query
@@ -23,6 +24,7 @@ class Call:
         "_fields",
         "_headers",
         "_parameters",
+        "_proxies",
         "account",
         "address",
         "body_seed",
@@ -33,18 +35,18 @@ class Call:
         "query",
         "request",
         "scheme",
-        "secure",
         "signer",
     )
 
-    def __init__(self, request: Request, operation: Operation, address: Address, query: Query, *, secure: bool) -> None:
+    def __init__(
+        self, request: Request, operation: Operation, address: Address, query: Query, proxies: Proxies
+    ) -> None:
         self.request = request
         self.operation = operation
         self.address = address
         self.query = query
         self.payload = UNDECLARED
-        self.secure = secure
-        """Over TLS."""
+        self._proxies = proxies
         self.account: Account | None = None
         """None: anonymous."""
         self.signer: KeyPair | None = None
@@ -75,6 +77,15 @@ class Call:
         if self.facts is None:
             raise RuntimeError("the bucket of this request was not looked up")
         return self.facts
+
+    @property
+    def secure(self) -> bool:
+        """Whether the client came by TLS."""
+        return self._proxies.secure(self.request)
+
+    @property
+    def source_ip(self) -> str:
+        return self._proxies.address(self.request)
 
     @property
     def fields(self) -> list[tuple[bytes, bytes]]:

@@ -11,6 +11,7 @@ from controlplane.gateway.s3.answers import fault_answer, fault_of
 from controlplane.gateway.s3.authenticate import Authenticator
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.call import Call, require_served
+from controlplane.gateway.s3.client_address import Proxies
 from controlplane.gateway.s3.document_verbs import CrossOrigin
 from controlplane.http import BodyTooLarge, ClientFault, ClientGone, ClientTooSlow, Request, Response
 from controlplane.model.tally import RequestTally
@@ -50,7 +51,7 @@ class S3Front:
         authoriser: Authoriser,
         origins: CrossOrigin,
         root_hosts: Collection[str],
-        secure: bool,
+        proxies: Proxies,
         tally: RequestTally,
         log_access: bool,
     ) -> None:
@@ -59,7 +60,7 @@ class S3Front:
         self._authoriser = authoriser
         self._origins = origins
         self._root_hosts = tuple(root_hosts)
-        self._secure = secure
+        self._proxies = proxies
         self._tally = tally
         self._log_access = log_access
         self._prefix = secrets.token_hex(5).upper()
@@ -130,7 +131,7 @@ class S3Front:
         )
         operation = operation_of(request.method, address.level, query, copies=copies)
         require_served(address.key)
-        call = Call(request, operation, address, query, secure=self._secure)
+        call = Call(request, operation, address, query, self._proxies)
         request.context = call
         if operation is Operation.PREFLIGHT:
             return await self._handlers[operation](call)
