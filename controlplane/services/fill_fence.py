@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Final
 
 from controlplane.model.keys import Bucket, Key
+from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
+from controlplane.ports.directory import Directory
+from controlplane.ports.errors import NotFound, Unavailable
 
+FILL_AT_MOST_S: Final = 120.0
+"""A fill that takes longer is given up."""
+_MARK_TTL_S: Final = 3 * FILL_AT_MOST_S
+"""A mark outlives its fill by so much that every write that the fill may have hit sees it."""
 _WRITE_AT_MOST_S: Final = 6 * 3600.0
 """A write that nobody ended is taken for failed after this."""
 _MOST_WRITES: Final = 100_000
+_LOOK_EVERY_S: Final = 0.25
+_DONE: Final = "done"
 
 _Place = tuple[Bucket, Key]
 
@@ -21,11 +32,19 @@ _Place = tuple[Bucket, Key]
 class FillFence:
     """Within one gateway: a write waits for a fill of its key that has begun; a fill does not begin beside a write.
 
+    Between gateways (`directory` is etcd, not None): a fill leaves a mark, then looks whether Riak CS still lacks the
+    key, and only then puts it. A write looks for the mark after Riak CS has it, and before it is acknowledged. Without
+    a mark no fill began before that look; one that begins later sees the object. With one, Riak CS is asked what it
+    holds when the fill is over: a write that is gone is not acknowledged.
+
     A write that fails is not reported here: its key is not filled for some hours, which costs speed only.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, source: BucketStores, directory: Directory | None = None) -> None:
+        """`source`: Riak CS, to be asked what it holds."""
         self._clock = clock
+        self._source = source
+        self._directory = directory
         self._writes: OrderedDict[_Place, float] = OrderedDict()
         self._fills: dict[_Place, asyncio.Event] = {}
 
@@ -37,20 +56,31 @@ class FillFence:
         while (fill := self._fills.get(place)) is not None:
             await fill.wait()
 
-    def end_write(self, bucket: Bucket, key: Key) -> None:
-        """Riak CS has answered, and what it answered is in the journal."""
+    async def end_write(self, bucket: Bucket, key: Key, etag: str) -> None:
+        """Riak CS has taken it. Raises Unavailable when it may have been overwritten by a fill since."""
+        if self._directory is not None:
+            await self._survived(self._directory, bucket, key, etag)
+        self._writes.pop((bucket, key), None)
+
+    def end_delete(self, bucket: Bucket, key: Key) -> None:
+        """Riak CS has deleted it. A fill looks for the tombstone afterwards."""
         self._writes.pop((bucket, key), None)
 
     @asynccontextmanager
     async def filling(self, bucket: Bucket, key: Key) -> AsyncIterator[bool]:
-        """Yields whether a fill may begin now; then no write begins until the end of the block."""
+        """Yields whether a fill may begin now; then no write of this gateway begins until the end of the block, which
+        must come within FILL_AT_MOST_S. Raises Unavailable."""
         place = (bucket, key)
         if place in self._fills or self._is_being_written(place):
             yield False
             return
         ended = self._fills[place] = asyncio.Event()
         try:
-            yield True
+            if self._directory is None:
+                yield True
+            else:
+                async with self._marked(self._directory, bucket, key) as free:
+                    yield free
         finally:
             del self._fills[place]
             ended.set()
@@ -60,3 +90,44 @@ class FillFence:
         while self._writes and now - next(iter(self._writes.values())) > _WRITE_AT_MOST_S:
             self._writes.popitem(last=False)
         return place in self._writes or len(self._writes) > _MOST_WRITES
+
+    # Between gateways
+
+    @asynccontextmanager
+    async def _marked(self, directory: Directory, bucket: Bucket, key: Key) -> AsyncIterator[bool]:
+        name = _name(bucket, key)
+        revision = await directory.compare_and_swap(name, None, f"filling {secrets.token_hex(8)}", _MARK_TTL_S)
+        if revision is None:
+            yield False  # another gateway fills it, or has just done so
+            return
+        try:
+            yield True
+        finally:
+            await directory.compare_and_swap(name, revision, _DONE, _MARK_TTL_S)
+
+    async def _survived(self, directory: Directory, bucket: Bucket, key: Key, etag: str) -> None:
+        try:
+            if await directory.get(_name(bucket, key)) is None:
+                return
+            await self._fill_over(directory, bucket, key)
+        except Unavailable:
+            # Without etcd no fill begins; what Riak CS holds now is the best that can be known.
+            pass
+        try:
+            held = await self._source.store(bucket).head(key)
+        except NotFound:
+            return  # deleted since
+        if held.etag != etag:
+            raise Unavailable(f"{bucket}/{key} was overwritten at this moment, perhaps by its copy: write it again")
+
+    async def _fill_over(self, directory: Directory, bucket: Bucket, key: Key) -> None:
+        until = self._clock.monotonic() + FILL_AT_MOST_S
+        while self._clock.monotonic() < until:
+            mark = await directory.get(_name(bucket, key))
+            if mark is None or mark.value == _DONE:
+                return
+            await self._clock.sleep(_LOOK_EVERY_S)
+
+
+def _name(bucket: Bucket, key: Key) -> str:
+    return f"fills/{sha256(f'{bucket}/{key}'.encode('utf-8', 'surrogateescape')).hexdigest()}"

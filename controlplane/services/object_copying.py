@@ -21,7 +21,7 @@ from controlplane.model.mirror_rules import MirrorRule, covering
 from controlplane.model.task import Op, Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Conflict, Corrupt, NotFound, Rejected, Unavailable
+from controlplane.ports.errors import Corrupt, NotFound, Rejected, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import LocalFile, ObjectInfo, ObjectReader, ObjectStore
 from controlplane.ports.spool import Spool
@@ -88,7 +88,7 @@ class ObjectCopier:
         """ETags that were brought not long ago: of several writes in a row only one is copied."""
 
     async def work(self, task: Task) -> Done:
-        """Raises Unavailable, Corrupt, Rejected, Conflict (a target keeps what was deleted), StorageFull."""
+        """Raises Unavailable (also when a target keeps what was deleted), Corrupt, Rejected, StorageFull."""
         bucket, key = task.draft.bucket, task.draft.key
         rules = covering(self._rules, bucket, key)
         if not rules:
@@ -279,13 +279,13 @@ class ObjectCopier:
                 await target.store.delete(key)
                 reach("objects.target_deleted")
                 if await exists(target.store, key):
-                    raise Conflict(
+                    # Or another node's copy, begun before the delete, came just now: so it is tried again.
+                    raise Unavailable(
                         f"{key} is still in {target.store.name} after its deletion: is the bucket versioned or locked?"
                     )
         if await self._lives(bucket, key):
             # Written again meanwhile: what was deleted may have been its copy.
-            brought = await self._bring(task, targets)
-            return Done(task, None, brought.copied_bytes, "written again while its copy was deleted")
+            return await self._alive(task, targets)
         readable = [target for target in targets if target.rule.read_through]
         if readable and all(target.rule.deletes for target in readable):
             await self._tombstones.lift(bucket, key)
@@ -302,9 +302,12 @@ class ObjectCopier:
         bucket, key = task.draft.bucket, task.draft.key
         if self._clock.now() - task.enqueued_at < TAKE_BACK_AFTER_S:
             raise Unavailable(f"{bucket}/{key} is still in {self._source.name}: its deletion is under way", 1.0)
+        return await self._alive(task, targets)
+
+    async def _alive(self, task: Task, targets: Sequence[_Target]) -> Done:
         brought = await self._bring(task, targets)
         if not brought.there:
-            raise Unavailable(f"{bucket}/{key} was deleted at this very moment")
+            raise Unavailable(f"{task.draft.bucket}/{task.draft.key} was deleted at this very moment")
         if any(target.rule.read_through for target in targets):
             await self._lift_of_the_living(task)
         note = "the object was written again, or its deletion broke off before it was acknowledged"

@@ -25,7 +25,7 @@ from controlplane.ports.upstream import Ask, KeyPair, Reply, Upstream
 from controlplane.s3.etag import unquote_etag
 from controlplane.s3.sigv2 import http_date
 from controlplane.services.fetch import Fetch, Source
-from controlplane.services.fill_fence import FillFence
+from controlplane.services.fill_fence import FILL_AT_MOST_S, FillFence
 from controlplane.services.object_replies import Streamed, Told
 from controlplane.services.object_tombstones import ObjectTombstones
 
@@ -46,17 +46,13 @@ class ObjectReadThrough:
         upstream: Upstream,
         fence: FillFence,
         spool: Spool,
-        fills: bool,
     ) -> None:
-        """`fills`: whether objects are put back into Riak CS. The fence holds within one gateway: of several, none may
-        fill, or a fill could overwrite what a client wrote through another."""
         self._rules = tuple(rule for rule in rules if rule.read_through)
         self._targets = targets
         self._tombstones = tombstones
         self._upstream = upstream
         self._fence = fence
         self._spool = spool
-        self._fills = fills
         self._fetches: dict[_Place, Fetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -150,7 +146,7 @@ class ObjectReadThrough:
             return Source(store.name, await store.get(place[1]), None, None)
 
         async def keep(source: Source, spooled: Spooled) -> None:
-            if owner is not None and self._fills:
+            if owner is not None:
                 await self._fill(store, place, owner, source.reader.info, spooled)
 
         what = f"{place[0]}/{place[1]}"
@@ -181,11 +177,11 @@ class ObjectReadThrough:
         """Never raises a MillraceError: the readers have their answer."""
         bucket, key = place
         try:
-            async with self._fence.filling(bucket, key) as free:
+            async with self._fence.filling(bucket, key) as free, asyncio.timeout(FILL_AT_MOST_S):
                 if free and await self._may_fill(place, owner):
                     await self._put_back(place, owner, info, spooled)
                     await self._unless_deleted(store, place, owner, spooled.content)
-        except MillraceError as error:
+        except (MillraceError, TimeoutError) as error:
             log.warning("%s/%s was served from %s, but not put back into Riak CS: %s", bucket, key, store.name, error)
 
     async def _may_fill(self, place: _Place, owner: KeyPair) -> bool:

@@ -54,38 +54,48 @@ class ObjectWriteLog:
 
     async def wrote(self, bucket: str, key: str, etag: str, size: int | None) -> None:
         place = Bucket(bucket), Key(key)
-        if covering(self._rules, *place):
+        rules = covering(self._rules, *place)
+        if rules:
+            # The journal first: a write that turns out to be gone is promised in vain, which costs one look.
             await self._append(Draft(Op.PUT_OBJECT, *place, etag=etag, object_size=size))
             reach("objects.write_journalled")
-            self._fence.end_write(*place)
+            if any(rule.read_through for rule in rules):
+                await self._fence.end_write(*place, etag)
 
     async def deleting(self, bucket: str, key: str) -> None:
         place = Bucket(bucket), Key(key)
         rules = covering(self._rules, *place)
-        if any(rule.read_through for rule in rules):
+        readable = any(rule.read_through for rule in rules)
+        if readable:
             await self._fence.begin_write(*place)
-            await self._tombstones.put(*place)
-            reach("objects.entombed")
         if self._promises(rules):
             self._deleting[place] = self._clock.monotonic()
             self._deleting.move_to_end(place)
             if len(self._deleting) > _REMEMBERED:
                 self._deleting.popitem(last=False)
+            # Before the tombstone, so that there is never one that nobody will lift.
             await self._append(Draft(Op.DELETE_OBJECT, *place))
             reach("objects.delete_journalled")
+        if readable:
+            await self._tombstones.put(*place)
+            reach("objects.entombed")
 
     async def deleted(self, bucket: str, key: str) -> None:
         place = Bucket(bucket), Key(key)
         rules = covering(self._rules, *place)
-        if self._promises(rules):
-            began = self._deleting.pop(place, float("-inf"))
-            if self._clock.monotonic() - began > TAKE_BACK_AFTER_S / 2:
-                # The agent may have taken the slow delete for one that broke off.
-                await self._append(Draft(Op.DELETE_OBJECT, *place))
-        if any(rule.read_through for rule in rules):
-            if not await self._tombstones.has(*place):
-                await self._tombstones.put(*place)
-            self._fence.end_write(*place)
+        if not self._promises(rules):
+            return
+        began = self._deleting.pop(place, float("-inf"))
+        # The agent may have taken a slow delete for one that broke off, and have lifted its tombstone.
+        slow = self._clock.monotonic() - began > TAKE_BACK_AFTER_S / 2
+        readable = any(rule.read_through for rule in rules)
+        lifted = readable and not await self._tombstones.has(*place)
+        if slow or lifted:
+            await self._append(Draft(Op.DELETE_OBJECT, *place))
+        if lifted:
+            await self._tombstones.put(*place)
+        if readable:
+            self._fence.end_delete(*place)
 
     def _promises(self, rules: Sequence[MirrorRule]) -> bool:
         """Whether a delete is anybody's work: a target's, or a tombstone's end."""

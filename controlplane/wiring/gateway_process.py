@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
+from controlplane.adapters.no_read_through import NoReadThrough
 from controlplane.adapters.no_write_log import NoWriteLog
 from controlplane.gateway.auth import Authorizer, Grant, Right
 from controlplane.gateway.blob_api import BlobApi
@@ -15,13 +17,15 @@ from controlplane.http import HttpServer, Limits
 from controlplane.model.tally import BlobTally, RequestTally
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
+from controlplane.ports.directory import Directory
 from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.read_through import ReadThrough
 from controlplane.ports.spool import Spool
+from controlplane.ports.upstream import Upstream
 from controlplane.ports.write_log import WriteLog
 from controlplane.services.blobs import BlobWriter
-from controlplane.services.fill_fence import FillFence
 from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.reading import BlobReader
@@ -34,6 +38,7 @@ from controlplane.wiring.adapters import is_local, open_hot_cache, open_spool
 from controlplane.wiring.probe_token import probe_token
 
 if TYPE_CHECKING:
+    from controlplane.services.fill_fence import FillFence
     from controlplane.wiring.s3_front import S3FrontParts
     from controlplane.wiring.s3_mirror import S3Mirror
 
@@ -61,7 +66,7 @@ class GatewayProcess:
         self._journal = journal
         self._catalog = catalog
         self._clock = clock
-        self._fence = FillFence(clock)
+        self._fence: FillFence | None = None
         self._closing = AsyncExitStack()
         self.url = ""
         """Where it listens, from start() on."""
@@ -181,8 +186,8 @@ class GatewayProcess:
             settings,
             directory=directory,
             spool=spool,
-            writes=self._write_log(),
-            mirror=None,
+            writes=self._write_log(directory),
+            mirror=self._read_through(spool) if self._s3_mirror is not None else None,
             clock=self._clock,
             closing=self._closing,
             tally=self.sources.requests,
@@ -203,11 +208,14 @@ class GatewayProcess:
         log.info("S3 front listens on %s", url)
         return url
 
-    def _write_log(self) -> WriteLog:
+    def _write_log(self, directory: Directory | None) -> WriteLog:
         mirror = self._s3_mirror
         if mirror is None or not self._settings.s3.journal:
             return NoWriteLog()
+        from controlplane.services.fill_fence import FillFence
         from controlplane.services.object_write_log import ObjectWriteLog
+
+        self._fence = FillFence(self._clock, mirror.source, directory)
 
         return ObjectWriteLog(
             mirror.rules,
@@ -216,6 +224,26 @@ class GatewayProcess:
             fence=self._fence,
             clock=self._clock,
         )
+
+    def _read_through(self, spool: Spool) -> Callable[[Upstream], ReadThrough]:
+        from controlplane.services.object_read_through import ObjectReadThrough
+
+        def build(upstream: Upstream) -> ReadThrough:
+            mirror, fence = self._s3_mirror, self._fence
+            if mirror is None or fence is None:
+                return NoReadThrough()
+            reading = ObjectReadThrough(
+                mirror.rules,
+                targets=mirror.targets,
+                tombstones=mirror.tombstones,
+                upstream=upstream,
+                fence=fence,
+                spool=spool,
+            )
+            self._closing.push_async_callback(reading.aclose)
+            return reading
+
+        return build
 
 
 def _tls_context(tls: Tls) -> ssl.SSLContext | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 
@@ -67,7 +68,7 @@ class S3FrontParts:
         directory: Directory | None,
         spool: Spool,
         writes: WriteLog,
-        mirror: ReadThrough | None,
+        mirror: Callable[[Upstream], ReadThrough] | None,
         clock: Clock,
         closing: AsyncExitStack,
         tally: RequestTally,
@@ -91,7 +92,9 @@ class S3FrontParts:
         conditional = ConditionalWrites(self.upstream, locks, latest)
         bodies = Bodies(executor, spool, s3.max_object_bytes)
         acls = AclWrites(self.upstream, callers)
-        reading = ObjectReading(self.upstream, authoriser, latest, mirror)
+        reading = ObjectReading(
+            self.upstream, authoriser, latest, mirror(self.upstream) if mirror is not None else None
+        )
         private = PrivateBucket(riak_cs_options(settings, s3.endpoints), admin, s3.private_bucket, clock, jitter)
         closing.push_async_callback(private.aclose)
         subresources = Subresources(private, clock, s3.access_cache_s)

@@ -1,0 +1,223 @@
+"""The mirror of S3 objects over fakes: a gateway's writes, deletes and reads, an agent, on virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from controlplane.adapters.spool import DiskSpool
+from controlplane.model.keys import Bucket, Key, StoreName
+from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.retry import RetrySchedule
+from controlplane.model.tally import MirrorTally
+from controlplane.ports.bucket_stores import BucketStores
+from controlplane.ports.clock import Clock
+from controlplane.ports.directory import Directory
+from controlplane.ports.errors import NotFound
+from controlplane.ports.object_store import ObjectInfo
+from controlplane.ports.upstream import Ask, KeyPair, Reply
+from controlplane.s3.sigv2 import http_date
+from controlplane.services.fill_fence import FillFence
+from controlplane.services.mirror import Mirror
+from controlplane.services.object_copying import ObjectCopier
+from controlplane.services.object_read_through import ObjectReadThrough
+from controlplane.services.object_replies import Told
+from controlplane.services.object_tombstones import ObjectTombstones
+from controlplane.services.object_write_log import ObjectWriteLog
+from tests.support.fakes import FakeCatalog, FakeJournal, FakeStore
+
+OWNER = KeyPair("owner", "secret")
+B = Bucket("photos")
+
+
+class FakeBuckets:
+    """Implements BucketStores: a FakeStore a bucket."""
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self._name = StoreName(name)
+        self._clock = clock
+        self.stores: dict[Bucket, FakeStore] = {}
+        self.prepared: list[Bucket] = []
+        self.gone: set[Bucket] = set()
+
+    @property
+    def name(self) -> StoreName:
+        return self._name
+
+    def store(self, bucket: Bucket) -> FakeStore:
+        if bucket not in self.stores:
+            self.stores[bucket] = FakeStore(StoreName(f"{self._name}-{bucket}"), clock=self._clock)
+        return self.stores[bucket]
+
+    async def prepare(self, bucket: Bucket) -> None:
+        self.prepared.append(bucket)
+
+    async def has(self, bucket: Bucket) -> bool:
+        return bucket not in self.gone
+
+    async def check(self) -> None:
+        for store in self.stores.values():
+            await store.check()
+
+    async def aclose(self) -> None: ...
+
+
+class FakeUpstream:
+    """Implements Upstream over the source: what the read-through asks of Riak CS."""
+
+    def __init__(self, source: FakeBuckets) -> None:
+        self._source = source
+        self.asked: list[Ask] = []
+        self.before: Callable[[Ask], None] | None = None
+        self.lies = ""
+        """An ETag that PUT answers instead of its own."""
+
+    async def send(self, ask: Ask) -> Reply:
+        self.asked.append(ask)
+        store = self._source.store(Bucket(ask.bucket))
+        key = Key(ask.key)
+        if ask.method == "PUT":
+            parts = [ask.body] if isinstance(ask.body, bytes) else [part async for part in ask.body]
+            meta = {n.removeprefix("x-amz-meta-"): v for n, v in ask.headers.items() if n.startswith("x-amz-meta-")}
+            info = await store.put(key, b"".join(parts), content_type=ask.headers["content-type"], metadata=meta)
+            return Told(200, {"etag": f'"{self.lies or info.etag}"'})
+        if ask.method == "DELETE":
+            await store.delete(key)
+            return Told(204, {})
+        assert ask.method == "HEAD"
+        try:
+            info = await store.head(key)
+        except NotFound:
+            return Told(404, {})
+        return Told(200, {"etag": f'"{info.etag}"', "content-length": str(info.size)})
+
+    async def check(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+class ObjectNode:
+    """One gateway and one agent. Nodes may share source, targets and the store of tombstones."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        spool_path: Path,
+        *rules: MirrorRule,
+        like: ObjectNode | None = None,
+        directory: Directory | None = None,
+        schedule: RetrySchedule = RetrySchedule(),  # noqa: B008 - frozen
+        journal_limit: int = 10_000,
+        read_back: bool = False,
+        memory_bytes: int = 1 << 20,
+    ) -> None:
+        self.clock = clock
+        self.rules = rules
+        self.source = like.source if like else FakeBuckets("riak-cs", clock)
+        self.targets = like.targets if like else {rule.target: FakeBuckets(rule.target, clock) for rule in rules}
+        self.primary = like.primary if like else FakeStore(StoreName("primary"), clock=clock)
+        self.journal = FakeJournal(journal_limit)
+        self.tombstones = ObjectTombstones(self.primary, clock)
+        self.fence = FillFence(clock, self.source, directory)
+        self.log = ObjectWriteLog(
+            rules, journal=self.journal, tombstones=self.tombstones, fence=self.fence, clock=clock
+        )
+        self.spool_path = spool_path
+        self.spool = DiskSpool(spool_path, memory_bytes=memory_bytes, reserve_bytes=0, threads=2)
+        self.spool.prepare()
+        self.upstream = FakeUpstream(self.source)
+        self.through = ObjectReadThrough(
+            rules,
+            targets=self._targets,
+            tombstones=self.tombstones,
+            upstream=self.upstream,
+            fence=self.fence,
+            spool=self.spool,
+        )
+        self.tally = MirrorTally()
+        self._schedule = schedule
+        self._read_back = read_back
+        self.mirror = self.new_mirror()
+
+    @property
+    def _targets(self) -> Mapping[str, BucketStores]:
+        return dict(self.targets)
+
+    def new_mirror(self) -> Mirror:
+        """As a fresh process has it."""
+        copier = ObjectCopier(
+            self.rules,
+            source=self.source,
+            targets=self._targets,
+            tombstones=self.tombstones,
+            spool=self.spool,
+            clock=self.clock,
+            read_back=self._read_back,
+        )
+        return Mirror(
+            copier.work,
+            journal=self.journal,
+            catalog=FakeCatalog(),
+            stores=(self.source, *self.targets.values()),
+            clock=self.clock,
+            schedule=self._schedule,
+            jitter=lambda: 1.0,
+            tally=self.tally,
+            concurrency=16,
+            batch=256,
+        )
+
+    # A client through the gateway
+
+    async def put(self, key: str, data: bytes, bucket: Bucket = B, metadata: Mapping[str, str] | None = None) -> str:
+        await self.log.ready(bucket, key)
+        info = await self.source.store(bucket).put(Key(key), data, content_type="text/plain", metadata=metadata)
+        await self.log.wrote(bucket, key, info.etag, info.size)
+        return info.etag
+
+    async def delete(self, key: str, bucket: Bucket = B, *, takes_s: float = 0.0) -> None:
+        await self.log.deleting(bucket, key)
+        if takes_s:
+            await self.clock.sleep(takes_s)
+        await self.source.store(bucket).delete(Key(key))
+        await self.log.deleted(bucket, key)
+
+    async def read(self, key: str, bucket: Bucket = B, headers: dict[str, str] | None = None) -> bytes | None:
+        """None: 404."""
+        try:
+            reader = await self.source.store(bucket).get(Key(key))
+            return b"".join([chunk async for chunk in reader])
+        except NotFound:
+            reply = await self.through.send(Ask("GET", OWNER, bucket, key, headers=headers or {}), OWNER)
+        if reply is None:
+            return None
+        try:
+            return await reply.read_all(1 << 30)
+        finally:
+            reply.close()
+
+    def lose(self, key: str, bucket: Bucket = B) -> None:
+        """Riak CS has lost it; nobody deleted it."""
+        store = self.source.store(bucket)
+        raw = key.encode()
+        store._objects.pop(raw)
+        store._sorted.remove(raw)
+
+    # The agent
+
+    async def drain(self, mirror: Mirror | None = None, *, most_s: float = 86_400.0) -> None:
+        mirror = mirror or self.mirror
+        until = self.clock.monotonic() + most_s
+        while (await self.journal.stats()).pending:
+            if not await mirror.once():
+                await self.clock.sleep(0.1)
+            assert self.clock.monotonic() < until, f"still pending: {self.journal.open_tasks}"
+        await mirror.aclose()
+
+    def copies(self, target: str = "t", bucket: Bucket = B) -> dict[str, bytes]:
+        store = self.targets[target].store(bucket)
+        return {name: store.data(name) for name in store.names}
+
+
+def reply_date(info: ObjectInfo) -> str:
+    return http_date(int(info.modified_at))

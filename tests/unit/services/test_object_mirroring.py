@@ -1,0 +1,438 @@
+"""S3 objects: what was acknowledged is at every target, as it is in Riak CS; what was deleted is gone, and stays so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controlplane.model.copy_record import decode_copy_record
+from controlplane.model.keys import Bucket, Key
+from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.retry import RetrySchedule
+from controlplane.model.task import Op, TaskState
+from controlplane.ports.errors import Full, MillraceError, Rejected, Unavailable
+from tests.support.fakes import damage, failing
+from tests.support.object_node import B, ObjectNode
+from tests.support.virtual_time import VirtualClock
+
+PLAIN = MirrorRule("*", "", "t")
+THROUGH = MirrorRule("*", "", "t", read_through=True)
+ARCHIVE = MirrorRule("*", "", "t", deletes=False, read_through=True)
+NewNode = Callable[..., ObjectNode]
+LARGE = bytes(range(256)) * 8192
+
+
+@pytest.fixture
+def new_node(clock: VirtualClock, tmp_path: Path) -> Iterator[NewNode]:
+    nodes: list[ObjectNode] = []
+
+    def make(*rules: MirrorRule, **more: Any) -> ObjectNode:
+        node = ObjectNode(clock, tmp_path / f"spool{len(nodes)}", *(rules or (PLAIN,)), **more)
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.spool.close()
+        assert list(node.spool_path.iterdir()) == []
+
+
+async def test_i1_a_write_is_in_the_journal_before_it_is_acknowledged(new_node: NewNode) -> None:
+    node = new_node()
+    etag = await node.put("a", b"abc")
+    (task,) = node.journal.open_tasks
+    draft = task.draft
+    assert (draft.op, draft.bucket, draft.key, draft.etag, draft.size) == (Op.PUT_OBJECT, B, "a", etag, 3)
+    assert (await node.journal.stats()).pending_bytes == 3
+
+
+async def test_i1_i9_a_copy_says_all_that_the_source_says(new_node: NewNode) -> None:
+    node = new_node()
+    metadata = {"plain": "value", "odd": "Grüße", "millrace-s3-checksum-crc32": "AAAAAA==", "millrace-own": "x"}
+    await node.put("a/b c", b"abc", metadata=metadata)
+    source = await node.source.store(B).head(Key("a/b c"))
+    await node.drain()
+    assert node.copies() == {"a/b c": b"abc"}
+    copy = await node.targets["t"].store(B).head(Key("a/b c"))
+    record = decode_copy_record(copy.metadata)
+    assert record is not None
+    assert (record.etag, record.metadata, record.modified_at) == (
+        source.etag,
+        metadata,
+        pytest.approx(source.modified_at, abs=0.001),
+    )
+    assert copy.content is not None
+    assert copy.content.sha256 == hashlib.sha256(b"abc").hexdigest()
+    assert copy.content_type == "text/plain"
+    assert all(value.isascii() for value in copy.metadata.values())
+    assert node.targets["t"].prepared == [B]
+    assert (node.tally.copied, node.tally.copied_bytes) == (1, 3)
+
+
+async def test_large_objects_are_hashed_before_they_go_out(new_node: NewNode) -> None:
+    node = new_node(memory_bytes=1 << 16)
+    await node.put("large", LARGE)
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+
+
+async def test_a_multipart_object_is_copied_whatever_its_etag(new_node: NewNode) -> None:
+    node = new_node()
+    await node.put("m", b"parts")
+    store = node.source.store(B)
+    found = store._objects[b"m"]
+    from dataclasses import replace
+
+    store._objects[b"m"] = replace(found, info=replace(found.info, etag="0123456789abcdef0123456789abcdef-2"))
+    await node.drain()
+    record = decode_copy_record((await node.targets["t"].store(B).head(Key("m"))).metadata)
+    assert record is not None
+    assert record.etag == "0123456789abcdef0123456789abcdef-2"
+
+
+async def test_only_what_a_rule_names_is_promised(new_node: NewNode) -> None:
+    node = new_node(MirrorRule("photos", "in/", "t"), MirrorRule("log-?", "", "u"))
+    await node.put("in/a", b"1")
+    await node.put("out/a", b"2")
+    await node.put("x", b"3", Bucket("log-1"))
+    await node.put("x", b"4", Bucket("log-10"))
+    await node.delete("out/a")
+    assert len(node.journal.open_tasks) == 2
+    await node.drain()
+    assert node.copies() == {"in/a": b"1"}
+    assert node.copies("u", Bucket("log-1")) == {"x": b"3"}
+
+
+async def test_several_targets_get_it(new_node: NewNode) -> None:
+    node = new_node(PLAIN, MirrorRule("photos", "", "u"), MirrorRule("photos", "never", "u"))
+    await node.put("a", b"1")
+    await node.drain()
+    assert node.copies() == node.copies("u") == {"a": b"1"}
+
+
+async def test_overwrites_end_with_the_newest_and_are_copied_once(new_node: NewNode) -> None:
+    node = new_node()
+    for number in range(10):
+        await node.put("a", b"%d" % number)
+    await node.drain()
+    assert node.copies() == {"a": b"9"}
+    assert node.targets["t"].store(B).calls["put"] == 1
+
+
+@pytest.mark.parametrize("step", range(24))
+async def test_overwritten_while_it_is_copied_it_ends_with_the_newest(new_node: NewNode, step: int) -> None:
+    node = new_node()
+    await node.put("a", b"old")
+    node.source.store(B).latency = node.targets["t"].store(B).latency = 1.0
+    draining = asyncio.ensure_future(node.drain())
+    await node.clock.sleep(step * 0.25)
+    node.source.store(B).latency = 0.0
+    await node.put("a", b"new")
+    await draining
+    await node.drain()
+    assert node.copies() == {"a": b"new"}
+    assert node.journal.open_tasks == []
+
+
+@pytest.mark.parametrize("step", range(20))
+async def test_two_nodes_that_copy_one_key_end_with_the_newest(new_node: NewNode, step: int) -> None:
+    one = new_node()
+    two = new_node(like=one)
+    await one.put("a", b"old")
+    target = one.targets["t"].store(B)
+    target.latency = 1.0
+    first = asyncio.ensure_future(one.drain())
+    await one.clock.sleep(step * 0.25)
+    await two.put("a", b"new")
+    target.latency = 0.3
+    await two.drain()
+    await first
+    assert one.copies() == {"a": b"new"}
+
+
+@pytest.mark.parametrize("read_back", [False, True])
+@pytest.mark.parametrize("lie", ["nothing", "damage", "short"])
+async def test_i1_a_target_that_lies_keeps_the_entry_open(new_node: NewNode, lie: str, read_back: bool) -> None:
+    node = new_node(read_back=read_back, schedule=RetrySchedule(1.0, 2.0, 60.0, budget=3))
+    target = node.targets["t"].store(B)
+    target.lie = lie
+    await node.put("a", b"abcdef")
+    await node.drain()
+    (task,) = node.journal.open_tasks
+    assert (task.state, task.attempts) == (TaskState.FAILED, 3)
+    target.lie = None
+    await node.journal.revive(None, node.clock.now())
+    await node.drain()
+    assert node.copies() == {"a": b"abcdef"}
+
+
+async def test_i1_a_damaged_source_is_not_copied(new_node: NewNode) -> None:
+    node = new_node(schedule=RetrySchedule(1.0, 2.0, 60.0, budget=2))
+    await node.put("a", b"abcdef")
+    damage(node.source.store(B), "a", honest_etag=False)
+    await node.drain()
+    (task,) = node.journal.open_tasks
+    assert task.state is TaskState.FAILED
+    assert "its bytes have MD5" in task.error
+    assert node.copies() == {}
+
+
+async def test_one_object_that_fails_holds_up_no_other(new_node: NewNode) -> None:
+    node = new_node(schedule=RetrySchedule(1.0, 2.0, 60.0, budget=2))
+    node.targets["t"].store(B).fault = failing("put", error=lambda: Rejected("no"), key="bad")
+    for name in ("bad", *map(str, range(50))):
+        await node.put(name, b"x")
+    await node.drain()
+    assert [task.draft.key for task in node.journal.open_tasks] == ["bad"]
+    assert len(node.copies()) == 50
+
+
+async def test_i5_an_outage_of_the_target_burns_no_budget(new_node: NewNode) -> None:
+    node = new_node(schedule=RetrySchedule(1.0, 2.0, 10.0, budget=2))
+    target = node.targets["t"].store(B)
+    await node.put("a", b"x")
+    target.fault = failing()
+    draining = asyncio.ensure_future(node.drain())
+    await node.clock.sleep(600)
+    target.fault = None
+    await draining
+    assert node.copies() == {"a": b"x"}
+    assert node.tally.buried == 0
+
+
+async def test_a_full_journal_pushes_back_before_riak_cs_is_asked(new_node: NewNode) -> None:
+    node = new_node(journal_limit=2)
+    await node.put("a", b"1")
+    await node.put("b", b"2")
+    await node.clock.sleep(1)
+    with pytest.raises(Full):
+        await node.put("c", b"3")
+    assert not node.source.store(B).has("c")
+    await node.drain()
+    await node.clock.sleep(1)
+    await node.put("c", b"3")
+
+
+# Deletes
+
+
+@pytest.mark.parametrize("rule", [PLAIN, THROUGH])
+async def test_i4_a_delete_reaches_the_target(new_node: NewNode, rule: MirrorRule) -> None:
+    node = new_node(rule)
+    await node.put("a", b"1")
+    await node.put("b", b"2")
+    await node.drain()
+    await node.delete("a")
+    assert await node.read("a") is None
+    await node.drain()
+    assert node.copies() == {"b": b"2"}
+    assert await node.read("a") is None
+    assert node.primary.names == []
+    assert node.tally.deleted == 1
+
+
+async def test_i4_deleted_before_it_was_copied(new_node: NewNode) -> None:
+    node = new_node(THROUGH)
+    await node.put("a", b"1")
+    await node.delete("a")
+    await node.drain()
+    assert (node.copies(), node.primary.names, node.journal.open_tasks) == ({}, [], [])
+
+
+async def test_written_again_after_a_delete(new_node: NewNode) -> None:
+    node = new_node(THROUGH)
+    await node.put("a", b"1")
+    await node.drain()
+    await node.delete("a")
+    await node.put("a", b"2")
+    await node.drain()
+    assert node.copies() == {"a": b"2"}
+    assert node.primary.names == []
+    node.lose("a")
+    assert await node.read("a") == b"2"
+    await node.through.aclose()
+
+
+async def test_an_archive_keeps_what_was_deleted_and_does_not_serve_it(new_node: NewNode) -> None:
+    node = new_node(ARCHIVE)
+    await node.put("a", b"1")
+    await node.drain()
+    await node.delete("a")
+    await node.drain()
+    assert node.copies() == {"a": b"1"}
+    assert await node.read("a") is None
+    await node.put("a", b"2")
+    await node.drain()
+    node.lose("a")
+    assert await node.read("a") == b"2"
+    await node.through.aclose()
+
+
+async def test_a_delete_that_broke_off_is_taken_back(new_node: NewNode) -> None:
+    node = new_node(THROUGH)
+    await node.put("a", b"1")
+    await node.drain()
+    await node.log.deleting(B, "a")
+    await node.drain()
+    assert node.copies() == {"a": b"1"}
+    assert node.primary.names == []
+
+
+@pytest.mark.parametrize("takes_s", [0.5, 1.5, 2.5, 5.0, 100.0])
+async def test_i4_a_slow_delete_is_not_taken_for_one_that_broke_off(new_node: NewNode, takes_s: float) -> None:
+    node = new_node(THROUGH)
+    await node.put("a", b"1")
+    await node.drain()
+    deleting = asyncio.ensure_future(node.delete("a", takes_s=takes_s))
+    await node.clock.sleep(0.01)
+    await node.drain()
+    await deleting
+    assert await node.read("a") is None
+    await node.drain()
+    assert node.copies() == {}
+    assert await node.read("a") is None
+
+
+@pytest.mark.parametrize("step", range(16))
+async def test_i4_another_node_deletes_while_this_one_copies(new_node: NewNode, step: int) -> None:
+    one = new_node(THROUGH)
+    two = new_node(THROUGH, like=one)
+    await one.put("a", b"1")
+    target = one.targets["t"].store(B)
+    target.latency = one.source.store(B).latency = 1.0
+    first = asyncio.ensure_future(one.drain())
+    await one.clock.sleep(step * 0.25)
+    target.latency = one.source.store(B).latency = 0.0
+    await two.delete("a")
+    await two.drain()
+    await first
+    assert one.copies() == {}
+    assert one.primary.names == []
+    assert await one.read("a") is None
+
+
+async def test_a_target_that_keeps_what_was_deleted_is_said(new_node: NewNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = new_node()
+    await node.put("a", b"1")
+    await node.drain()
+
+    async def kept(key: Key) -> None: ...
+
+    monkeypatch.setattr(node.targets["t"].store(B), "delete", kept)
+    await node.delete("a")
+    await node.drain()
+    (task,) = node.journal.open_tasks
+    assert "still in" in task.error
+
+
+async def test_what_the_source_lost_without_a_delete_stays_at_the_target(
+    new_node: NewNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = new_node()
+    await node.put("a", b"1")
+    await node.drain()
+    await node.put("a", b"2")
+    node.lose("a")
+    await node.drain()
+    assert node.copies() == {"a": b"1"}
+    assert "deleted, or lost" in caplog.text
+
+
+async def test_the_objects_of_a_bucket_that_is_gone_are_gone(new_node: NewNode) -> None:
+    node = new_node()
+    await node.put("a", b"1")
+    node.source.store(B).fault = failing(error=lambda: Rejected("NoSuchBucket"))
+    node.source.gone.add(B)
+    await node.drain()
+    assert node.journal.open_tasks == []
+    node.source.gone.clear()
+
+
+@pytest.mark.parametrize("step", range(30))
+async def test_i1_a_crash_between_any_two_steps(new_node: NewNode, step: int) -> None:
+    node = new_node(THROUGH)
+    await node.put("a", b"1")
+    await node.put("gone", b"2")
+    await node.drain()
+    await node.put("a", b"3")
+    await node.delete("gone")
+    await node.put("new", LARGE)
+    slow = (node.primary, node.source.store(B), node.targets["t"].store(B), node.journal.faults)
+    for part in slow:
+        part.latency = 1.0
+    mirror = node.new_mirror()
+    running = asyncio.ensure_future(node.drain(mirror))
+    await node.clock.sleep(step * 0.5 + 0.25)
+    running.cancel()
+    for worker in tuple(mirror._workers):
+        worker.cancel()
+    await asyncio.wait((running, *mirror._workers))
+    for part in slow:
+        part.latency = 0.0
+    await node.drain(node.new_mirror())
+    assert node.copies() == {"a": b"3", "new": LARGE}
+    assert node.journal.open_tasks == []
+    assert node.primary.names == []
+
+
+@given(seed=st.integers(0, 1 << 32))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_whatever_is_done_while_stores_fail_ends_equal(new_node: NewNode, seed: int) -> None:
+    """Random courses of writes and deletes through two nodes, faults at random: what was acknowledged is what is."""
+    one = new_node(THROUGH, schedule=RetrySchedule(0.5, 2.0, 5.0, budget=1000))
+    two = new_node(THROUGH, like=one, schedule=RetrySchedule(0.5, 2.0, 5.0, budget=1000))
+    draw = random.Random(seed)
+    stores = (one.source.store(B), one.targets["t"].store(B), one.primary)
+
+    def fault(op: str, key: Key) -> None:
+        if op != "check" and draw.random() < 0.15:
+            raise Unavailable("at random")
+
+    expected: dict[str, bytes | None] = {}
+    agents = [asyncio.ensure_future(_for_ever(node)) for node in (one, two)]
+    for number in range(draw.randint(1, 25)):
+        for store in stores:
+            store.fault = fault if draw.random() < 0.7 else None
+            store.latency = draw.choice((0.0, 0.01, 0.3))
+        node, key = draw.choice((one, two)), draw.choice("abc")
+        value = None if draw.random() < 0.35 else b"%d" % number
+        while True:
+            try:
+                await (node.delete(key) if value is None else node.put(key, value))
+                break
+            except MillraceError:
+                await node.clock.sleep(0.1)  # not acknowledged: the client tries again
+        expected[key] = value
+        await node.clock.sleep(draw.choice((0.0, 0.05, 1.0, 3.0)))
+    for store in stores:
+        store.fault, store.latency = None, 0.0
+    for agent in agents:
+        agent.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await agent
+    for node in (one, two):
+        node.mirror = node.new_mirror()
+        await node.drain()
+    alive = {key: value for key, value in expected.items() if value is not None}
+    assert {name: one.source.store(B).data(name) for name in one.source.store(B).names} == alive
+    assert one.copies() == alive
+    for key, value in expected.items():
+        assert await one.read(key) == value
+    assert one.primary.names == []
+
+
+async def _for_ever(node: ObjectNode) -> None:
+    while True:
+        with contextlib.suppress(MillraceError):
+            if await node.mirror.once():
+                continue
+        await node.clock.sleep(0.1)
