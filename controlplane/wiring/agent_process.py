@@ -165,7 +165,7 @@ class AgentProcess:
             mirror.rules,
             journal=journal,
             tombstones=mirror.tombstones,
-            fence=FillFence(self._clock),
+            fence=FillFence(self._clock, mirror.source),
             clock=self._clock,
         )
 
