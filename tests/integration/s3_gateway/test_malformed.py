@@ -7,9 +7,9 @@ import re
 import socket
 
 import pytest
-from tests.integration.s3_gateway.wire import UNSIGNED, Wire
 
 from tests.hosts.replay import signing
+from tests.integration.s3_gateway.wire import UNSIGNED, Wire
 from tests.unit.http.malformed import BODIES, HEADS
 
 _STATUS = re.compile(rb"HTTP/1\.1 (\d{3}) ")
