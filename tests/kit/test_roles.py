@@ -9,7 +9,7 @@ import yaml
 from tests.kit.conftest import ROOT
 
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if (path / "tasks").is_dir())
-OWN = [role for role in ROLES if role.name in ("preflight", "riak", "riak_cs", "stanchion")]
+OWN = [role for role in ROLES if role.name in ("preflight", "riak", "riak_cs", "stanchion", "verify")]
 GROUPS = ("riak", "riak_cs", "etcd", "haproxy", "controlplane", "monitoring")
 RENDERING = ("ansible.builtin.template", "ansible.builtin.copy")
 

@@ -156,15 +156,15 @@ def stanchion(wanted):
     subnet, netmask = asked["network"].values()
     try:
         network = ipaddress.ip_network(f"{subnet}/{netmask}")
-        inside = ipaddress.ip_address(asked["address"]) in network
     except ValueError:
         yield f"{subnet} with the netmask {netmask} is no network: set {' and '.join(asked['network'])}"
         return
+    try:
+        inside = ipaddress.ip_address(asked["address"]) in network
+    except ValueError:
+        return  # said by addresses()
     if not inside:
-        yield (
-            f"its address {asked['address']} is not in {network}, where Stanchion may bind: correct "
-            f"{' and '.join(asked['network'])}"
-        )
+        yield f"its address is not in {network}, where Stanchion may bind: set {' and '.join(asked['network'])}"
 
 
 def membership(hosts):
