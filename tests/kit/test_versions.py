@@ -1,0 +1,267 @@
+"""What differs between versions of Riak KV and Riak CS, rendered for every pair; and one map that all agree with."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+from tests.kit.conftest import ROOT
+
+RIAK = {"2.9": "2.9.10", "3.0": "3.0.16", "3.2": "3.2.3"}
+RIAK_CS = {"2.1": "2.1.2", "3.0": "3.0.1", "3.1": "3.1.0", "3.2": "3.2.4"}
+PAIRS = [(riak, riak_cs) for riak in RIAK for riak_cs in RIAK_CS]
+
+
+def variables(path: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / path).read_text())
+    return found
+
+
+COMMON = {
+    "inventory_hostname": "n1",
+    "ansible_facts": {"os_family": "Debian"},
+    "ansible_managed": "by Ansible",
+    "riak_address": "10.0.0.1",
+    "riak_cookie": "cookie-of-the-test",
+    "riak_members": ["n1"],
+    "riak_cs_address": "10.0.0.1",
+    "riak_cs_cookie": "cookie-of-the-test",
+    "riak_cs_members": ["n1", "n2"],
+    "riak_cs_stanchion_subnet": "10.0.0.0",
+    "riak_cs_stanchion_netmask": "255.255.255.0",
+    "riak_cs_stanchion_host": "10.0.0.1:8085",
+    "stanchion_address": "10.0.0.1",
+    "stanchion_cookie": "cookie-of-the-test",
+    "stanchion_admin_key": "KEY",
+    "stanchion_admin_secret": "SECRET",
+    "__riak_cs_credentials": {"access_key": "KEY", "secret_key": "SECRET"},
+}
+
+
+class Rendered:
+    """The templates of the three roles and their variables, for one pair of versions, by Ansible's own engine."""
+
+    def __init__(self, riak: str, riak_cs: str) -> None:
+        loader = DataLoader()
+        variables: dict[str, Any] = {}
+        for role in ("riak", "riak_cs", "stanchion"):
+            for part in ("defaults", "vars"):
+                path = str(ROOT / f"roles/{role}/{part}/main.yml")
+                variables |= loader.load_from_file(path, trusted_as_template=True)
+        versions = {"riak_version": riak, "riak_cs_version": riak_cs, "stanchion_version": riak_cs}
+        code = {"riak_add_paths": [f"/usr/lib/riak-cs/lib/riak_cs-{riak_cs}/ebin"]}
+        self.variables = variables | COMMON | versions | code
+        self._templar = Templar(loader=loader, variables=self.variables)
+
+    def value(self, name: str) -> Any:
+        return self._templar.template(trust_as_template("{{ " + name + " }}"))
+
+    def text(self, role: str, name: str) -> str:
+        source = (ROOT / f"roles/{role}/templates/{name}.j2").read_text()
+        return str(self._templar.template(trust_as_template(source)))
+
+    def lines(self, role: str, name: str) -> list[str]:
+        """Without comments."""
+        lines = self.text(role, name).splitlines()
+        return [line for line in lines if line.strip() and not line.startswith(("#", "%"))]
+
+    def keys(self, role: str, name: str) -> set[str]:
+        return {line.split(" = ")[0] for line in self.lines(role, name)}
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[tuple[str, str], Rendered]:
+    return {(riak, riak_cs): Rendered(RIAK[riak], RIAK_CS[riak_cs]) for riak, riak_cs in PAIRS}
+
+
+AllPairs = dict[tuple[str, str], Rendered]
+every_pair = pytest.mark.parametrize("pair", PAIRS, ids=[f"kv{a}-cs{b}" for a, b in PAIRS])
+
+
+@every_pair
+def test_the_commands(rendered: AllPairs, pair: tuple[str, str]) -> None:
+    riak, riak_cs = pair
+    found = rendered[pair]
+    assert found.value("__riak_admin") == (["riak-admin"] if riak == "2.9" else ["riak", "admin"])
+    admin = ["riak-cs-admin"] if riak_cs == "2.1" else ["riak-cs", "admin"]
+    assert found.value("__riak_cs_admin") == admin
+    assert (found.value("__riak_service"), found.value("__riak_cs_service")) == ("riak", "riak-cs")
+    assert f'"$left" {" ".join(admin)} gc "$word"' in found.text("riak_cs", "gc-command")
+
+
+@every_pair
+def test_the_backends_have_one_form_and_no_phantom(rendered: AllPairs, pair: tuple[str, str]) -> None:
+    conf = rendered[pair].lines("riak", "riak.conf")
+    assert "storage_backend = prefix_multi" in conf
+    assert "multi_backend.default = be_default" in conf
+    assert "buckets.default.allow_mult = true" in conf
+    assert "buckets.default.merge_strategy = 2" in conf
+    names = {line.split(".")[1] for line in conf if line.startswith("multi_backend.be") or ".name." in line}
+    assert names == {"be_default", "be_blocks", "be_cache"}
+    assert not any(line.startswith("cs_version") for line in conf)
+    advanced = rendered[pair].text("riak", "advanced.config")
+    assert re.search(r'\{<<"0b:">>,\s*<<"be_blocks">>\}', advanced)
+    assert f"riak_cs-{RIAK_CS[pair[1]]}/ebin" in advanced
+
+
+@every_pair
+def test_logs_are_written_by_the_keys_of_the_series(rendered: AllPairs, pair: tuple[str, str]) -> None:
+    for role, name, new in (
+        ("riak", "riak.conf", pair[0] == "3.2"),
+        ("riak_cs", "riak-cs.conf", pair[1] in ("3.1", "3.2")),
+    ):
+        keys = rendered[pair].keys(role, name)
+        assert ("logger.level" in keys, "log.console.level" in keys) == (new, not new)
+
+
+@every_pair
+def test_stanchion_is_merged_from_3_1_on_and_a_process_of_its_own_before(
+    rendered: AllPairs, pair: tuple[str, str]
+) -> None:
+    found, merged = rendered[pair], pair[1] in ("3.1", "3.2")
+    keys = found.keys("riak_cs", "riak-cs.conf")
+    inside = {"stanchion_hosting_mode", "stanchion_port", "stanchion_subnet", "stanchion_netmask"}
+    assert found.value("__riak_cs_facts.stanchion") == ("merged" if merged else "separate")
+    assert inside & keys == (inside if merged else set())
+    assert ("stanchion_host" in keys) is not merged
+    assert found.value("__stanchion_series in __stanchion_versions") is not merged
+    if not merged:
+        own = found.lines("stanchion", "stanchion.conf")
+        assert "listener = 10.0.0.1:8085" in own
+        assert "stanchion_host = 10.0.0.1:8085" in found.lines("riak_cs", "riak-cs.conf")
+        assert ("admin.secret = SECRET" in own) is (pair[1] == "2.1")
+        assert "ExecStart=/usr/sbin/stanchion foreground" in found.lines("stanchion", "drop-in.conf")
+
+
+@every_pair
+def test_keys_that_came_or_went(rendered: AllPairs, pair: tuple[str, str]) -> None:
+    keys = rendered[pair].keys("riak_cs", "riak-cs.conf")
+    assert ("s3_root_host" in keys, "cs_root_host" in keys) == (pair[1] == "3.2", pair[1] != "3.2")
+    assert ("auth_v4" in keys) is (pair[1] != "2.1")
+    assert ("admin.secret" in keys) is (pair[1] == "2.1")
+    # What has no key in 2.1 stands in advanced.config, which the role renders then.
+    assert (rendered[pair].value("__riak_cs_facts.auth_v4_key") == "") is (pair[1] == "2.1")
+    assert "{auth_v4_enabled, true}" in rendered[pair].text("riak_cs", "advanced.config")
+
+
+@every_pair
+def test_the_admin_is_made_without_opening_the_door(rendered: AllPairs, pair: tuple[str, str]) -> None:
+    words = rendered[pair].value("__riak_cs_admin_commands[__riak_cs_admin_form]")
+    if pair[1] == "3.2":
+        assert words == ["riak-cs", "admin", "create-admin-user"]
+    elif pair[1] == "2.1":
+        assert "nodetool" in words[2]
+        assert "riak_cs_user create_user" in words[2]
+    else:
+        assert words[:2] == ["riak-cs", "eval"]
+    assert "anonymous_user_creation = off" in rendered[pair].lines("riak_cs", "riak-cs.conf")
+
+
+@every_pair
+def test_nothing_runs_forked_under_type_simple(rendered: AllPairs, pair: tuple[str, str]) -> None:
+    for role, command in (("riak", "riak"), ("riak_cs", "riak-cs")):
+        lines = rendered[pair].lines(role, "drop-in.conf")
+        assert f"ExecStart=/usr/sbin/{command} foreground" in lines[lines.index("ExecStart=") :]
+        assert any(line.startswith("LimitNOFILE=") for line in lines)
+
+
+@pytest.mark.parametrize("member", ["n1", "n2", ""])
+def test_garbage_is_collected_by_one_timer_or_by_none(member: str) -> None:
+    found = Rendered("3.2.3", "3.2.4")
+    found.variables["riak_cs_gc_member"] = member
+    conf = found.lines("riak_cs", "riak-cs.conf")
+    assert f"gc.interval = {'15m' if member == 'n1' else 'infinity'}" in conf
+    assert "stats.storage.schedule.1 = 0300" in conf, "does not depend on who collects garbage"
+
+
+def test_all_maps_know_the_same_series() -> None:
+    """Roles do not read each other; this holds them together."""
+    riak = set(variables("roles/riak/vars/main.yml")["__riak_versions"])
+    riak_cs_map = variables("roles/riak_cs/vars/main.yml")["__riak_cs_versions"]
+    stanchion = set(variables("roles/stanchion/vars/main.yml")["__stanchion_versions"])
+    pairs = variables("roles/preflight/defaults/main.yml")["preflight_riak_cs_by_riak"]
+    bridge = variables("playbooks/group_vars/all/preflight.yml")
+    assert riak == set(RIAK) == set(pairs) == set(bridge["__riak_packages"][0]["series"])
+    assert set(riak_cs_map) == set(RIAK_CS) == {cs for taken in pairs.values() for cs in taken}
+    assert set(riak_cs_map) == set(bridge["__riak_cs_packages"][0]["series"])
+    assert stanchion == {series for series, facts in riak_cs_map.items() if facts["stanchion"] == "separate"}
+
+
+def test_every_pair_can_be_reached_by_steps_that_are_allowed() -> None:
+    """From the oldest pair to the newest, changing at each step what upgrade_from allows, over pairs that fit."""
+    riak = variables("roles/riak/vars/main.yml")["__riak_versions"]
+    riak_cs = variables("roles/riak_cs/vars/main.yml")["__riak_cs_versions"]
+    pairs = variables("roles/preflight/defaults/main.yml")["preflight_riak_cs_by_riak"]
+    fitting = {(one, other) for one, taken in pairs.items() for other in taken}
+    reached, edge = {("2.9", "2.1")}, [("2.9", "2.1")]
+    while edge:
+        here = edge.pop()
+        for there in fitting - reached:
+            if here[0] in riak[there[0]]["upgrade_from"] and here[1] in riak_cs[there[1]]["upgrade_from"]:
+                reached.add(there)
+                edge.append(there)
+    assert reached == fitting
+
+
+class TestGcCommand:
+    """The script behind the socket, run as it is rendered, with a Riak CS that prints how it was called."""
+
+    @pytest.fixture
+    def ask(self, tmp_path: Path):
+        (tmp_path / "riak-cs").write_text('#!/bin/sh\necho "riak-cs $*"; sleep "${RIAK_CS_TAKES:-0}"; echo done\n')
+        (tmp_path / "riak-cs").chmod(0o755)
+        script = tmp_path / "riak-cs-gc"
+        script.write_text(Rendered("3.2.3", "3.2.4").text("riak_cs", "gc-command"))
+
+        def run(line: str, takes: str = "0") -> subprocess.CompletedProcess[str]:
+            environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RIAK_CS_TAKES": takes}
+            return subprocess.run(
+                ["sh", script], input=line, env=environment, capture_output=True, text=True, timeout=20, check=False
+            )
+
+        return run
+
+    @pytest.mark.parametrize("word", ["status", "batch", "pause"])
+    def test_three_words_are_run(self, ask, word: str) -> None:
+        done = ask(f"{word} {time.time() + 10:.0f}\n")
+        assert (done.returncode, done.stdout) == (0, f"riak-cs admin gc {word}\ndone\n")
+
+    @pytest.mark.parametrize(
+        "line",
+        [
+            "resume {}\n",
+            "set-interval {}\n",
+            "status;id {}\n",
+            "$(id) {}\n",
+            "batch\n",
+            "batch x{}\n",
+            "batch {} 5\n",
+            "batch -1\n",
+            "\n",
+            "",
+            "status",
+        ],
+    )
+    def test_nothing_else_is(self, ask, line: str) -> None:
+        done = ask(line.format(int(time.time() + 10)))
+        assert done.returncode != 0
+        assert "riak-cs admin" not in done.stdout
+
+    def test_what_is_asked_too_late_is_not_done(self, ask) -> None:
+        done = ask(f"batch {time.time() - 1:.0f}\n")
+        assert done.returncode == 1
+        assert done.stdout == "riak-cs-gc was asked too late\n"
+
+    def test_what_takes_too_long_is_ended(self, ask) -> None:
+        began = time.monotonic()
+        done = ask(f"batch {time.time() + 2:.0f}\n", takes="15")
+        assert time.monotonic() - began < 8
+        assert "done" not in done.stdout
