@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controlplane.model.tally import BlobTally, MirrorTally, PublishTally, RequestTally
+from controlplane.model.tally import BlobTally, GcTally, MirrorTally, PublishTally, RequestTally
 from controlplane.ports.journal import JournalStats
 from controlplane.status.exposition import Sources, render
 
@@ -83,6 +83,14 @@ MTIME = series(
 HAPROXY = {"job": "haproxy", "instance": "n1", "proxy": "s3"}
 RING = series("riak_ring_members", instance="n1"), series("riak_connected_nodes", instance="n1")
 
+
+def gc_duty(*held: int) -> dict[str, str]:
+    return {
+        series("millrace_gc_duty_held", job="millrace-agent", instance=f"n{n}"): constant(one)
+        for n, one in enumerate(held, 1)
+    }
+
+
 CASES: dict[str, tuple[Series, Series]] = {
     "MillraceGatewayDown": ({gateway("up"): constant(0)}, {gateway("up"): constant(1)}),
     "MillraceAgentDown": ({agent("up"): constant(0)}, {agent("up"): constant(1)}),
@@ -114,6 +122,12 @@ CASES: dict[str, tuple[Series, Series]] = {
     "MillraceStoreAway": (
         {agent("millrace_mirror_store_outages_total"): RISING},
         {agent("millrace_mirror_store_outages_total"): FLAT},
+    ),
+    "MillraceGcNobody": (gc_duty(0, 0), gc_duty(0, 1)),
+    "MillraceGcTwice": (gc_duty(1, 1), gc_duty(0, 1)),
+    "MillraceGcFailing": (
+        {**gc_duty(1), series("millrace_gc_errors_total", job="millrace-agent", instance="n1"): RISING},
+        {**gc_duty(0), series("millrace_gc_errors_total", job="millrace-agent", instance="n1"): RISING},
     ),
     "EtcdMemberDown": (etcd_members(1, 1, 0), etcd_members(1, 1, 1)),
     "EtcdQuorumLost": (etcd_members(1, 0, 0), etcd_members(1, 1, 0)),
@@ -232,7 +246,7 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
 
 def exposed() -> set[str]:
     """Names of the metrics that gateway and agent expose."""
-    sources = Sources(RequestTally(), BlobTally(), MirrorTally(), PublishTally())
+    sources = Sources(RequestTally(), BlobTally(), MirrorTally(), PublishTally(), gc=GcTally())
     stats = JournalStats(pending=0, pending_bytes=0, failed=0, limit=1, oldest_enqueued_at=None)
     text = render(sources, stats, 0.0).decode()
     names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
