@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -75,16 +76,26 @@ def beneath(riak_cs: RiakCs, alice: User) -> Wire:
 
 
 @pytest.fixture
-def new_bucket(wire: Wire) -> Callable[[], str]:
-    """Makes a bucket of alice's with a name of its own."""
+def new_bucket(wire: Wire, beneath: Wire) -> Iterator[Callable[[], str]]:
+    """Makes buckets of alice's with names of their own. They are removed behind the gateway: a user may have 100."""
+    made: list[str] = []
 
     def make() -> str:
         name = f"t-{secrets.token_hex(6)}"
-        made = wire.ask("PUT", f"/{name}")
-        assert made.status == 200, made
+        answer = wire.ask("PUT", f"/{name}")
+        assert answer.status == 200, answer
+        made.append(name)
         return name
 
-    return make
+    yield make
+    for name in made:
+        remove_bucket(beneath, name)
+
+
+def remove_bucket(beneath: Wire, name: str) -> None:
+    for key in beneath.ask("GET", f"/{name}", sign="v2").texts("Contents/Key"):
+        beneath.ask("DELETE", f"/{name}/{quote(key)}", sign="v2")
+    beneath.ask("DELETE", f"/{name}", sign="v2")
 
 
 @pytest.fixture

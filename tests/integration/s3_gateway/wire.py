@@ -99,7 +99,7 @@ class Wire:
         if length and (body or method in ("PUT", "POST")) and "Transfer-Encoding" not in sent:
             sent.setdefault("Content-Length", str(len(body)))
         lines = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
-        return self.raw(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + body, method)
+        return self.raw(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body, method)
 
     def raw(self, request: bytes, method: str = "GET", timeout_s: float = 30) -> Answer:
         """These bytes and their answer. Raises ConnectionError when the connection ends without one."""
