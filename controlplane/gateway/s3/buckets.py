@@ -22,6 +22,8 @@ from controlplane.services.s3.buckets import Buckets, Versioning
 from controlplane.services.s3.refusals import refusal
 from controlplane.services.s3.subresources import Subresources
 
+_FIRST_REGION = "us-east-1"
+"""Where S3 answers 200 to the owner who creates a bucket again; elsewhere 409."""
 _LOCK = b"x-amz-bucket-object-lock-enabled"
 
 
@@ -61,8 +63,11 @@ class BucketVerbs:
             if fault.code is not Code.NO_SUCH_BUCKET:
                 raise
         else:
-            mine = facts.acl.owner.id == account.id
-            raise S3Fault(Code.BUCKET_ALREADY_OWNED_BY_YOU if mine else Code.BUCKET_ALREADY_EXISTS)
+            if facts.acl.owner.id != account.id:
+                raise S3Fault(Code.BUCKET_ALREADY_EXISTS)
+            if self._region != _FIRST_REGION:
+                raise S3Fault(Code.BUCKET_ALREADY_OWNED_BY_YOU)
+            return empty(request, 200, (b"location", b"/" + call.bucket.encode()))
         reply = await self._upstream.send(call.ask("PUT", headers=headers))
         self._buckets.forget(call.bucket)
         if reply.status != 200:

@@ -54,9 +54,12 @@ class Source:
 
 
 def source_of(header: str | None) -> Source:
-    """x-amz-copy-source: `[/]bucket/key[?versionId=...]`, percent-encoded; a plus is a plus. Raises S3Fault."""
+    """x-amz-copy-source: `[/]bucket/key[?versionId=...]`, percent-encoded. Raises S3Fault.
+
+    A plus is a space, as S3 has it: s5cmd encodes so, and all others encode a plus.
+    """
     path, _, query = (header or "").strip().partition("?")
-    decoded = decode_path(path).removeprefix("/")
+    decoded = decode_path(path.replace("+", "%20")).removeprefix("/")
     bucket, slash, key = decoded.partition("/")
     if not slash or not bucket or not key:
         raise S3Fault(

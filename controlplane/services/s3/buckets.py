@@ -122,6 +122,10 @@ class Buckets:
         seen = self._owners.get(bucket)
         signer = asker.keys if asker is not None else seen.keys if seen is not None else self._admin
         reply = await self._get(bucket, "acl", signer)
+        if reply.status == 403 and seen is not None and seen.keys != signer:
+            reply.close()
+            signer = seen.keys
+            reply = await self._get(bucket, "acl", signer)
         if reply.status == 403:
             # A policy closes the bucket to all but its owner, the admin among them.
             owner = await self._callers.owner_of(bucket)

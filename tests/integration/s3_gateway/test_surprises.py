@@ -25,7 +25,6 @@ from tests.integration.s3_gateway.wire import (
     UNSIGNED_TRAILER,
     Wire,
     content_md5,
-    read_answer,
 )
 
 NAMES = {
@@ -465,5 +464,11 @@ def test_20_pipelined_requests_are_answered_in_order(recording: str, wire: Wire,
     two = f"HEAD /{bucket} HTTP/1.1\r\nHost: {wire.host}\r\n\r\n".encode()
     with wire.connected() as sock:
         sock.sendall(one + two)
-        assert read_answer(sock, "PUT").status == 200
-        assert read_answer(sock, "HEAD").status == 200
+        said = b""
+        while said.count(b"\r\n\r\n") < 2:
+            said += sock.recv(4096)
+    put, head, _ = said.split(b"\r\n\r\n")
+    assert put.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\netag: " in put.lower()
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nx-amz-bucket-region: " in head.lower()
