@@ -9,10 +9,13 @@ import email.utils
 import hashlib
 import hmac
 import http.client
+import io
 import socket
+import weakref
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 from urllib.parse import quote, urlsplit
 
 from tests.hosts.replay import signing
@@ -222,9 +225,31 @@ class _ChunkSigner:
         return self._last
 
 
+class _Reader(io.BufferedReader):
+    """Stays when an answer is read: it may hold the beginning of the next one."""
+
+    def close(self) -> None:
+        pass
+
+
+class _Kept:
+    """A socket as HTTPResponse wants it, with one reader for all answers of the connection."""
+
+    readers: ClassVar[weakref.WeakKeyDictionary[socket.socket, _Reader]] = weakref.WeakKeyDictionary()
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, _mode: str) -> _Reader:
+        known = self.readers.get(self._sock)
+        if known is None:
+            known = self.readers[self._sock] = _Reader(socket.SocketIO(self._sock, "r"))
+        return known
+
+
 def read_answer(sock: socket.socket, method: str = "GET") -> Answer:
     """The next final answer on this connection. Raises ConnectionError when it ends without one."""
-    response = http.client.HTTPResponse(sock, method=method)
+    response = http.client.HTTPResponse(_Kept(sock), method=method)  # type: ignore[arg-type]
     try:
         response.begin()
         body = response.read()
