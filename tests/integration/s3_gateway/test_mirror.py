@@ -1,0 +1,252 @@
+"""S3 objects through a real gateway and a real agent, from Riak CS to SeaweedFS and back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.integration.s3_gateway.wire import Wire
+from tests.support import s3_gateway
+from tests.support.etcd_cluster import EtcdCluster
+from tests.support.riak_cs import RiakCs, User
+from tests.support.s3_gateway import S3Gateway
+from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, seaweedfs_server
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+ODD = "a b+c/ü&%25=§.txt"
+
+
+def client(url: str, key: str, secret: str) -> S3Client:
+    config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, read_timeout=60)
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        region_name="us-east-1",
+        config=config,
+    )
+
+
+@dataclass
+class Mirrored:
+    """A gateway and an agent whose rules mirror `m-*` to SeaweedFS, read-through included, and `arch-*` without deletes
+    to files."""
+
+    gateway: S3Gateway
+    s3: S3Client
+    target: S3Client
+    archive: Path
+    beneath: Wire
+
+    def bucket(self, kind: str = "m") -> str:
+        name = f"{kind}-{secrets.token_hex(5)}"
+        self.s3.create_bucket(Bucket=name)
+        return name
+
+    def settle(self) -> None:
+        """Wait until nothing is pending; nothing may have failed."""
+        until = time.monotonic() + 60
+        while self.pending():
+            assert time.monotonic() < until, self.gateway.node.log("agent")[-3000:]
+            time.sleep(0.05)
+
+    def pending(self) -> float:
+        metrics = self.gateway.node.metrics("gateway")
+        assert metrics["millrace_journal_failed_entries"] == 0, self.gateway.node.cli("mirror", "failed").stdout
+        return metrics["millrace_journal_pending_entries"]
+
+    def copy(self, bucket: str, key: str) -> bytes | None:
+        try:
+            return self.target.get_object(Bucket="mirror", Key=f"{bucket}/{key}")["Body"].read()
+        except self.target.exceptions.NoSuchKey:
+            return None
+
+    def lose(self, bucket: str, key: str) -> None:
+        """Riak CS loses it: deleted behind the gateway's back."""
+        assert self.beneath.ask("DELETE", f"/{bucket}/{key}").status == 204
+        assert self.beneath.ask("HEAD", f"/{bucket}/{key}").status == 404
+
+
+@pytest.fixture(scope="module")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with seaweedfs_server(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mirrored(
+    riak_cs: RiakCs, s3_folder: Path, s3_etcd: EtcdCluster, alice: User, beneath: Wire, seaweedfs: S3Server
+) -> Iterator[Mirrored]:
+    folder = s3_folder / "mirrored"
+    folder.mkdir()
+    secret = folder / "target-secret"
+    secret.write_text(SECRET_KEY)
+    secret.chmod(0o600)
+    target = {
+        "kind": "s3", "endpoints": [seaweedfs.url], "bucket": "mirror", "create_bucket": True,
+        "access_key": ACCESS_KEY, "secret_key": {"file": str(secret)}, "attempts": 1,
+        "part_bytes": 5 << 20, "read_timeout_s": 3,
+    }  # fmt: skip
+    archive = folder / "archive"
+    rules = [
+        {"buckets": "m-*", "read_through": True, "target": target},
+        {"buckets": "arch-*", "deletes": False, "target": {"kind": "filesystem", "path": str(archive)}},
+    ]
+    extra = {"mirror": {"rules": rules, "retry": {"first_s": 0.2, "most_s": 2.0}}}
+    with s3_gateway.running(folder, riak_cs, s3_etcd.urls, name="mirroring", extra=extra) as gateway:
+        gateway.node.start("agent")
+        s3 = client(gateway.url, alice.key, alice.secret)
+        yield Mirrored(gateway, s3, client(seaweedfs.url, ACCESS_KEY, SECRET_KEY), archive, beneath)
+
+
+def test_i1_every_way_of_writing_reaches_the_target(mirrored: Mirrored) -> None:
+    s3, bucket = mirrored.s3, mirrored.bucket()
+    put = s3.put_object(
+        Bucket=bucket, Key=ODD, Body=b"small", ContentType="text/plain", CacheControl="max-age=5", Metadata={"a": "b"}
+    )
+    s3.copy_object(Bucket=bucket, Key="copied", CopySource={"Bucket": bucket, "Key": ODD})
+    large = secrets.token_bytes(5 << 20)
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="large")["UploadId"]
+    parts = [
+        {"PartNumber": number, "ETag": s3.upload_part(
+            Bucket=bucket, Key="large", UploadId=upload, PartNumber=number, Body=body)["ETag"]}
+        for number, body in ((1, large), (2, b"the end"))
+    ]  # fmt: skip
+    completed = s3.complete_multipart_upload(
+        Bucket=bucket,
+        Key="large",
+        UploadId=upload,
+        MultipartUpload={"Parts": parts},  # type: ignore[typeddict-item]
+    )
+    s3.put_object(Bucket=bucket, Key="empty", Body=b"")
+    mirrored.settle()
+    assert mirrored.copy(bucket, ODD) == mirrored.copy(bucket, "copied") == b"small"
+    assert mirrored.copy(bucket, "large") == large + b"the end"
+    assert mirrored.copy(bucket, "empty") == b""
+    copy = mirrored.target.head_object(Bucket="mirror", Key=f"{bucket}/{ODD}")
+    assert copy["ContentType"] == "text/plain"
+    assert copy["Metadata"]["a"] == "b"
+    assert copy["Metadata"]["millrace-source-etag"] == put["ETag"].strip('"')
+    assert copy["Metadata"]["millrace-sha256"] == hashlib.sha256(b"small").hexdigest()
+    assert copy["Metadata"]["millrace-header-cache-control"] == "max-age=5"
+    said = mirrored.target.head_object(Bucket="mirror", Key=f"{bucket}/large")["Metadata"]
+    assert said["millrace-source-etag"] == completed["ETag"].strip('"')
+    assert said["millrace-md5"] == hashlib.md5(large + b"the end").hexdigest()
+
+
+def test_i4_deletes_reach_the_target_and_an_archive_keeps_its_copies(mirrored: Mirrored) -> None:
+    s3 = mirrored.s3
+    bucket, kept = mirrored.bucket(), mirrored.bucket("arch")
+    for name in ("a", "b", "c", "d"):
+        s3.put_object(Bucket=bucket, Key=name, Body=name.encode())
+    s3.put_object(Bucket=kept, Key="a", Body=b"kept")
+    mirrored.settle()
+    s3.delete_object(Bucket=bucket, Key="a")
+    gone = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "b"}, {"Key": "c"}]})
+    assert len(gone["Deleted"]) == 2
+    s3.delete_object(Bucket=kept, Key="a")
+    mirrored.settle()
+    assert [mirrored.copy(bucket, name) for name in "abcd"] == [None, None, None, b"d"]
+    assert any(path.is_file() and path.read_bytes().endswith(b"kept") for path in mirrored.archive.rglob("*"))
+    with pytest.raises(ClientError, match="404"):
+        s3.head_object(Bucket=bucket, Key="a")
+    # Nothing of the tombstones stays.
+    assert [path for path in mirrored.gateway.node.folder.rglob("tombstones*/**/*") if path.is_file()] == []
+
+
+def test_what_riak_cs_lost_is_read_from_the_target_and_put_back(mirrored: Mirrored) -> None:
+    s3, bucket = mirrored.s3, mirrored.bucket()
+    body = secrets.token_bytes(700_000)
+    s3.put_object(Bucket=bucket, Key="lost", Body=body, ContentType="image/x", Metadata={"a": "b"})
+    before = s3.head_object(Bucket=bucket, Key="lost")
+    mirrored.settle()
+    mirrored.lose(bucket, "lost")
+    head = s3.head_object(Bucket=bucket, Key="lost")
+    for name in ("ETag", "LastModified", "ContentLength", "ContentType", "Metadata"):
+        assert head[name] == before[name], name  # type: ignore[literal-required]
+    part = s3.get_object(Bucket=bucket, Key="lost", Range="bytes=100-199")
+    assert part["Body"].read() == body[100:200]
+    assert part["ContentRange"] == "bytes 100-199/700000"
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: s3.get_object(Bucket=bucket, Key="lost")["Body"].read(), range(8)))
+    assert answers == [body] * 8
+    _until(lambda: mirrored.beneath.ask("HEAD", f"/{bucket}/lost").status == 200)
+    back = mirrored.beneath.ask("GET", f"/{bucket}/lost")
+    assert back.body == body
+    assert (back.headers["content-type"], back.headers["x-amz-meta-a"]) == ("image/x", "b")
+
+
+def test_i4_what_was_deleted_is_not_read_from_the_target(mirrored: Mirrored) -> None:
+    s3, bucket = mirrored.s3, mirrored.bucket()
+    s3.put_object(Bucket=bucket, Key="a", Body=b"1")
+    mirrored.settle()
+    mirrored.gateway.node.stop("agent")
+    try:
+        s3.delete_object(Bucket=bucket, Key="a")
+        assert mirrored.copy(bucket, "a") == b"1"
+        with pytest.raises(ClientError) as refused:
+            s3.get_object(Bucket=bucket, Key="a")
+        assert refused.value.response["Error"]["Code"] == "NoSuchKey"
+    finally:
+        mirrored.gateway.node.start("agent")
+    mirrored.settle()
+    assert mirrored.copy(bucket, "a") is None
+
+
+def test_i1_an_agent_that_is_killed_loses_nothing(mirrored: Mirrored) -> None:
+    s3, bucket = mirrored.s3, mirrored.bucket()
+    names = [f"{number:03}" for number in range(120)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: s3.put_object(Bucket=bucket, Key=name, Body=name.encode()), names[:60]))
+        mirrored.gateway.node.kill("agent")
+        list(pool.map(lambda name: s3.put_object(Bucket=bucket, Key=name, Body=name.encode()), names[60:]))
+    mirrored.gateway.node.start("agent")
+    mirrored.settle()
+    listed = mirrored.target.list_objects_v2(Bucket="mirror", Prefix=f"{bucket}/")
+    assert [found["Key"] for found in listed["Contents"]] == [f"{bucket}/{name}" for name in names]
+
+
+def test_i5_while_the_target_is_away_writes_go_on_and_nothing_is_said_to_be_missing(
+    mirrored: Mirrored, seaweedfs: S3Server
+) -> None:
+    s3, bucket = mirrored.s3, mirrored.bucket()
+    s3.put_object(Bucket=bucket, Key="a", Body=b"1")
+    mirrored.settle()
+    mirrored.lose(bucket, "a")
+    os.kill(seaweedfs.pid, signal.SIGSTOP)
+    try:
+        s3.put_object(Bucket=bucket, Key="b", Body=b"2")
+        assert s3.get_object(Bucket=bucket, Key="b")["Body"].read() == b"2"
+        for name in ("a", "never"):
+            with pytest.raises(ClientError) as refused:
+                s3.get_object(Bucket=bucket, Key=name)
+            assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 503
+        assert mirrored.pending() >= 1
+    finally:
+        os.kill(seaweedfs.pid, signal.SIGCONT)
+    mirrored.settle()
+    assert mirrored.copy(bucket, "b") == b"2"
+    assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"1"
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
