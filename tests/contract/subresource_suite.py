@@ -71,6 +71,24 @@ class SubresourceContract:
         time.passed += 5
         assert await kept.bucket_document("b", Kind.LIFECYCLE) is None
 
+    async def test_a_document_is_not_of_the_next_owner_of_the_name(
+        self, store: ObjectStore, kept: Subresources
+    ) -> None:
+        await kept.put_bucket_document("b", Kind.POLICY, b"{}", owner="a" * 64)
+        for reader in (kept, Subresources(store, SetClock(), keep_s=5)):
+            assert await reader.bucket_document("b", Kind.POLICY, owner="a" * 64) == b"{}"
+            assert await reader.bucket_document("b", Kind.POLICY) == b"{}"
+            assert await reader.bucket_document("b", Kind.POLICY, owner="b" * 64) is None
+
+    async def test_a_fresh_look_sees_what_another_gateway_did_a_moment_ago(
+        self, store: ObjectStore, kept: Subresources, time: SetClock
+    ) -> None:
+        await kept.put_bucket_document("b", Kind.POLICY, b"{1}")
+        await Subresources(store, time, keep_s=5).put_bucket_document("b", Kind.POLICY, b"{2}")
+        assert await kept.bucket_document("b", Kind.POLICY) == b"{1}"
+        assert await kept.bucket_document("b", Kind.POLICY, fresh=True) == b"{2}"
+        assert await kept.bucket_document("b", Kind.POLICY) == b"{2}"
+
     @pytest.mark.parametrize("key", ["k", "a/b//c", "/lead", "c\x01\r\n", "ü?&+%2F", "k" * 1024])
     async def test_extras_of_an_object_under_any_key(self, kept: Subresources, key: str) -> None:
         assert await kept.extras("b", key, "e1") == NOTHING

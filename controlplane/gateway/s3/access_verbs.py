@@ -23,15 +23,21 @@ from controlplane.s3.xml import MalformedXml
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.buckets import Buckets
 from controlplane.services.s3.refusals import refusal
+from controlplane.services.s3.subresources import Kind, Subresources
 
 _MAX_DOCUMENT_BYTES: Final = 1024 * 1024
-_JSON: Final = {"content-type": "application/json"}
-"""Exactly this: Riak CS answers 415 or 500 to anything else (policy-put-no-content-type, policy-put-charset)."""
 
 
 class AccessVerbs:
-    def __init__(self, upstream: Upstream, bodies: Bodies, buckets: Buckets, acls: AclWrites) -> None:
+    """ACLs are Riak CS's. A policy is kept beside it: Riak CS takes few of them, opens nothing for most, and closes the
+    bucket to its admin and to whom its ACL lets in as soon as it has one (policy-put-aws-arn, policy-star-anon-get,
+    policy-star-admin-list). What it still has from before is honoured until it is replaced or deleted here."""
+
+    def __init__(
+        self, upstream: Upstream, bodies: Bodies, buckets: Buckets, acls: AclWrites, subresources: Subresources
+    ) -> None:
         self._upstream = upstream
+        self._subresources = subresources
         self._bodies = bodies
         self._buckets = buckets
         self._acls = acls
@@ -61,17 +67,23 @@ class AccessVerbs:
     async def put_policy(self, call: Call) -> Response:
         document = await self._bodies.document(call, MAX_BYTES)
         parse_policy(document, call.bucket)
-        reply = await self._upstream.send(call.ask("PUT", query=(("policy", ""),), headers=dict(_JSON), body=document))
+        owner = call.bucket_facts.acl.owner.id
+        await self._subresources.put_bucket_document(call.bucket, Kind.POLICY, document, owner=owner)
         self._buckets.forget(call.bucket)
-        await _done(reply)
+        await self._delete_upstream(call)
         return Response(204, empty(call.request).headers)
 
     async def delete_policy(self, call: Call) -> Response:
         """204; Riak CS answers 200 (policy-delete)."""
+        await self._delete_upstream(call)
+        await self._subresources.delete_bucket_document(call.bucket, Kind.POLICY)
+        self._buckets.forget(call.bucket)
+        return Response(204, empty(call.request).headers)
+
+    async def _delete_upstream(self, call: Call) -> None:
         reply = await self._upstream.send(call.ask("DELETE", query=(("policy", ""),)))
         self._buckets.forget(call.bucket)
         await _done(reply)
-        return Response(204, empty(call.request).headers)
 
     async def policy_status(self, call: Call) -> Response:
         policy = call.bucket_facts.policy
@@ -102,6 +114,10 @@ class AccessVerbs:
             reply.close()
 
     async def _policy(self, call: Call) -> bytes:
+        owner = call.bucket_facts.acl.owner.id
+        kept = await self._subresources.bucket_document(call.bucket, Kind.POLICY, owner=owner, fresh=True)
+        if kept is not None:
+            return kept
         reply = await self._upstream.send(call.ask("GET", query=(("policy", ""),)))
         if reply.status != 200:
             raise await refusal(reply, key=False)

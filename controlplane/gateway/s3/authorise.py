@@ -18,11 +18,14 @@ from controlplane.s3.access.acl_xml import acl_from_riakcs
 from controlplane.s3.access.condition_keys import context_of
 from controlplane.s3.access.conditions import Context
 from controlplane.s3.access.decision import Acls, Reason, Resource, decide, may_list
+from controlplane.s3.access.policy_match import asks_for_existing_tags
 from controlplane.s3.authentication import Scheme
+from controlplane.s3.documents.tagging import Tags, parse_tagging_header
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Level, Operation
 from controlplane.s3.xml import MalformedXml
 from controlplane.services.s3.buckets import BucketFacts, Buckets
+from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.refusals import refusal
 
 _MOST_DECISIONS: Final = 1024
@@ -42,9 +45,12 @@ _MAX_ACL_BYTES: Final = 256 * 1024
 class Authoriser:
     """`admin_key` is the access key of Riak CS's admin user, whom Riak CS lets read and write everything."""
 
-    def __init__(self, upstream: Upstream, buckets: Buckets, clock: Clock, admin_key: str) -> None:
+    def __init__(
+        self, upstream: Upstream, buckets: Buckets, records: ObjectRecords, clock: Clock, admin_key: str
+    ) -> None:
         self._upstream = upstream
         self._buckets = buckets
+        self._records = records
         self._clock = clock
         self._admin_key = admin_key
 
@@ -94,7 +100,10 @@ class Authoriser:
         owner = facts.acl.owner
         if facts.policy_unreadable and not (caller.id is not None and caller.id == owner.id):
             raise S3Fault(Code.ACCESS_DENIED, "The bucket's policy cannot be evaluated: only its owner is let in.")
-        context = _NO_CONTEXT if facts.policy is None else self.context(call)
+        context = _NO_CONTEXT
+        if facts.policy is not None:
+            tags = await self._records.tags_now(bucket, key) if key and asks_for_existing_tags(facts.policy) else ()
+            context = self.context(call, tags)
         resource = Resource(bucket, key or None, version_id)
         decision = decide(caller, operation, resource, Acls(facts.acl), facts.policy, context)
         if decision.allowed is False:
@@ -103,11 +112,18 @@ class Authoriser:
             account = await self._buckets.owner(owner.id)
             return account.keys if account is not None and account.enabled else own
         if decision.allowed is None and own is not None and own.access_key == self._admin_key:
-            await self._ask_object(call, operation, bucket, key, version_id, facts)
+            await self._ask_object(call, operation, bucket, key, version_id, facts, context)
         return own
 
     async def _ask_object(
-        self, call: Call, operation: Operation, bucket: str, key: str, version_id: str | None, facts: BucketFacts
+        self,
+        call: Call,
+        operation: Operation,
+        bucket: str,
+        key: str,
+        version_id: str | None,
+        facts: BucketFacts,
+        context: Context = _NO_CONTEXT,
     ) -> None:
         """Decide for the admin by the object's own ACL: S3 knows no user who may all (admin-get-foreign)."""
         query: Query = (
@@ -125,7 +141,6 @@ class Authoriser:
             raise Unavailable(f"Riak CS answered the ACL of s3://{bucket}/{key} with what cannot be read") from error
         finally:
             reply.close()
-        context = _NO_CONTEXT if facts.policy is None else self.context(call)
         resource = Resource(bucket, key, version_id)
         if decide(call.caller, operation, resource, Acls(facts.acl, acl), facts.policy, context).allowed is not True:
             raise S3Fault(Code.ACCESS_DENIED)
@@ -136,7 +151,9 @@ class Authoriser:
         context = _NO_CONTEXT if facts.policy is None else self.context(call)
         return may_list(call.caller, call.bucket, Acls(facts.acl), facts.policy, context)
 
-    def context(self, call: Call) -> Context:
+    def context(self, call: Call, existing_tags: Tags = ()) -> Context:
+        """Raises S3Fault for a malformed x-amz-tagging."""
+        tagging = call.headers.get("x-amz-tagging")
         kind, version = _TYPES[call.scheme] if call.scheme is not None else ("", "")
         return context_of(
             call.caller,
@@ -147,6 +164,8 @@ class Authoriser:
             now=self._clock.now(),
             auth_type=kind,
             signature_version=version,
+            existing_tags=dict(existing_tags),
+            request_tags=dict(parse_tagging_header(tagging)) if tagging else None,
         )
 
     async def _check_owner(self, call: Call) -> None:

@@ -39,7 +39,8 @@ class BucketDocuments:
         self._bodies = bodies
 
     async def get(self, call: Call) -> Response:
-        found = await self._subresources.bucket_document(call.bucket, DOCUMENT_READS[call.operation])
+        kind = DOCUMENT_READS[call.operation]
+        found = await self._subresources.bucket_document(call.bucket, kind, owner=_owner(call), fresh=True)
         if found is None:
             raise not_configured(call.operation)
         return xml(call.request, found)
@@ -50,18 +51,25 @@ class BucketDocuments:
 
     async def put_tagging(self, call: Call) -> Response:
         tags = parse_tagging(await self._bodies.document(call), Tagged.BUCKET)
-        await self._subresources.put_bucket_document(call.bucket, Kind.TAGGING, render_tagging(tags))
+        await self._subresources.put_bucket_document(
+            call.bucket, Kind.TAGGING, render_tagging(tags), owner=_owner(call)
+        )
         return Response(204, empty(call.request).headers)
 
     async def put_cors(self, call: Call) -> Response:
         rules = parse_cors(await self._bodies.document(call))
-        await self._subresources.put_bucket_document(call.bucket, Kind.CORS, render_cors(rules))
+        await self._subresources.put_bucket_document(call.bucket, Kind.CORS, render_cors(rules), owner=_owner(call))
         return empty(call.request)
 
     async def put_lifecycle(self, call: Call) -> Response:
         rules = parse_lifecycle(await self._bodies.document(call))
-        await self._subresources.put_bucket_document(call.bucket, Kind.LIFECYCLE, render_lifecycle(rules))
+        document = render_lifecycle(rules)
+        await self._subresources.put_bucket_document(call.bucket, Kind.LIFECYCLE, document, owner=_owner(call))
         return empty(call.request)
+
+
+def _owner(call: Call) -> str:
+    return call.bucket_facts.acl.owner.id
 
 
 class CrossOrigin:

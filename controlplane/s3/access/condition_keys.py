@@ -58,19 +58,20 @@ def context_of(
 ) -> Context:
     """What a request has for the condition keys.
 
-    `headers` with lower-case names, `query` decoded; `source_ip` of the client, not of a proxy in between; `secure`
+    `headers` with lower-case names, `query` decoded; `source_ip` of the client, not of a proxy in between (empty:
+    it cannot be told); `secure`
     when the client came by TLS; `auth_type` REST-HEADER, REST-QUERY-STRING or POST, `signature_version` AWS or
     AWS4-HMAC-SHA256, both empty for anonymous requests. `existing_tags` are needed only when the bucket's policy asks
-    for them (`asks_for_tags`). A tag's name in a key is compared without regard to case, as keys are.
+    for them (`policy_match.asks_for_existing_tags`). Case does not count in a tag's name, as in all keys.
     """
     values: dict[str, tuple[str, ...]] = {
-        "aws:sourceip": (source_ip,),
         "aws:securetransport": ("true" if secure else "false",),
         "aws:currenttime": (_iso(now),),
         "aws:epochtime": (str(int(now)),),
         "aws:principaltype": ("Anonymous" if caller.anonymous else "User",),
     }
     for key, text in (
+        ("aws:sourceip", source_ip),
         ("aws:userid", caller.id or ""),
         ("aws:username", caller.name),
         ("aws:principalarn", caller.arn),

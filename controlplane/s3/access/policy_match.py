@@ -61,6 +61,15 @@ def effect_of(policy: Policy, caller: Caller, action: str, arn: str, context: Co
     return found
 
 
+def asks_for_existing_tags(policy: Policy) -> bool:
+    """Whether a condition looks at the tags of the object, which have to be looked up then."""
+    return any(
+        condition.key.startswith("s3:existingobjecttag/")
+        for statement in policy.statements
+        for condition in statement.conditions
+    )
+
+
 def is_public(policy: Policy) -> bool:
     """Whether an Allow names everybody without a condition that narrows it down to some: what GetBucketPolicyStatus
     reports. As AWS does it: conditions on fixed values of these keys make a statement non-public."""

@@ -25,6 +25,7 @@ from controlplane.s3.operation import Operation
 from controlplane.s3.xml import MalformedXml, parse_xml
 from controlplane.services.s3.callers import Callers
 from controlplane.services.s3.refusals import refusal
+from controlplane.services.s3.subresources import Kind, Subresources
 
 _MAX_DOCUMENT_BYTES: Final = 1024 * 1024
 _MOST_KEPT: Final = 10_000
@@ -48,8 +49,17 @@ class BucketFacts:
 
 
 class Buckets:
-    def __init__(self, upstream: Upstream, callers: Callers, admin: KeyPair, clock: Clock, keep_s: float) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        callers: Callers,
+        subresources: Subresources,
+        admin: KeyPair,
+        clock: Clock,
+        keep_s: float,
+    ) -> None:
         self._upstream = upstream
+        self._subresources = subresources
         self._callers = callers
         self._admin = admin
         self._clock = clock
@@ -113,7 +123,7 @@ class Buckets:
             if len(self._owners) > _MOST_KEPT:
                 self._owners.popitem(last=False)
         (policy, unreadable), versioning = await asyncio.gather(
-            self._policy(bucket, signer), self._versioning(bucket, signer, owns=signer is not self._admin)
+            self._policy(bucket, acl.owner.id, signer), self._versioning(bucket, signer, owns=signer is not self._admin)
         )
         return BucketFacts(acl, policy, unreadable, versioning)
 
@@ -140,14 +150,14 @@ class Buckets:
         except MalformedXml as error:
             raise Unavailable(f"Riak CS answered the ACL of {bucket} with what cannot be read: {error}") from error
 
-    async def _policy(self, bucket: str, signer: KeyPair) -> tuple[Policy | None, bool]:
+    async def _policy(self, bucket: str, owner: str, signer: KeyPair) -> tuple[Policy | None, bool]:
+        """What the gateways keep; else what Riak CS has, from before there was a gateway or past it."""
+        kept = await self._subresources.bucket_document(bucket, Kind.POLICY, owner=owner, fresh=True)
+        if kept is not None:
+            return _parsed(kept, bucket)
         reply = await self._get(bucket, "policy", signer)
         if reply.status == 200:
-            document = await _document(reply)
-            try:
-                return parse_policy(document, bucket), False
-            except S3Fault:
-                return None, True
+            return _parsed(await _document(reply), bucket)
         if reply.status == 403:
             reply.close()
             return None, True
@@ -172,6 +182,13 @@ class Buckets:
 
     async def _get(self, bucket: str, subresource: str, signer: KeyPair) -> Reply:
         return await self._upstream.send(Ask("GET", signer, bucket, query=((subresource, ""),)))
+
+
+def _parsed(document: bytes, bucket: str) -> tuple[Policy | None, bool]:
+    try:
+        return parse_policy(document, bucket), False
+    except S3Fault:
+        return None, True
 
 
 async def _document(reply: Reply) -> bytes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from controlplane.model.lock_plan import Wish
@@ -49,11 +49,19 @@ class Stopped(Exception):
     """The lock is another node's by now, or the agent ends: this node deletes nothing more."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A bucket, the canonical id of its owner (empty: none is known), and with whose keys it is tended."""
+
+    bucket: str
+    owner: str
+    signer: KeyPair
+
+
 class LifecycleDuty:
     """once() sweeps every bucket that has rules, when the lock is held and the last sweep is `every_s` ago.
 
-    `subresources` must not keep documents (keep_s=0). A bucket that cannot be swept is told and tried in the next
-    sweep; the others are swept all the same.
+    A bucket that cannot be swept is told and tried in the next sweep; the others are swept all the same.
     """
 
     def __init__(
@@ -122,9 +130,13 @@ class LifecycleDuty:
                 accounts = tuple(await self._accounts.all())
                 owners = {name: account for account in accounts for name in account.buckets}
             owner = owners.get(bucket)
-            signer = owner.keys if owner is not None and owner.enabled else self._admin
+            place = _Place(
+                bucket,
+                owner.id if owner is not None else "",
+                owner.keys if owner is not None and owner.enabled else self._admin,
+            )
             try:
-                await self._sweep_bucket(bucket, signer, accounts)
+                await self._sweep_bucket(place, accounts)
             except (MillraceError, S3Fault, MalformedListing) as error:
                 if isinstance(error, S3Fault) and error.code is Code.NO_SUCH_BUCKET:
                     continue  # deleted past the gateway, or just now
@@ -132,18 +144,19 @@ class LifecycleDuty:
                 self._tally.last_error = f"bucket {bucket}: {error}"
                 log.warning("lifecycle of bucket %s: %s; tried again in the next sweep", bucket, error)
 
-    async def _rules(self, bucket: str) -> Lifecycle:
-        """As they are now; empty when they were deleted."""
+    async def _rules(self, place: _Place) -> Lifecycle:
+        """As they are now; empty when they were deleted, or are of an owner who has the bucket no more."""
         self._go_on()
-        document = await self._subresources.bucket_document(bucket, Kind.LIFECYCLE)
+        document = await self._subresources.bucket_document(place.bucket, Kind.LIFECYCLE, owner=place.owner, fresh=True)
         return () if document is None else parse_lifecycle(document)
 
-    async def _sweep_bucket(self, bucket: str, signer: KeyPair, accounts: tuple[Account, ...]) -> None:
+    async def _sweep_bucket(self, place: _Place, accounts: tuple[Account, ...]) -> None:
+        bucket, signer = place.bucket, place.signer
         if not await self._plain(bucket, signer):
             log.warning("lifecycle: bucket %s has versioning, enabled past the gateway: nothing expires there", bucket)
             return
         after = ""
-        while rules := await self._rules(bucket):
+        while rules := await self._rules(place):
             if not any(rule.enabled and (rule.expire_days or rule.expire_date is not None) for rule in rules):
                 break
             page = await self._page(bucket, signer, after)
@@ -152,10 +165,10 @@ class LifecycleDuty:
             if not page.truncated:
                 break
             after = page.next_after
-        if any(rule.enabled and rule.abort_days is not None for rule in await self._rules(bucket)):
+        if any(rule.enabled and rule.abort_days is not None for rule in await self._rules(place)):
             for account in accounts:
                 if account.enabled:
-                    await self._abort_uploads(bucket, account.keys)
+                    await self._abort_uploads(place, account.keys)
 
     async def _plain(self, bucket: str, signer: KeyPair) -> bool:
         """Whether a DELETE deletes what the listing shows. Riak CS answers only the owner (anon-private-versioning)."""
@@ -216,14 +229,15 @@ class LifecycleDuty:
         await self._writes.deleted(bucket, key)
         self._tally.expired += 1
 
-    async def _abort_uploads(self, bucket: str, signer: KeyPair) -> None:
+    async def _abort_uploads(self, place: _Place, signer: KeyPair) -> None:
         """Those of one user: Riak CS shows nobody else's (recording mp-list-uploads-bob)."""
+        bucket = place.bucket
         status, body = await self._get(bucket, (("uploads", ""),), signer)
         if status == 403:
             return  # a policy closes the bucket to this user, who then has no upload in it that could be completed
         if status != 200:
             raise Unavailable(f"Riak CS answers {status} to the list of uploads of {bucket}")
-        rules = await self._rules(bucket)
+        rules = await self._rules(place)
         for upload in parse_uploads(body):
             if not abandoned(upload.key, upload.initiated_at, rules, self._clock.now()):
                 continue

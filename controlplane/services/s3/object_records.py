@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from controlplane.ports.errors import MillraceError
+from controlplane.ports.errors import MillraceError, Unavailable
 from controlplane.ports.upstream import Ask, KeyPair, Upstream
 from controlplane.s3.documents.object_extras import ObjectExtras
 from controlplane.s3.documents.tagging import Tags
@@ -46,6 +46,16 @@ class ObjectRecords:
             await self._subresources.forget_object(bucket, key)
         except MillraceError as error:
             log.warning("the record of s3://%s/%s stays: %s", bucket, key, error)
+
+    async def tags_now(self, bucket: str, key: str) -> Tags:
+        """Of the object that is there now; none when there is none. Raises Unavailable, Corrupt."""
+        reply = await self._upstream.send(Ask("HEAD", self._admin, bucket, key))
+        reply.close()
+        if reply.status == 404:
+            return ()
+        if reply.status != 200:
+            raise Unavailable(f"Riak CS answers {reply.status} to a look at s3://{bucket}/{key[:200]}")
+        return await self.tags_of(bucket, key, reply.headers)
 
     async def tags_of(self, bucket: str, key: str, found: Mapping[str, str]) -> Tags:
         """Raises Unavailable, Corrupt."""

@@ -7,13 +7,16 @@ sub-object-after-tagging, sub-put-cors). Layout below the store's prefix:
     o/<bucket>/<sha256 of key>    a record of one object (documents.object_extras), bound to that very object
 
 Invariants: a record never describes another object than the one it was written for (an overwrite, by whatever way,
-drops it); a bucket's documents do not outlive it (`forget_bucket` when it is deleted and when it is made).
+drops it); a bucket's documents do not outlive it (`forget_bucket` when it is deleted and when it is made), and where a
+reader says who owns the bucket, not those of another owner either, who had the name before and deleted the bucket past
+the gateways.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from enum import Enum
 from hashlib import sha256
 from typing import Final
@@ -33,6 +36,8 @@ from controlplane.s3.documents.object_extras import (
 MAX_BYTES: Final = 4 * 1024 * 1024
 """The largest document: 10,000 parts with checksums fit."""
 _MOST_KEPT: Final = 10_000
+_OWNER: Final = "bucket-owner"
+"""User metadata of a bucket's document: the canonical id of who owned the bucket."""
 
 
 class Kind(Enum):
@@ -41,9 +46,19 @@ class Kind(Enum):
     TAGGING = "tagging"
     CORS = "cors"
     LIFECYCLE = "lifecycle"
+    POLICY = "policy"
+    """Riak CS takes few policies, opens nothing for most, and closes the bucket's listing as soon as there is one
+    (recordings policy-put-aws-arn, policy-star-anon-get, policy-star-admin-list): it is not told."""
     OBJECTS = "objects"
     """A mark: objects of this bucket may have records. Without it nobody looks for one, so that plain reads and deletes
     in buckets without tags cost no second request."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    body: bytes
+    owner: str
+    """Empty: not known."""
 
 
 def _bucket_key(bucket: str, kind: Kind) -> Key:
@@ -62,25 +77,29 @@ class Subresources:
         self._store = store
         self._clock = clock
         self._keep_s = keep_s
-        self._kept: OrderedDict[Key, tuple[bytes | None, float]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[_Document | None, float]] = OrderedDict()
 
-    async def bucket_document(self, bucket: str, kind: Kind) -> bytes | None:
-        """None when the bucket has none. Raises Unavailable."""
+    async def bucket_document(self, bucket: str, kind: Kind, *, owner: str = "", fresh: bool = False) -> bytes | None:
+        """None when the bucket has none, or had it under another owner than this one (a canonical id). `fresh`: not
+        what was read a moment ago. Raises Unavailable."""
         at = _bucket_key(bucket, kind)
         kept = self._kept.get(at)
-        if kept is not None and self._clock.monotonic() - kept[1] < self._keep_s:
-            return kept[0]
-        before = self._clock.monotonic()
-        found = await self._read(at)
-        if self._kept.get(at) is kept:  # not changed by this gateway meanwhile
-            self._keep(at, found, before)
-        return found
+        if kept is not None and not fresh and self._clock.monotonic() - kept[1] < self._keep_s:
+            found = kept[0]
+        else:
+            before = self._clock.monotonic()
+            found = await self._read(at)
+            if self._kept.get(at) is kept:  # not changed by this gateway meanwhile
+                self._keep(at, found, before)
+        if found is None or (owner and found.owner and found.owner != owner):
+            return None
+        return found.body
 
-    async def put_bucket_document(self, bucket: str, kind: Kind, document: bytes) -> None:
-        """Durable when this returns. Raises Unavailable, StorageFull."""
+    async def put_bucket_document(self, bucket: str, kind: Kind, document: bytes, *, owner: str = "") -> None:
+        """`owner`: the bucket's, by its canonical id. Durable when this returns. Raises Unavailable, StorageFull."""
         at = _bucket_key(bucket, kind)
-        await self._store.put(at, document, content_type="application/xml")
-        self._keep(at, document, self._clock.monotonic())
+        await self._store.put(at, document, metadata={_OWNER: owner} if owner else None)
+        self._keep(at, _Document(document, owner), self._clock.monotonic())
 
     async def delete_bucket_document(self, bucket: str, kind: Kind) -> None:
         """Deleting what is not there succeeds. Raises Unavailable."""
@@ -117,7 +136,7 @@ class Subresources:
         if record is None:
             return NOTHING
         try:
-            return decode_extras(record, key, identity)
+            return decode_extras(record.body, key, identity)
         except UnreadableExtras as error:
             raise Corrupt(
                 f"the record of tags and checksums of {bucket}/{key[:200]} cannot be read ({error}): "
@@ -152,7 +171,7 @@ class Subresources:
                 return
             after = page.next_after
 
-    async def _read(self, key: Key) -> bytes | None:
+    async def _read(self, key: Key) -> _Document | None:
         try:
             reader = await self._store.get(key)
         except NotFound:
@@ -160,11 +179,12 @@ class Subresources:
         try:
             if reader.length > MAX_BYTES:
                 raise Corrupt(f"{self._store.bucket}/{key} has {reader.length} bytes: no document of the S3 front")
-            return b"".join([chunk async for chunk in reader])
+            body = b"".join([chunk async for chunk in reader])
+            return _Document(body, reader.info.metadata.get(_OWNER, ""))
         finally:
             await reader.aclose()
 
-    def _keep(self, key: Key, document: bytes | None, at: float) -> None:
+    def _keep(self, key: Key, document: _Document | None, at: float) -> None:
         self._kept[key] = (document, at)
         self._kept.move_to_end(key)
         while len(self._kept) > _MOST_KEPT:

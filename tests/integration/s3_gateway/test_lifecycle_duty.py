@@ -212,6 +212,17 @@ async def test_what_is_written_between_the_listing_and_the_delete_stays(world: W
     assert await world.keys() == ["keep/a", "logs/a"]
 
 
+async def test_rules_of_a_former_owner_of_the_bucket_take_nothing(world: World) -> None:
+    await world.subresources.put_bucket_document(
+        world.bucket, Kind.LIFECYCLE, render_lifecycle((ONE_DAY,)), owner="f" * 64
+    )
+    world.clock.ahead = 2 * DAY
+    duty, lock, tally = world.agent("n1")
+    await lock.once()
+    await duty.once()
+    assert (tally.sweeps, tally.expired, len(await world.keys())) == (1, 0, 3)
+
+
 async def test_rules_that_are_deleted_or_disabled_take_nothing(world: World) -> None:
     world.clock.ahead = 20 * DAY
     for rules in ((LifecycleRule("off", False, Filter(), 1),), ()):
