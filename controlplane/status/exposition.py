@@ -37,6 +37,8 @@ class Sources:
     """Of millrace_build_info: version, cluster, node."""
     gc: GcTally | None = None
     lifecycle: LifecycleTally | None = None
+    s3: RequestTally | None = None
+    """Requests of the S3 front, by operation in place of the method."""
 
 
 def render(sources: Sources, journal: JournalStats | None, now: float) -> bytes:
@@ -60,7 +62,9 @@ class _Snapshot(Collector):
         build.add_metric(list(sources.labels.values()), 1)
         yield build
         if sources.requests is not None:
-            yield from _requests(sources.requests)
+            yield from _requests(sources.requests, "http", "method")
+        if sources.s3 is not None:
+            yield from _requests(sources.s3, "s3", "operation")
         if sources.blobs is not None:
             yield from _blobs(sources.blobs)
         if sources.hot is not None:
@@ -77,19 +81,22 @@ class _Snapshot(Collector):
             yield from _journal(self._journal, self._now)
 
 
-def _requests(tally: RequestTally) -> Iterator[Metric]:
-    requests = CounterMetricFamily("millrace_http_requests", "Requests answered.", labels=("method", "status"))
-    for (method, status), count in sorted(tally.requests.items()):
-        requests.add_metric((method, str(status)), count)
+def _requests(tally: RequestTally, front: str, kind: str) -> Iterator[Metric]:
+    """`front` is http (the blob API) or s3; `kind` what its requests are told apart by."""
+    requests = CounterMetricFamily(f"millrace_{front}_requests", "Requests answered.", labels=(kind, "status"))
+    for (name, status), count in sorted(tally.requests.items()):
+        requests.add_metric((name, str(status)), count)
     yield requests
     seconds = HistogramMetricFamily(
-        "millrace_http_request_duration_seconds", "From the head's arrival to the last byte sent.", labels=("method",)
+        f"millrace_{front}_request_duration_seconds", "From the head's arrival to the last byte sent.", labels=(kind,)
     )
-    for method, histogram in sorted(tally.seconds.items()):
-        seconds.add_metric((method,), _buckets(histogram), histogram.total)
+    for name, histogram in sorted(tally.seconds.items()):
+        seconds.add_metric((name,), _buckets(histogram), histogram.total)
     yield seconds
-    yield CounterMetricFamily("millrace_http_sent_bytes", "Body bytes sent.", tally.sent_bytes)
-    yield CounterMetricFamily("millrace_http_received_bytes", "Body bytes announced by clients.", tally.received_bytes)
+    yield CounterMetricFamily(f"millrace_{front}_sent_bytes", "Body bytes sent.", tally.sent_bytes)
+    yield CounterMetricFamily(
+        f"millrace_{front}_received_bytes", "Body bytes announced by clients.", tally.received_bytes
+    )
 
 
 def _blobs(tally: BlobTally) -> Iterator[Metric]:

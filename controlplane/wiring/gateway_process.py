@@ -181,7 +181,7 @@ class GatewayProcess:
         if settings.directory.etcd.endpoints:
             directory = build_directory(settings, self._clock)
             self._closing.push_async_callback(directory.aclose)
-        assert self.sources.requests is not None
+        tally = self.sources.s3 = RequestTally()
         parts = self._s3 = S3FrontParts(
             settings,
             directory=directory,
@@ -190,7 +190,7 @@ class GatewayProcess:
             mirror=self._read_through(spool) if self._s3_mirror is not None else None,
             clock=self._clock,
             closing=self._closing,
-            tally=self.sources.requests,
+            tally=tally,
         )
         s3, front = settings.s3, parts.front
         context = _tls_context(s3.tls)

@@ -83,9 +83,10 @@ class S3Front:
         return fault_answer(request, S3Fault(Code.INTERNAL_ERROR))
 
     def observe(self, request: Request, status: int, sent: int, seconds: float) -> None:
-        self._tally.observe(request.method, status, sent, seconds)
+        operation = request.context.operation.value if isinstance(request.context, Call) else "none"
+        self._tally.observe(operation, status, sent, seconds)
+        self._tally.received_bytes += request.content_length or 0
         if self._log_access or status >= 500:
-            operation = request.context.operation.value if isinstance(request.context, Call) else "-"
             log.info(
                 "s3 %s %s",
                 request.method,
