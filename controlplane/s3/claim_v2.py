@@ -21,6 +21,7 @@ from controlplane.s3.uri import Query
 _AUTHORIZATION: Final = re.compile(rb"AWS ([!-9;-~]+):([A-Za-z0-9+/]{27}=)\Z")
 _SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/]{27}=\Z", re.ASCII)
 _EXPIRES: Final = re.compile(r"[0-9]{1,11}\Z", re.ASCII)
+_BUCKET_PATH: Final = re.compile(r"/[^/]+/?\Z")
 _QUERY_OWN: Final = ("AWSAccessKeyId", "Expires", "Signature")
 _HEADERS_IN_QUERY: Final = frozenset({"content-type", "content-md5"})
 
@@ -148,9 +149,15 @@ def _strings(
 
 
 def _resources(path: str, raw_query: str) -> tuple[str, ...]:
-    """The path as sent and as S3 encodes it, each with the sub-resources written in the ways that clients do."""
+    """The path as sent and as S3 encodes it, each with the sub-resources written in the ways that clients do.
+
+    A bucket's path may be signed with or without a slash at its end, whichever was sent: botocore sends none and signs
+    one.
+    """
     encoded = quote(unquote_to_bytes(path), safe="/~")
     paths = (path,) if encoded == path else (path, encoded)
+    if _BUCKET_PATH.match(path):
+        paths += tuple(form[:-1] if form.endswith("/") else form + "/" for form in paths)
     if not raw_query:
         return paths
     signed = sorted(
