@@ -155,7 +155,7 @@ def _resources(path: str, raw_query: str) -> tuple[str, ...]:
     one.
     """
     encoded = quote(unquote_to_bytes(path), safe="/~")
-    paths = (path,) if encoded == path else (path, encoded)
+    paths: tuple[str, ...] = (path,) if encoded == path else (path, encoded)
     if _BUCKET_PATH.match(path):
         paths += tuple(form[:-1] if form.endswith("/") else form + "/" for form in paths)
     if not raw_query:
