@@ -12,6 +12,7 @@ from xml.parsers import expat
 
 MAX_DEPTH: Final = 16
 MAX_BYTES: Final = 32 * 1024 * 1024
+MAX_ELEMENTS: Final = 2_000_000
 
 
 class MalformedXml(ValueError):
@@ -40,11 +41,17 @@ def _refuse(what: str) -> NoReturn:
 
 
 class _Reader:
-    def __init__(self) -> None:
+    def __init__(self, max_elements: int) -> None:
         self.root: Element | None = None
         self._open: list[Element] = []
+        self._texts: list[list[str]] = []
+        """Of the open elements, joined at their end: adding piece to piece would take quadratic time."""
+        self._left = max_elements
 
     def start(self, name: str, _attributes: dict[str, str]) -> None:
+        self._left -= 1
+        if self._left < 0:
+            _refuse("too many elements")
         element = Element(name.rpartition("}")[2])
         if self._open:
             if len(self._open) >= MAX_DEPTH:
@@ -53,19 +60,20 @@ class _Reader:
         else:
             self.root = element
         self._open.append(element)
+        self._texts.append([])
 
     def end(self, _name: str) -> None:
-        self._open.pop()
+        self._open.pop().text = "".join(self._texts.pop())
 
     def text(self, data: str) -> None:
-        self._open[-1].text += data
+        self._texts[-1].append(data)
 
 
-def parse_xml(document: bytes) -> Element:
+def parse_xml(document: bytes, max_elements: int = MAX_ELEMENTS) -> Element:
     """The root element. Raises MalformedXml."""
     if len(document) > MAX_BYTES:
         _refuse(f"more than {MAX_BYTES} bytes")
-    reader = _Reader()
+    reader = _Reader(max_elements)
     parser = expat.ParserCreate(namespace_separator="}")
     parser.buffer_text = True
     parser.StartElementHandler = reader.start

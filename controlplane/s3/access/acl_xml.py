@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from controlplane.s3.access.acl import Acl, Grant, Permission, acl_of
+from controlplane.s3.access.acl import MAX_GRANTS, Acl, Grant, Permission, acl_of
 from controlplane.s3.access.principals import GROUPS, Email, Grantee, Group, User
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.xml import Element, MalformedXml, parse_xml
@@ -57,7 +57,7 @@ def parse_acl(body: bytes, owner: User) -> Acl:
 
     Riak CS answers 500 to an unknown permission (recording acl-object-xml-bad-permission)."""
     try:
-        found = _acl(parse_xml(body))
+        found = _acl(parse_xml(body, MAX_GRANTS * 10))
     except MalformedXml as error:
         raise S3Fault(Code.MALFORMED_ACL) from error
     if found.owner.id != owner.id:

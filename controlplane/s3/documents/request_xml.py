@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.xml import Element, MalformedXml, parse_xml
+
+MAX_ELEMENTS: Final = 100_000
+"""The largest request has 10,000 parts with four elements each."""
 
 
 def malformed(message: str = "") -> S3Fault:
@@ -15,7 +19,7 @@ def malformed(message: str = "") -> S3Fault:
 def request_root(body: bytes, name: str) -> Element:
     """The root element, of that name in any namespace (clients send none, S3's, or an old one). Raises MalformedXML."""
     try:
-        root = parse_xml(body)
+        root = parse_xml(body, MAX_ELEMENTS)
     except MalformedXml as error:
         raise malformed() from error
     if root.name != name:
