@@ -29,11 +29,12 @@ _STORE_ADVICE = "check address, credentials, bucket and network; the service goe
 
 def checks(settings: Settings, timeout_s: float) -> list[Check]:
     found: list[Check] = []
-    for name, store in (("primary", settings.primary), ("persistent", settings.persistent)):
+    for name, store in (("primary", settings.primary), ("persistent", settings.persistent), *_targets(settings)):
         if store is None:
             continue
-        advice = _STORE_ADVICE if name == "persistent" else "nothing can be stored before this is right"
-        found.append(Check(f"{name} store", partial(_store, name, store, timeout_s), advice))
+        advice = _STORE_ADVICE if name != "primary" else "nothing can be stored before this is right"
+        if store.kind != "s3" or "{bucket}" not in store.bucket:
+            found.append(Check(f"{name} store", partial(_store, name, store, timeout_s), advice))
         if store.kind == "s3":
             found += [
                 Check(f"clock of {url}", partial(_clock, url, store, timeout_s), "compare the clocks by hand")
@@ -56,6 +57,18 @@ def checks(settings: Settings, timeout_s: float) -> list[Check]:
         Check("agent admin", partial(_ready, "agent admin", "agent", admin.host, admin.agent_port, timeout_s)),
     ]
     return found
+
+
+def _targets(settings: Settings) -> list[tuple[str, Store]]:
+    """Those of the mirror's rules, as stores that can be tried. Where each bucket has one of its own at the target,
+    there is none to try: only the address is."""
+    targets: list[tuple[str, Store]] = []
+    for rule in settings.mirror.rules:
+        store = rule.target
+        if store.kind == "s3":
+            store = store.model_copy(update={"prefix": store.prefix.replace("{bucket}", "millrace-doctor")})
+        targets.append((f"{rule.buckets} target", store))
+    return targets
 
 
 def _store(name: str, store: Store, timeout_s: float) -> Finding:

@@ -15,7 +15,7 @@ from controlplane.cli.exit_codes import CommandFailed, ExitCode, UsageError
 if TYPE_CHECKING:
     from controlplane.model.task import Task
     from controlplane.ports.journal import Journal, JournalStats
-    from controlplane.settings.tree import Settings
+    from controlplane.settings.tree import Settings, Store
 
 _PAGE = 1000
 
@@ -47,7 +47,17 @@ async def _status(settings: Settings) -> dict[str, Any]:
         await catalog.aclose()
     oldest = stats.oldest_enqueued_at
     return {
-        "mirrored_to": _target(settings),
+        "mirrored_to": _place(settings.persistent),
+        "rules": [
+            {
+                "buckets": rule.buckets,
+                "prefix": rule.prefix,
+                "deletes": rule.deletes,
+                "read_through": rule.read_through,
+                "mirrored_to": _place(rule.target),
+            }
+            for rule in settings.mirror.rules
+        ],
         "pending": stats.pending,
         "pending_bytes": stats.pending_bytes,
         "failed": stats.failed,
@@ -57,8 +67,8 @@ async def _status(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _target(settings: Settings) -> str | None:
-    match settings.persistent:
+def _place(store: Store | None) -> str | None:
+    match store:
         case None:
             return None
         case store if store.kind == "s3":
@@ -72,6 +82,10 @@ def _target(settings: Settings) -> str | None:
 def _tell(facts: dict[str, Any], *, late: bool) -> None:
     age = facts["oldest_age_s"]
     output.line(f"mirrored to:  {facts['mirrored_to'] or 'nothing: no persistent store is configured'}")
+    for rule in facts["rules"]:
+        extent = "" if rule["deletes"] else ", without deletes"
+        extent += ", read through" if rule["read_through"] else ""
+        output.line(f"S3 objects:   {rule['buckets']}/{rule['prefix']}* to {rule['mirrored_to']}{extent}")
     waiting = f", the oldest for {output.span(age)}" if age is not None else ""
     output.line(f"pending:      {facts['pending']} ({output.size(facts['pending_bytes'])}){waiting}")
     output.line(f"failed:       {facts['failed']}")
@@ -116,7 +130,7 @@ def _entry(task: Task) -> dict[str, Any]:
         "op": draft.op.value,
         "bucket": draft.bucket,
         "key": draft.key,
-        "size": draft.content.size if draft.content is not None else None,
+        "size": draft.content.size if draft.content is not None else draft.object_size,
         "attempts": task.attempts,
         "enqueued_at": task.enqueued_at,
         "error": task.error,
