@@ -1,0 +1,136 @@
+"""A body is proved before its last bytes go on: Riak CS, which commits when a body is whole, never gets a wrong one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from controlplane.s3.authentication import Payload, PayloadKind
+from controlplane.s3.aws_chunked import ChunkDecoder
+from controlplane.s3.checksums import BodyHasher, expected_of
+from controlplane.s3.claim import UNDECLARED
+from controlplane.s3.fault import Code, S3Fault
+from controlplane.services.s3.intake import Intake
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as made:
+        yield made
+
+
+async def chunks(data: bytes, size: int) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+def md5_header(data: bytes) -> tuple[bytes, bytes]:
+    return b"content-md5", base64.b64encode(hashlib.md5(data).digest())
+
+
+async def sent_on(intake: Intake) -> tuple[bytes, S3Fault | None]:
+    """What the other side gets, and the fault that broke it off."""
+    got: list[bytes] = []
+    try:
+        async for piece in intake.pieces():
+            got.append(piece)  # noqa: PERF401 - what came before a fault counts
+    except S3Fault as fault:
+        return b"".join(got), fault
+    return b"".join(got), None
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.binary(max_size=3000), size=st.integers(1, 700), wrong=st.booleans(), announced=st.integers(-3, 3))
+async def test_the_whole_is_sent_only_when_everything_is_right(
+    executor: ThreadPoolExecutor, data: bytes, size: int, wrong: bool, announced: int
+) -> None:
+    length = max(0, len(data) + announced)
+    hasher = BodyHasher(expected_of([md5_header(data + b"x" if wrong else data)], UNDECLARED))
+    intake = Intake(chunks(data, size), length, hasher, executor)
+    got, fault = await sent_on(intake)
+    if fault is None:
+        assert not wrong
+        assert length == len(data)
+        assert got == data
+        assert intake.hashed.md5 == hashlib.md5(data).hexdigest()
+    else:
+        assert wrong or length != len(data)
+        assert len(got) < length or length == 0, "the other side has the whole body of a refused upload"
+        assert data.startswith(got)
+
+
+@pytest.mark.parametrize("size", [1000, 300_000])
+async def test_large_bodies_are_hashed_beside_the_transfer_in_order(executor: ThreadPoolExecutor, size: int) -> None:
+    data = bytes(range(256)) * 8000
+    hasher = BodyHasher(expected_of([md5_header(data)], UNDECLARED))
+    got, fault = await sent_on(Intake(chunks(data, size), len(data), hasher, executor))
+    assert fault is None
+    assert got == data
+
+
+async def test_what_must_be_decided_at_the_commit_is_decided_before_the_last_piece(
+    executor: ThreadPoolExecutor,
+) -> None:
+    data = b"a" * 100
+    seen: list[bytes] = []
+
+    async def decide() -> None:
+        seen.append(b"decided")
+        raise S3Fault(Code.PRECONDITION_FAILED)
+
+    intake = Intake(chunks(data, 30), 100, BodyHasher(expected_of([], UNDECLARED)), executor, before_last=decide)
+    got, fault = await sent_on(intake)
+    assert fault is not None
+    assert fault.code is Code.PRECONDITION_FAILED
+    assert seen == [b"decided"]
+    assert got == b"a" * 90
+
+
+async def test_an_empty_body_is_decided_too(executor: ThreadPoolExecutor) -> None:
+    decided = 0
+
+    async def decide() -> None:
+        nonlocal decided
+        decided += 1
+
+    intake = Intake(chunks(b"", 1), 0, BodyHasher(expected_of([], UNDECLARED)), executor, before_last=decide)
+    assert await sent_on(intake) == (b"", None)
+    assert decided == 1
+
+
+async def test_chunk_framing_is_taken_off_and_its_length_is_the_decoded_one(executor: ThreadPoolExecutor) -> None:
+    payload = Payload(PayloadKind.UNSIGNED_CHUNKS_TRAILER)
+    crc = base64.b64encode((0x3610A686).to_bytes(4, "big")).decode()
+    body = f"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:{crc}\r\n\r\n".encode()
+    fields = [(b"x-amz-trailer", b"x-amz-checksum-crc32"), (b"x-amz-decoded-content-length", b"5")]
+    decoder = ChunkDecoder(payload, None, 5, frozenset({"x-amz-checksum-crc32"}))
+    intake = Intake(chunks(body, 3), 5, BodyHasher(expected_of(fields, payload)), executor, decoder)
+    assert await sent_on(intake) == (b"hello", None)
+    assert intake.hashed.checksum is not None
+
+    decoder = ChunkDecoder(payload, None, 5, frozenset({"x-amz-checksum-crc32"}))
+    damaged = body.replace(b"hello", b"hallo")
+    intake = Intake(chunks(damaged, 3), 5, BodyHasher(expected_of(fields, payload)), executor, decoder)
+    got, fault = await sent_on(intake)
+    assert fault is not None
+    assert fault.code is Code.BAD_DIGEST
+    assert len(got) < 5
+
+
+async def test_what_the_client_does_wrong_reaches_the_caller(executor: ThreadPoolExecutor) -> None:
+    class Gone(Exception):
+        pass
+
+    async def going() -> AsyncIterator[bytes]:
+        yield b"a" * 10
+        raise Gone
+
+    intake = Intake(going(), 20, BodyHasher(expected_of([], UNDECLARED)), executor)
+    with pytest.raises(Gone):
+        [piece async for piece in intake.pieces()]
