@@ -1,0 +1,91 @@
+"""Riak CS's garbage collection on real hosts: one node has it, and another takes it over when that node loses power."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.hosts.cluster import Cluster
+
+AGENTS = ("n3", "n4")
+"""The Riak CS nodes with an agent, once n3 has one too."""
+TTL_S = 45
+LATE_S = 20
+"""A round of the lock, two commands of Riak CS, and this machine."""
+
+
+@pytest.fixture(scope="module")
+def agents(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
+    """A second Riak CS node gets an agent: from here on the agents see to the garbage, and no timer does."""
+    extra = tmp_path_factory.mktemp("inventory") / "agents.yml"
+    extra.write_text(yaml.safe_dump({"all": {"children": {"controlplane": {"hosts": {"n3": {}}}}}}))
+    cluster.playbook("site", "-i", str(extra), "--tags", "host,riak_cs,controlplane")
+    return cluster
+
+
+def status(cluster: Cluster, name: str) -> dict[str, object]:
+    text = cluster.sudo(name, "millrace gc status --json", check=False)
+    found: dict[str, object] = json.loads(text) if text.startswith("{") else {"holder": None}
+    return found
+
+
+def holder(cluster: Cluster, name: str) -> str:
+    return str(status(cluster, name)["holder"])
+
+
+def test_no_timer_is_on_and_one_agent_has_the_duty(agents: Cluster) -> None:
+    agents.wait(lambda: holder(agents, "n3") in AGENTS, "somebody has the duty", TTL_S + LATE_S)
+    assert holder(agents, "n3") == holder(agents, "n4")
+    for name in ("n1", "n2", *AGENTS):
+        assert "infinity (i.e. gc is disabled)" in agents.sudo(name, "riak-cs admin gc status")
+    duties = sum(float(metric(agents, name, "millrace_gc_duty_held")) for name in AGENTS)
+    assert duties == 1
+    one = holder(agents, "n3")
+    assert float(metric(agents, one, "millrace_gc_batches_total")) >= 1
+
+
+def test_the_socket_is_for_the_agent_alone(agents: Cluster) -> None:
+    host = agents.host("n4")
+    socket = host.file("/run/millrace-riak-cs-gc.sock")
+    assert (socket.user, socket.group, socket.mode) == ("root", "millrace", 0o660)
+    assert host.file("/usr/local/lib/millrace/riak-cs-gc").mode == 0o755
+    refused = agents.sudo("n4", "setpriv --reuid=nobody --clear-groups millrace gc status 2>&1; echo code $?")
+    assert "code 0" not in refused
+    assert not agents.host("n1").file("/run/millrace-riak-cs-gc.sock").exists
+
+
+def test_an_agent_that_is_killed_leaves_no_batch_and_goes_on_with_its_duty(agents: Cluster) -> None:
+    one = holder(agents, "n3")
+    agents.sudo(one, "systemctl kill --signal=KILL millrace-agent")
+    agents.wait(
+        lambda: "failed" not in agents.sudo(one, "systemctl is-active millrace-agent", check=False), "restarted"
+    )
+    agents.wait(lambda: status(agents, one).get("healthy") is True, "healthy again", TTL_S + LATE_S)
+
+
+def test_the_duty_moves_within_the_lease_when_its_node_loses_power(agents: Cluster) -> None:
+    dead = holder(agents, "n3")
+    other = AGENTS[1 - AGENTS.index(dead)]
+    agents.lab.crash(dead)
+    began = time.monotonic()
+    try:
+        agents.wait(lambda: holder(agents, other) == other, f"{other} has the duty", TTL_S + LATE_S)
+        print(f"\nthe duty moved from {dead} to {other} in {time.monotonic() - began:.0f} s")
+    finally:
+        agents.lab.start(dead)
+    agents.wait(lambda: holder(agents, dead) == other, f"{dead} is back, and leaves it to {other}", 180)
+    agents.wait_until_serving(180)
+
+
+def metric(cluster: Cluster, name: str, metric: str) -> str:
+    text = cluster.sudo(name, f"curl -s http://{cluster.lab.address(name)}:8472/metrics")
+    return next(line.split()[-1] for line in text.splitlines() if line.startswith(metric + " "))
+
+
+def test_the_exposed_group_is_not_given_to_people(agents: Cluster) -> None:
+    assert agents.sudo("n4", "getent group millrace").split(":")[3] == ""
+    assert Path("/run/millrace-riak-cs-gc.sock").name in agents.sudo("n4", "systemctl list-sockets --no-legend")
