@@ -12,7 +12,7 @@ from typing import Final
 from controlplane.gateway.s3.call import Call
 from controlplane.ports.object_store import LocalFile
 from controlplane.ports.spool import Spool
-from controlplane.s3.authentication import Payload, PayloadKind
+from controlplane.s3.authentication import Fields, Payload, PayloadKind
 from controlplane.s3.aws_chunked import ChunkDecoder, decoded_length_of
 from controlplane.s3.checksums import BodyHasher, Expected, expected_of
 from controlplane.s3.fault import Code, S3Fault
@@ -46,10 +46,13 @@ class Bodies:
         self._max_bytes = max_bytes
 
     @asynccontextmanager
-    async def open(self, call: Call, before_last: BeforeLast | None = None) -> AsyncIterator[Incoming]:
-        """Raises S3Fault: a digest or a length that is malformed or too large."""
+    async def open(
+        self, call: Call, before_last: BeforeLast | None = None, promises: Fields | None = None
+    ) -> AsyncIterator[Incoming]:
+        """`promises`: the fields that speak of the body, where not all do. Raises S3Fault: a digest or a length that
+        is malformed or too large."""
         request, payload = call.request, call.payload
-        expected = expected_of(call.fields, payload)
+        expected = expected_of(call.fields if promises is None else promises, payload)
         hasher = BodyHasher(expected)
         if payload.is_chunked:
             length = self._checked(decoded_length_of(call.header(b"x-amz-decoded-content-length")))
@@ -66,12 +69,12 @@ class Bodies:
             length = self._checked(request.content_length or 0)
             yield Incoming(expected, Intake(request.body, length, hasher, self._executor, None, before_last))
 
-    async def document(self, call: Call, most: int = DOCUMENT_BYTES) -> bytes:
+    async def document(self, call: Call, most: int = DOCUMENT_BYTES, promises: Fields | None = None) -> bytes:
         """A small document, proved. Raises S3Fault: also when it is larger than `most`."""
         request = call.request
         if (request.content_length or 0) > most + 64 * 1024:
             raise S3Fault(Code.MAX_MESSAGE_LENGTH_EXCEEDED)
-        async with self.open(call) as incoming:
+        async with self.open(call, promises=promises) as incoming:
             if incoming.intake.length > most:
                 raise S3Fault(Code.MAX_MESSAGE_LENGTH_EXCEEDED)
             return await incoming.intake.whole()

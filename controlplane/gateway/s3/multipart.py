@@ -19,6 +19,7 @@ from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Upstream
 from controlplane.ports.write_log import WriteLog
 from controlplane.s3.conditions import write_condition
+from controlplane.s3.documents.checksum_elements import StoredChecksum
 from controlplane.s3.documents.multipart_listing import Part, distinct_parts
 from controlplane.s3.documents.tagging import parse_tagging_header
 from controlplane.s3.documents.upload_documents import (
@@ -32,6 +33,7 @@ from controlplane.s3.error_xml import ErrorDocument
 from controlplane.s3.etag import multipart_etag, unquote_etag
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.listing import MalformedListing
+from controlplane.s3.multipart_checksums import check_whole, kind_asked, without_checksums
 from controlplane.s3.multipart_xml import parse_completed, parse_initiated
 from controlplane.s3.riakcs.listings import parse_parts
 from controlplane.s3.xml import MalformedXml
@@ -75,6 +77,7 @@ class MultipartUploads:
                 Code.NOT_IMPLEMENTED,
                 "Riak CS takes no grants with a multipart upload: set the ACL of the object when it is complete.",
             )
+        asked = kind_asked(call.fields)
         await self._bodies.document(call)
         # A retry would leave an upload behind that nobody knows: harmless, but not asked for.
         reply = await self._upstream.send(call.ask("POST", query=(("uploads", ""),), headers=headers, repeatable=False))
@@ -86,8 +89,12 @@ class MultipartUploads:
             upload_id = parse_initiated(document)
         except MalformedXml as error:
             raise Unavailable(f"Riak CS began an upload and answered what cannot be read: {error}") from error
-        algorithm = call.header(b"x-amz-checksum-algorithm")
-        more = ((b"x-amz-checksum-algorithm", algorithm),) if algorithm is not None else ()
+        more: tuple[tuple[bytes, bytes], ...] = ()
+        if asked is not None:
+            more = (
+                (b"x-amz-checksum-algorithm", asked.algorithm.value.encode()),
+                (b"x-amz-checksum-type", asked.type.value.encode()),
+            )
         return xml(call.request, render_initiated(call.bucket, call.key, upload_id), more=more)
 
     async def part(self, call: Call) -> Response:
@@ -103,9 +110,10 @@ class MultipartUploads:
     async def complete(self, call: Call) -> Response:
         upload = (("uploadId", call.parameter("uploadId") or ""),)
         condition = write_condition(call.fields)
-        named = parse_complete(await self._bodies.document(call))
+        named = parse_complete(await self._bodies.document(call, promises=without_checksums(call.fields)))
         await self._writes.ready(call.bucket, call.key)
         expected = _etag_of(named)
+        whole: StoredChecksum | None = None
         async with self._conditional.commit(call, condition) as commit:
             await commit.ready()
             known = await self._parts(call)
@@ -115,11 +123,12 @@ class MultipartUploads:
                 etag = expected
             else:
                 size = _check(named, known)
+                whole = check_whole([(part.checksum, known[part.number].size) for part in named], call.fields)
                 etag = await self._finish(call, upload, named)
         await self._keep_tags(call)
         await self._writes.wrote(call.bucket, call.key, etag, size)
         location = f"{'https' if call.secure else 'http'}://{call.headers.get('host', '')}{call.request.path}"
-        return xml(call.request, render_completed(location, call.bucket, call.key, etag))
+        return xml(call.request, render_completed(location, call.bucket, call.key, etag, whole))
 
     async def _keep_tags(self, call: Call) -> None:
         """Those that were given when the upload began."""
