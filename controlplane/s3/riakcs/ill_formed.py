@@ -12,6 +12,7 @@ from controlplane.s3.xml import Element, MalformedXml, parse_xml
 
 # A raw carriage return is well-formed, but a reader makes it a line feed: that would be another key.
 _UNREADABLE: Final = re.compile(rb"[\x00-\x08\x0b-\x1f]|\xef\xbf[\xbe\xbf]")
+_CONTROLS: Final = bytes(code for code in range(32) if code not in (9, 10))
 _STAND_INS: Final = range(0x10F000, 0x10FFFE)
 """Private use: whichever of them the document does not have stands before a replaced character's number."""
 
@@ -43,7 +44,8 @@ def _restore(element: Element, mark: str) -> None:
 
 def parse_riakcs(document: bytes) -> Element:
     """The root element of an answer of Riak CS, with its texts as the keys really are. Raises MalformedXml."""
-    if _UNREADABLE.search(document) is None:
+    # Nearly every answer is readable, and this says so in a tenth of the time of the expression.
+    if len(document.translate(None, _CONTROLS)) == len(document) and b"\xef\xbf" not in document:
         return parse_xml(document)
     readable, mark = _replaced(document)
     root = parse_xml(readable)
