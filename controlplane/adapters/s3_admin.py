@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from controlplane.adapters.s3.options import S3Options
 from controlplane.ports.errors import Conflict, NotFound, Rejected, Unavailable
@@ -66,7 +66,7 @@ class S3BucketAdmin:
 
         options = self._options
         version = "s3v4" if options.signature == "v4" else "s3"
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             "s3",
             endpoint_url=endpoint,
             region_name=options.region,
@@ -84,6 +84,9 @@ class S3BucketAdmin:
                 proxies={},
             ),
         )
+        if options.signature == "v2":
+            client.meta.events.register("before-sign.s3", _sign_path_as_sent)
+        return client
 
     async def _call(self, what: str, function: Callable[[S3Client], T]) -> T:
         return await asyncio.to_thread(self._on_any_endpoint, what, function)
@@ -176,3 +179,8 @@ def _status_and_code(error: Exception) -> tuple[int, str]:
     response = getattr(error, "response", {})
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     return status, str(response.get("Error", {}).get("Code", ""))
+
+
+def _sign_path_as_sent(request: Any, **_: Any) -> None:
+    """botocore sends /bucket and signs /bucket/ under version 2. AWS forgives that; Riak CS signs what it got."""
+    request.auth_path = None
