@@ -80,10 +80,12 @@ def _settings(arguments: Namespace) -> Settings:
 
 
 def _checks(settings: Settings, timeout_s: float) -> list[Check]:
-    from controlplane.cli import doctor_local, doctor_remote
+    from controlplane.cli import doctor_local, doctor_remote, doctor_s3
 
     # What can end by itself shall do so before it is given up.
-    return [*doctor_local.checks(settings), *doctor_remote.checks(settings, timeout_s * 0.8)]
+    timeout_s *= 0.8
+    remote = [*doctor_remote.checks(settings, timeout_s), *doctor_s3.checks(settings, timeout_s)]
+    return [*doctor_local.checks(settings), *remote]
 
 
 def run_checks(checks: Sequence[Check], timeout_s: float) -> tuple[list[Finding], bool]:

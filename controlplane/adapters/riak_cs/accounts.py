@@ -20,6 +20,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import NotFound, Rejected, Unavailable
 from controlplane.ports.upstream import Ask, KeyPair
 from controlplane.s3.error_xml import parse_error
+from controlplane.s3.xml import MalformedXml, parse_xml
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")
 _MAX_USER_BYTES: Final = 4 * 1024 * 1024
@@ -55,10 +56,9 @@ class RiakCsAccounts:
                 raise self._nonsense(error) from error
         document = parse_error(body)
         code = document.code if document is not None else ""
-        # Riak CS names InvalidAccessKeyId also when it is the admin key that it does not know.
-        if status == 404 or (
-            code == "InvalidAccessKeyId" and document is not None and document.resource.endswith(access_key)
-        ):
+        # Riak CS says InvalidAccessKeyId also of an admin key that it does not know: then it has authenticated nobody,
+        # and the document names NoKeyId. Taking that for "no such user" would refuse everybody (I5).
+        if status == 404 or (code == "InvalidAccessKeyId" and _asked_as(body) == self._admin.access_key):
             raise NotFound(f"Riak CS has no user with the access key {access_key}")
         raise self._refused(status, code)
 
@@ -92,6 +92,14 @@ class RiakCsAccounts:
         # The error is not shown: its text may hold secrets.
         kind = type(error).__name__
         return Unavailable(f"the admin port of Riak CS at {self._where} answered what cannot be read ({kind})")
+
+
+def _asked_as(document: bytes) -> str:
+    """Whom an error document names as the one who asked."""
+    try:
+        return parse_xml(document).text_of("AWSAccessKeyId") or ""
+    except MalformedXml:
+        return ""
 
 
 def read_account(user: Any) -> Account:
