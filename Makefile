@@ -1,7 +1,8 @@
 # Everything a newcomer types. Needs make, a POSIX shell and Python 3.11 or later; the rest is made or installed here.
 #
 #   make demo     the main job, end to end, on this machine
-#   make test     all checks and all tests
+#   make test     all checks, all tests, and as root on Debian those on real hosts that run for every landing
+#   make hosts    all tests on five real systemd hosts (hosts-quick: fewer of them)
 #   make check    lint, types, imports, unit tests: under a minute
 #   make bench    speed and memory beside nginx, haproxy and rclone
 #   make clients  real S3 clients through the gateway and directly at Riak CS: which operations work
@@ -10,7 +11,7 @@
 
 .POSIX:
 .SUFFIXES:
-.PHONY: help demo test check bench clients lock clean environment static
+.PHONY: help demo test hosts hosts-quick check bench clients lock clean environment static
 
 PYTHON = python3
 VENV = .venv
@@ -18,18 +19,31 @@ CLIENTS = .venv-clients
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 UPGRADE =
+ETCD = etcd-server:etcd
+HOSTS = mmdebstrap:mmdebstrap systemd-container:systemd-nspawn nftables:nft socat:socat openssh-client:ssh iproute2:ip \
+  curl:curl dpkg:dpkg-deb
 
 help:
 	@sed -n 's/^#   //p' Makefile
 
 demo: environment
-	@.ci/system-packages etcd-server:etcd
+	@.ci/system-packages $(ETCD)
 	$(BIN)/python -m tests.demo
 
 test: static $(CLIENTS)/.lock-installed
-	@.ci/system-packages etcd-server:etcd haproxy:haproxy openssl:openssl prometheus:promtool vagrant:vagrant \
+	@.ci/system-packages $(ETCD) haproxy:haproxy openssl:openssl prometheus:promtool vagrant:vagrant \
 	  rclone:rclone s3cmd:s3cmd
 	$(BIN)/python -m pytest
+	@if why=$$(tests/hosts/hosts possible 2>&1); then $(MAKE) hosts-quick; else \
+	  echo "Not run: the tests on real hosts ($$why). As root on Debian: make hosts-quick, or make hosts for all."; fi
+
+hosts: environment
+	@.ci/system-packages $(HOSTS)
+	$(BIN)/python -m pytest -m hosts tests/hosts
+
+hosts-quick: environment
+	@.ci/system-packages $(HOSTS)
+	$(BIN)/python -m pytest -m hosts_quick tests/hosts
 
 check: static
 	$(BIN)/python -m pytest tests/unit

@@ -1,7 +1,95 @@
-"""site.yml: from bare machines to a cluster, and once more."""
+"""site.yml: from bare machines to a cluster, and again, and in check mode."""
 
-from tests.hosts.cluster import Cluster
+from __future__ import annotations
+
+import pytest
+
+from tests.hosts.cluster import NAMES, RIAK, Cluster
+from tests.hosts.conftest import Stage
+
+ROLES = ("preflight", "host", "etcd", "riak", "stanchion", "riak_cs", "controlplane", "haproxy", "monitoring")
+OWN_TRACES = (
+    "/tmp/",
+    "/var/tmp/",
+    "/run/",
+    "/var/log/",
+    "/home/deploy/.ansible/",
+    "/root/.ansible/",
+    "/var/lib/systemd/",
+)
+"""What a session leaves on a host whatever it does there."""
+LOOKING = ("/var/cache/apt/", "/var/lib/apt/")
+"""Caches of apt, which its own tools renew when they are asked what there is."""
 
 
-def test_it_converges(cluster: Cluster) -> None:
-    assert cluster.ring() == {cluster.lab.address(name): "valid" for name in ("n1", "n2", "n3", "n4")}
+def written(cluster: Cluster) -> dict[str, set[str]]:
+    paths = {name: cluster.lab.written(name) for name in NAMES}
+    return {
+        name: {path for path in found if not path.startswith(OWN_TRACES + LOOKING)} for name, found in paths.items()
+    }
+
+
+def test_check_mode_before_anything_exists(bare: Cluster) -> None:
+    """It goes through to the end, says what it would do, and does nothing."""
+    before = written(bare)
+    run = bare.playbook("site", "--check")
+    assert {"riak", "riak-cs", "etcd", "haproxy", "prometheus"} & set(
+        installed(bare, "n1") + installed(bare, "n5")
+    ) == set()
+    assert run.changed > 0
+    assert written(bare) == before
+
+
+@pytest.mark.hosts_quick
+def test_from_nothing(site: Stage, cluster: Cluster) -> None:
+    """All of it in one run: a ring of all hosts, etcd with all members, every service running and started at boot."""
+    assert cluster.ring() == {cluster.lab.address(name): "valid" for name in RIAK}
+    for name in NAMES:
+        assert cluster.sudo(name, "systemctl --failed --plain --no-legend") == ""
+    if site.run is not None:
+        assert {name for name, counts in site.run.recap.items() if counts["failed"] or counts["unreachable"]} == set()
+
+
+@pytest.mark.hosts_quick
+def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
+    run = cluster.playbook("site")
+    assert run.changed_tasks == []
+    assert run.changed == 0
+
+
+def test_check_mode_of_a_converged_cluster_finds_nothing_to_do(cluster: Cluster) -> None:
+    run = cluster.playbook("site", "--check")
+    assert run.changed_tasks == []
+    assert run.changed == 0
+
+
+def test_every_role_can_be_run_alone(cluster: Cluster) -> None:
+    """By its tag; preflight always goes first. A run of one role on a converged cluster changes nothing."""
+    listing = cluster.playbook("site", "--list-tags").output
+    assert {role for role in ROLES if role in listing} == set(ROLES)
+    for role in ("haproxy", "riak"):
+        run = cluster.playbook("site", "--tags", role)
+        assert run.changed_tasks == []
+        assert f"TASK [{role} : " in run.output
+        others = set(ROLES) - {role, "preflight", "riak_cs"}
+        assert [other for other in others if f"TASK [{other} : " in run.output] == []
+
+
+def test_a_changed_setting_is_rolled_out_while_clients_go_on(cluster: Cluster) -> None:
+    """One node after the other restarts with the new file, and no request fails."""
+    starts = {name: started(cluster, name) for name in RIAK}
+    with cluster.traffic("changed-setting") as traffic:
+        run = cluster.playbook("site", "--tags", "riak,riak_cs", "-e", "riak_transfer_limit=3")
+    assert traffic.counts.failures == []
+    assert run.changed > 0
+    assert {name for name in RIAK if started(cluster, name) != starts[name]} == set(RIAK)
+    for name in RIAK:
+        assert "transfer_limit = 3" in cluster.sudo(name, "cat /etc/riak/riak.conf")
+
+
+def installed(cluster: Cluster, name: str) -> list[str]:
+    return cluster.sudo(name, "dpkg-query -W -f '${Package}\\n'").split()
+
+
+def started(cluster: Cluster, name: str) -> str:
+    return cluster.sudo(name, "systemctl show --property=ActiveEnterTimestampMonotonic riak.service")

@@ -1,6 +1,8 @@
-"""yamllint, the syntax of every playbook, and the Vagrantfile. ansible-lint takes longer: `make static` runs it."""
+"""yamllint, ansible-lint, the syntax of every playbook, and the Vagrantfile."""
 
 import shutil
+
+import pytest
 
 from tests.kit.conftest import ROOT
 
@@ -10,6 +12,13 @@ PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
 def test_yamllint(tool):
     run = tool("yamllint", "playbooks", "inventories", "roles")
     assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.timeout(600)
+def test_ansible_lint(tool):
+    """Profile production, without exceptions (.ansible-lint)."""
+    run = tool("ansible-lint", "--offline", "-q")
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 def test_the_syntax_of_all_playbooks(tool):

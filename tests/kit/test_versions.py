@@ -147,9 +147,16 @@ def test_keys_that_came_or_went(rendered: AllPairs, pair: tuple[str, str]) -> No
     assert ("s3_root_host" in keys, "cs_root_host" in keys) == (pair[1] == "3.2", pair[1] != "3.2")
     assert ("auth_v4" in keys) is (pair[1] != "2.1")
     assert ("admin.secret" in keys) is (pair[1] == "2.1")
-    # What has no key in 2.1 stands in advanced.config, which the role renders then.
-    assert (rendered[pair].value("__riak_cs_facts.auth_v4_key") == "") is (pair[1] == "2.1")
-    assert "{auth_v4_enabled, true}" in rendered[pair].text("riak_cs", "advanced.config")
+    # What has no key in 2.1 stands in advanced.config.
+    advanced = rendered[pair].text("riak_cs", "advanced.config")
+    assert ("{auth_v4_enabled, true}" in advanced) is (pair[1] == "2.1")
+
+
+@every_pair
+def test_the_distribution_listens_on_the_internal_address(rendered: AllPairs, pair: tuple[str, str]) -> None:
+    for role in ("riak", "riak_cs"):
+        assert "{inet_dist_use_interface, {10,0,0,1}}" in rendered[pair].text(role, "advanced.config")
+        assert "Environment=ERL_EPMD_ADDRESS=10.0.0.1" in rendered[pair].lines(role, "drop-in.conf")
 
 
 @every_pair

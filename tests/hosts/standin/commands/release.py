@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.hosts.standin.config import cuttlefish
+from tests.hosts.standin.config import cuttlefish, erlang_terms
 from tests.hosts.standin.config.schema import Setting
 from tests.hosts.standin.dist import epmd
 from tests.hosts.standin.dist.link import NotReachable, Peers
@@ -104,7 +104,15 @@ def foreground(release: Release) -> int:
     except (cuttlefish.Refused, OSError):
         print("Cuttlefish failed! Oh no!: ")
         return 1
+    if interface := distribution_interface(release.etc / "advanced.config"):
+        configuration.values["erlang.distribution.interface"] = interface
     return release.run(configuration, release.etc)
+
+
+def distribution_interface(advanced: Path) -> str:
+    """`{kernel, [{inet_dist_use_interface, {A,B,C,D}}]}` as an address; empty when it is not there."""
+    terms = erlang_terms.parse(advanced.read_text()) if advanced.exists() else []
+    return ".".join(map(str, erlang_terms.lookup(terms, "kernel", "inet_dist_use_interface") or ()))
 
 
 def start(release: Release) -> int:

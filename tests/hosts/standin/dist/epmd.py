@@ -4,6 +4,7 @@ One text line each way: `register NAME PORT` keeps the name for as long as the c
 the port or `0`, `names` lists all. Nodes start it when nobody listens and register again when it went away.
 """
 
+import os
 import socket
 import socketserver
 import subprocess
@@ -52,8 +53,8 @@ class Daemon(socketserver.ThreadingMixIn, socketserver.TCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, address: str = "0.0.0.0", port: int = PORT) -> None:
-        self.names: dict[str, int] = {}
+    def __init__(self, address: str, names: dict[str, int], port: int = PORT) -> None:
+        self.names = names
         super().__init__((address, port), _Session)
 
 
@@ -137,8 +138,22 @@ def start_daemon() -> None:
     )
 
 
+def addresses() -> list[str]:
+    """Those of ERL_EPMD_ADDRESS and always loopback; all, when it is not set."""
+    named = os.environ.get("ERL_EPMD_ADDRESS", "")
+    return ["127.0.0.1", *(address for address in named.split(",") if address != "127.0.0.1")] if named else ["0.0.0.0"]
+
+
+def serve() -> None:
+    names: dict[str, int] = {}
+    first, *others = [Daemon(address, names) for address in addresses()]
+    for daemon in others:
+        threading.Thread(target=daemon.serve_forever, daemon=True).start()
+    first.serve_forever()
+
+
 if __name__ == "__main__":
     try:
-        Daemon().serve_forever()
+        serve()
     except OSError:
         sys.exit(1)
