@@ -50,6 +50,9 @@ def checks(settings: Settings, timeout_s: float) -> list[Check]:
             Check(f"etcd v2 {url}", partial(_etcd_v2, url, settings, timeout_s), "start etcd with --enable-v2")
             for url in directory.v2_endpoints or directory.etcd.endpoints
         ]
+    if settings.gc.socket is not None:
+        advice = "look at millrace-riak-cs-gc.socket, Riak CS and etcd; deleted data stays on disk meanwhile"
+        found.append(Check("garbage collection", partial(_gc, settings, timeout_s), advice))
     admin = settings.admin
     found += [
         Check("gateway", partial(_gateway, own_url(settings), settings, timeout_s)),
@@ -185,6 +188,20 @@ def _etcd_v2(url: str, settings: Settings, timeout_s: float) -> Finding:
     if status in (401, 403):
         return Finding(check, Health.OK, "the v2 keyspace answers, and asks for credentials")
     return Finding(check, Health.FAIL, f"no v2 keyspace (HTTP {status})", "start etcd with --enable-v2 (not in 3.6)")
+
+
+def _gc(settings: Settings, timeout_s: float) -> Finding:
+    from controlplane.cli.gc_commands import look
+
+    facts = asyncio.run(look(settings, timeout_s))
+    here = f"{facts['node']} is {'collecting' if facts['collecting'] else 'idle'}"
+    if facts["holder"] is None:
+        what = f"no node has the duty; {here}"
+        return Finding("garbage collection", Health.FAIL, what, "look at the logs of millrace-agent on all nodes")
+    what = f"the duty is {facts['holder']}'s; {here}"
+    if not facts["healthy"]:
+        return Finding("garbage collection", Health.FAIL, what, "run `millrace gc halt` here: one node may collect")
+    return Finding("garbage collection", Health.OK, what)
 
 
 def _gateway(url: str, settings: Settings, timeout_s: float) -> Finding:

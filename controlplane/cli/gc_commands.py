@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def status(arguments: Namespace) -> int:
     """1 when no node holds the duty, or the local node collects without it."""
     settings = _settings(arguments)
-    facts = asyncio.run(_facts(settings))
+    facts = asyncio.run(look(settings, settings.gc.command_timeout_s))
     if arguments.json:
         output.document(facts)
     else:
@@ -34,7 +34,8 @@ def halt(arguments: Namespace) -> int:
     return ExitCode.OK
 
 
-async def _facts(settings: Settings) -> dict[str, Any]:
+async def look(settings: Settings, within_s: float) -> dict[str, Any]:
+    """Who has the duty, by etcd, and what the local Riak CS does. Raises Unavailable, Rejected."""
     from controlplane.adapters.system_clock import SystemClock
     from controlplane.model.lock_plan import read_claim
     from controlplane.wiring.adapters import build_directory
@@ -46,7 +47,7 @@ async def _facts(settings: Settings) -> dict[str, Any]:
     finally:
         await directory.aclose()
     claim = None if there is None else read_claim(there.value, there.revision)
-    local = await _collector(settings).state(settings.gc.command_timeout_s)
+    local = await _collector(settings).state(within_s)
     holder = claim.holder if claim is not None else ""
     active = local.collecting or local.scheduled
     return {

@@ -130,6 +130,21 @@ def test_a_timer_left_on_by_an_older_configuration_is_switched_off(pair: Pair) -
     pair.holder()
 
 
+def test_doctor_tells_of_it(pair: Pair) -> None:
+    holder = pair.holder()
+
+    def finding(name: str) -> dict[str, str]:
+        found = json.loads(pair.nodes[name].cli("doctor", "--json").stdout)["checks"]
+        return next(each for each in found if each["check"] == "garbage collection")
+
+    for name in (holder, pair.other(holder)):
+        assert finding(name)["result"] == "ok"
+        assert f"the duty is {holder}'s" in finding(name)["found"]
+    pair.sockets[holder].answer = "Node 'riak-cs@10.0.0.1' is not responding to pings\n"
+    pair.cluster.collecting.discard(holder)  # a dead node collects nothing
+    assert finding(holder)["result"] == "fail"
+
+
 def test_halt_by_hand_and_a_node_without_a_part_in_it(pair: Pair, tmp_path: Path, etcd: EtcdCluster) -> None:
     holder = pair.holder()
     done = pair.nodes[holder].cli("gc", "halt")
