@@ -28,6 +28,8 @@ RIAK = RIAK_CS = ("n1", "n2", "n3", "n4")
 ETCD = ("n1", "n2", "n3")
 GATEWAYS = ("n4", "n5")
 BALANCER = "n5"
+PATIENCE_S = 3000.0
+"""With one playbook: against hangs, on a machine that is shared."""
 SITE = "site"
 """The layer that site.yml has left."""
 
@@ -80,7 +82,7 @@ class Play:
                 raise AssertionError(f"{pattern!r} did not come:\n{self.output[-4000:]}")
             time.sleep(0.1)
 
-    def finish(self, timeout: float = 900) -> Run:
+    def finish(self, timeout: float = PATIENCE_S) -> Run:
         try:
             self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -142,7 +144,7 @@ class Cluster:
         playbook: str,
         *words: str,
         check: bool = True,
-        timeout: float = 900,
+        timeout: float = PATIENCE_S,
         packages: Packages | None = None,
         inventory: Path = INVENTORY,
         **more: str,

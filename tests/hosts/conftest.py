@@ -19,8 +19,8 @@ from tests.hosts.packages import Packages
 from tests.hosts.persistent_store import persistent_store
 from tests.hosts.standin.loopback import Standin
 
-SECONDS = 1200
-"""Of one test with its fixtures, on a machine that is shared."""
+SECONDS = 3600
+"""Of one test with its fixtures: against hangs, not a promise of speed."""
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from tests.hosts.cluster import NAMES, RIAK, Cluster
@@ -85,6 +87,22 @@ def test_a_changed_setting_is_rolled_out_while_clients_go_on(cluster: Cluster) -
     assert {name for name in RIAK if started(cluster, name) != starts[name]} == set(RIAK)
     for name in RIAK:
         assert "transfer_limit = 3" in cluster.sudo(name, "cat /etc/riak/riak.conf")
+
+
+def test_s3_moves_behind_the_gateways_while_clients_go_on(cluster: Cluster) -> None:
+    """cluster_s3_front: the balancer turns to the gateways, which list truthfully what Riak CS cuts off silently."""
+    with cluster.traffic("moving") as traffic:
+        cluster.playbook("site", "--tags", "controlplane,haproxy", "-e", "cluster_s3_front=gateway")
+        traffic.wait_for(60)
+    assert traffic.counts.failures == []
+    with cluster.lab.network(), contextlib.closing(cluster.s3()) as s3:
+        s3.create_bucket(Bucket="listing")
+        for number in range(3):
+            s3.put_object(Bucket="listing", Key=f"key-{number}", Body=b"x")
+        first = s3.list_objects_v2(Bucket="listing", MaxKeys=2)
+        assert (first["KeyCount"], first["IsTruncated"]) == (2, True)
+        rest = s3.list_objects_v2(Bucket="listing", ContinuationToken=first["NextContinuationToken"])
+        assert [row["Key"] for row in rest["Contents"]] == ["key-2"]
 
 
 def installed(cluster: Cluster, name: str) -> list[str]:
