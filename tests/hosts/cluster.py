@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -178,6 +179,8 @@ class Cluster:
         self.forget_facts()
         if layer:
             self.wait_until_serving()
+        else:
+            shutil.rmtree(self.credentials_dir, ignore_errors=True)  # keys of a cluster that is gone
 
     def ring(self, name: str = "n1") -> dict[str, str]:
         """Status of each member by its address, as a node sees it."""
