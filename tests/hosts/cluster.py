@@ -173,6 +173,10 @@ class Cluster:
         for path in (self._scratch / "facts").glob("*"):
             path.unlink()
 
+    def forget_keys(self) -> None:
+        """What the control node keeps of a cluster that is gone."""
+        shutil.rmtree(self.credentials_dir, ignore_errors=True)
+
     def reset(self, layer: str = SITE) -> None:
         """The hosts as site.yml has left them, or (layer "") as they were before; serving again when this returns."""
         self.lab.reset(layer)
@@ -180,7 +184,7 @@ class Cluster:
         if layer:
             self.wait_until_serving()
         else:
-            shutil.rmtree(self.credentials_dir, ignore_errors=True)  # keys of a cluster that is gone
+            self.forget_keys()
 
     def ring(self, name: str = "n1") -> dict[str, str]:
         """Status of each member by its address, as a node sees it."""

@@ -70,7 +70,11 @@ class Stage:
 
 @pytest.fixture(scope="session")
 def stage(lab: Lab, riak_packages: Packages, keep: bool) -> Stage:
-    return Stage(Cluster(lab, riak_packages, lab.state / "run"), bare=not keep)
+    cluster = Cluster(lab, riak_packages, lab.state / "run")
+    if not keep:
+        cluster.forget_facts()
+        cluster.forget_keys()
+    return Stage(cluster, bare=not keep)
 
 
 @pytest.fixture

@@ -95,8 +95,8 @@ def find_or_make(api, params):
         return True, json.loads(body)
     if "InvalidAccessKeyId" in body:
         raise Unexpected(
-            f"Riak CS at {api.endpoint} does not know the admin's key: it is that of another cluster, or of one that was "
-            "removed with its data. Remove riak_cs_credentials_file, so that the admin is found or made anew"
+            f"Riak CS at {api.endpoint} does not know the admin's key: it is that of another cluster, or of one that "
+            "was removed with its data. Remove riak_cs_credentials_file, so that the admin is found or made anew"
         )
     if status != 409:
         raise Unexpected(f"the admin API made no user {params['name']}: HTTP {status} {body[:200]}")
