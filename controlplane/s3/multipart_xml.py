@@ -1,4 +1,4 @@
-"""The documents of multipart uploads."""
+"""The documents of multipart uploads. Keys with control characters stand in them raw, where Riak CS writes them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from controlplane.s3.error_xml import ErrorDocument, error_of
 from controlplane.s3.etag import unquote_etag
-from controlplane.s3.xml import MalformedXml, escape, parse_xml
+from controlplane.s3.riakcs.ill_formed import parse_riakcs
+from controlplane.s3.xml import MalformedXml, escape
 
 
 def parse_initiated(document: bytes) -> str:
     """The upload id. Raises MalformedXml."""
-    root = parse_xml(document)
+    root = parse_riakcs(document)
     upload_id = root.text_of("UploadId")
     if root.name != "InitiateMultipartUploadResult" or not upload_id:
         raise MalformedXml(f"no upload id in <{root.name[:80]}>")
@@ -30,7 +31,7 @@ def render_complete(etags: Sequence[str]) -> bytes:
 def parse_completed(document: bytes) -> str | ErrorDocument:
     """The new object's ETag, or the error that S3 may send under status 200. Raises MalformedXml."""
     # S3 may keep the connection alive with blanks while it works.
-    root = parse_xml(document.strip())
+    root = parse_riakcs(document.strip())
     error = error_of(root)
     if error is not None:
         return error

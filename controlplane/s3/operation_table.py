@@ -197,6 +197,9 @@ def operation_of(method: str, level: Level, query: Query, *, copies: bool) -> Op
     operation = _look_up(method, level, subresource)
     if operation is _O.LIST_OBJECTS and "list-type" in names:
         operation = _list_version(query)
+    elif subresource == "uploadId" and not all(value for name, value in query if name == "uploadId"):
+        # Riak CS takes an empty one for none: a DELETE would be about the object.
+        raise S3Fault(Code.NO_SUCH_UPLOAD, extra=(("UploadId", ""),))
     elif operation is _O.UPLOAD_PART and "partNumber" not in names:
         raise S3Fault(
             Code.INVALID_ARGUMENT,
@@ -256,6 +259,12 @@ def _list_version(query: Query) -> Operation:
 def _check_parameters(operation: Operation, subresource: str, query: Query) -> None:
     known = PARAMETERS.get(operation, frozenset())
     for name, value in query:
+        if name == "versionId" and name in known and not value:
+            raise S3Fault(
+                Code.INVALID_ARGUMENT,
+                "A version id cannot be empty.",
+                extra=(("ArgumentName", name), ("ArgumentValue", value)),
+            )
         if name in known or name == subresource or name in _SIGNATURE_PARAMETERS or name in _RESPONSE_PARAMETERS:
             continue
         if name[:2] in ("x-", "X-"):
