@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from controlplane.model.content import Content
 from controlplane.model.keys import Bucket, Key, StoreName
+from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, ObjectReader, ObjectStore, Page
 
 
@@ -23,6 +24,9 @@ class PrefixedStores:
 
     def store(self, bucket: Bucket) -> ObjectStore:
         return _Folder(self._store, bucket)
+
+    def bulk(self, bucket: Bucket) -> BulkStore | None:  # noqa: ARG002 - the port's
+        return None
 
     async def prepare(self, bucket: Bucket) -> None:
         """A folder is there as soon as something is in it."""

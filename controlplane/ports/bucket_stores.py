@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from controlplane.model.keys import Bucket, StoreName
+from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.object_store import ObjectStore
 
 
@@ -15,6 +16,10 @@ class BucketStores(Protocol):
     def store(self, bucket: Bucket) -> ObjectStore:
         """Where the objects of this (source) bucket are; made when first asked for, without I/O. It belongs to this
         object: nobody else closes it. Its keys are the objects' own."""
+        ...
+
+    def bulk(self, bucket: Bucket) -> BulkStore | None:
+        """The way to many small objects of store(bucket) at once; None: there is none."""
         ...
 
     async def prepare(self, bucket: Bucket) -> None:

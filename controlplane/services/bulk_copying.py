@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,6 +15,7 @@ from controlplane.ports.object_store import ObjectInfo
 from controlplane.s3.etag import is_md5
 from controlplane.services.copying import Copier
 from controlplane.services.proving import digest
+from controlplane.services.together import Doubtful
 
 
 @dataclass(slots=True)
@@ -33,18 +34,11 @@ class _Copy:
         return alive.etag == self.source.etag and alive.size == self.source.size
 
 
-@dataclass(frozen=True, slots=True)
-class Doubtful:
-    """A task that the batch could not finish."""
-
-    task: Task
-    way_on: Callable[[], Awaitable[Done]]
-    """Works it alone, from the step that is in doubt; raises like Copier.work."""
-
-
 class BulkCopier:
-    """Takes the plain case only, in which every store answers as it should. Whatever else a store says, or does not
-    say, is worked by Copier, one object at a time and from the step that is in doubt: it alone decides what is missing,
+    """Implements services.together.Together.
+
+    Takes the plain case only, in which every store answers as it should. Whatever else a store says, or does not say,
+    is worked by Copier, one object at a time and from the step that is in doubt: it alone decides what is missing,
     deleted, damaged or in the way.
 
     Per object nothing is skipped: the source's bytes are hashed against the promise before they are sent; the target
@@ -57,11 +51,11 @@ class BulkCopier:
         self._primary = primary
         self._target = persistent
 
-    def takes(self, task: Task) -> bool:
-        """A first attempt at a small blob: what failed once goes alone."""
+    def group(self, task: Task) -> Hashable | None:
+        """First attempts at small blobs: what failed once goes alone."""
         draft = task.draft
         small = draft.content is not None and draft.content.size <= MOST_BYTES
-        return small and draft.op is Op.PUT and task.attempts == 0
+        return Op.PUT if small and draft.op is Op.PUT and task.attempts == 0 else None
 
     async def work(self, tasks: Sequence[Task]) -> tuple[Sequence[Done], Sequence[Doubtful]]:
         """Those that were copied and proved together, and each of the others with its way on."""

@@ -21,7 +21,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Conflict, MillraceError, StorageFull
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
-from controlplane.services.bulk_copying import BulkCopier
+from controlplane.services.together import Together
 
 log = logging.getLogger(__name__)
 
@@ -60,10 +60,10 @@ class Mirror:
         tally: MirrorTally,
         concurrency: int,
         batch: int,
-        bulk: BulkCopier | None = None,
+        together: Together | None = None,
     ) -> None:
         self._work = work
-        self._bulk = bulk
+        self._together = together
         self._journal = journal
         self._catalog = catalog
         self._stores = stores
@@ -112,8 +112,8 @@ class Mirror:
             tasks = self._next()
             self._tally.in_flight += len(tasks)
             try:
-                if self._bulk is not None and len(tasks) > 1:
-                    await self._attempt_together(tasks, self._bulk)
+                if self._together is not None and len(tasks) > 1:
+                    await self._attempt_together(tasks, self._together)
                 else:
                     await self._attempt_one_by_one((task, partial(self._work, task)) for task in tasks)
             finally:
@@ -123,16 +123,17 @@ class Mirror:
         """One task; or this worker's share of the small ones, up to a bound: what is spread over all workers is done
         sooner, what is done together is done cheaper."""
         tasks = [self._waiting.popleft()]
-        bulk = self._bulk
-        if bulk is not None and bulk.takes(tasks[0]):
+        together = self._together
+        group = None if together is None else together.group(tasks[0])
+        if together is not None and group is not None:
             share = min(len(self._waiting) // self._concurrency, _MOST_TOGETHER - 1)
-            while len(tasks) <= share and bulk.takes(self._waiting[0]):
+            while len(tasks) <= share and together.group(self._waiting[0]) == group:
                 tasks.append(self._waiting.popleft())
         return tasks
 
-    async def _attempt_together(self, tasks: Sequence[Task], bulk: BulkCopier) -> None:
+    async def _attempt_together(self, tasks: Sequence[Task], together: Together) -> None:
         try:
-            done, doubtful = await bulk.work(tasks)
+            done, doubtful = await together.work(tasks)
         except Exception:
             log.exception("copying %d objects together failed in an unexpected way: please report it", len(tasks))
             await self._attempt_one_by_one((task, partial(self._work, task)) for task in tasks)

@@ -18,7 +18,7 @@ from controlplane.model.copy_record import CopyRecord, decode_copy_record
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_plan import Done
 from controlplane.model.mirror_rules import MirrorRule, covering
-from controlplane.model.task import Op, Task
+from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Corrupt, NotFound, Rejected, Unavailable
@@ -125,7 +125,7 @@ class ObjectCopier:
                 return await self._vanished(task, fresh)
             if again == seen:
                 await self._lift_of_archives(task, targets)
-                self._remember(bucket, key, seen.etag)
+                self.remember(task.draft, seen.etag)
                 return _Brought(True, copied_bytes, "" if fresh else "the copy was there already")
         raise Unavailable(f"{bucket}/{key} changes faster than it can be copied")
 
@@ -261,9 +261,15 @@ class ObjectCopier:
         if any(target.rule.read_through and not target.rule.deletes for target in targets):
             await self._lift_of_the_living(task)
 
-    def _remember(self, bucket: Bucket, key: Key, etag: str) -> None:
-        self._recent[bucket, key] = etag
-        self._recent.move_to_end((bucket, key))
+    def has_just_brought(self, draft: Draft) -> bool:
+        """Whether this very version is likely to be at the targets: then it takes a look, not a copy."""
+        return self._recent.get((draft.bucket, draft.key)) == draft.etag
+
+    def remember(self, draft: Draft, etag: str) -> None:
+        """This version is at every target now."""
+        place = (draft.bucket, draft.key)
+        self._recent[place] = etag
+        self._recent.move_to_end(place)
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
 

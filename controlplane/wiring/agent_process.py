@@ -29,6 +29,7 @@ from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.write_log import WriteLog
 from controlplane.services.bulk_copying import BulkCopier
+from controlplane.services.bulk_object_copying import BulkObjectCopier
 from controlplane.services.copying import Copier
 from controlplane.services.fill_fence import FillFence
 from controlplane.services.gc_duty import GcDuty
@@ -38,6 +39,7 @@ from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.object_write_log import ObjectWriteLog
 from controlplane.services.publish import Publisher
 from controlplane.services.runner import Runner
+from controlplane.services.together import Combined, Together
 from controlplane.settings.tree import Settings
 from controlplane.status.admin_api import Check
 from controlplane.status.exposition import Sources
@@ -182,7 +184,7 @@ class AgentProcess:
         read_back = mirror.verify == "read"
         stores: list[Checked] = [primary]
         blobs: Work | None = None
-        bulk = None
+        together: list[Together] = []
         if persistent is not None:
             copier = Copier(
                 primary=primary,
@@ -195,12 +197,12 @@ class AgentProcess:
             blobs = copier.work
             stores.append(persistent)
             if isinstance(primary, S3ObjectStore) and isinstance(persistent, S3ObjectStore) and not read_back:
-                bulk = BulkCopier(copier, primary=primary.bulk, persistent=persistent.bulk)
+                together.append(BulkCopier(copier, primary=primary.bulk, persistent=persistent.bulk))
         objects: Work | None = None
         if s3_mirror is not None:
             spool = open_agent_spool(self._settings)
             self._closing.callback(spool.close)
-            objects = ObjectCopier(
+            object_copier = ObjectCopier(
                 s3_mirror.rules,
                 source=s3_mirror.source,
                 targets=s3_mirror.targets,
@@ -208,7 +210,12 @@ class AgentProcess:
                 spool=spool,
                 clock=self._clock,
                 read_back=read_back,
-            ).work
+            )
+            objects = object_copier.work
+            if not read_back:
+                together.append(
+                    BulkObjectCopier(object_copier, s3_mirror.rules, source=s3_mirror.source, targets=s3_mirror.targets)
+                )
             stores += [s3_mirror.source, *s3_mirror.targets.values()]
         self.sources.mirror = MirrorTally()
         return Mirror(
@@ -222,7 +229,7 @@ class AgentProcess:
             tally=self.sources.mirror,
             concurrency=mirror.concurrency,
             batch=mirror.batch,
-            bulk=bulk,
+            together=Combined(*together),
         )
 
     def _build_gc(self) -> tuple[GcDuty, HeldLock] | None:

@@ -51,6 +51,7 @@ COMPARISONS: dict[str, Callable[[Path, Effort], list[Row]]] = {
     "get-large": lambda folder, effort: downloads.large(folder, effort.rounds, effort.downloads),
     "put-large": lambda folder, effort: uploads.large(folder, effort.rounds),
     "write-behind": lambda folder, effort: write_behind.in_memory(folder, effort.rounds, effort.objects),
+    "mirror-objects": lambda folder, effort: write_behind.objects_in_memory(folder, effort.rounds, effort.objects),
     "write-behind-real": lambda folder, effort: write_behind.seaweedfs(folder, 3, effort.real_objects),
     "memory": lambda folder, effort: uploads.huge(folder, effort.huge_pieces),
 }

@@ -17,13 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import md5, sha256
 from pathlib import Path
+from typing import Any
 
 from controlplane.adapters.s3 import S3ObjectStore, S3Options
 from controlplane.adapters.sqlite.catalog import SqliteCatalog
 from controlplane.adapters.sqlite.journal import SqliteJournal
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.content import Content, Md5, Sha256
-from controlplane.model.keys import StoreName, blob_key
+from controlplane.model.keys import Key, StoreName, blob_key
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.model.task import Draft, Op
 from tests.bench.processes import CannotRun, cpu_s, need, running
@@ -49,6 +50,8 @@ class Pair:
     source: str
     target: str
     objects: int
+    of_s3: bool = False
+    """S3 objects by a mirror rule, not blobs to the persistent store."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,13 @@ def in_memory(folder: Path, rounds: int, objects: int) -> list[Row]:
         return _compared(folder, pair, rounds, f"write-behind, {objects:,} x 4 KiB; rclone", info=False)
 
 
+def objects_in_memory(folder: Path, rounds: int, objects: int) -> list[Row]:
+    """The same with S3 objects that a rule mirrors from bucket to bucket."""
+    with _memory_server() as source, _memory_server() as target:
+        pair = Pair(source, target, objects, of_s3=True)
+        return _compared(folder, pair, rounds, f"mirror of S3 objects, {objects:,} x 4 KiB; rclone", info=True)
+
+
 def seaweedfs(folder: Path, rounds: int, objects: int) -> list[Row]:
     """Between two real servers, which take most of the machine."""
     (folder / "weed").mkdir()
@@ -77,7 +87,7 @@ def _compared(folder: Path, pair: Pair, rounds: int, what: str, *, info: bool) -
     need("rclone")
     template = folder / "template"
     asyncio.run(_fill(pair, template))
-    trials = _RCLONE_TRIALS[:1] if info else _RCLONE_TRIALS
+    trials = _RCLONE_TRIALS[4:] if pair.of_s3 else _RCLONE_TRIALS[:1] if info else _RCLONE_TRIALS
     best = min(trials, key=lambda options: _rclone(pair, "trial-" + str(trials.index(options)), options).wall_s)
     ours: list[Run] = []
     peer: list[Run] = []
@@ -122,13 +132,21 @@ def _agent(folder: Path, pair: Pair, bucket: str, template: Path) -> Run:
     secret.chmod(0o600)
     store = {"kind": "s3", "access_key": ACCESS_KEY, "secret_key": {"file": str(secret)}}
     room = folder / bucket
-    node = Node(
-        room,
-        primary={**store, "endpoints": [pair.source], "bucket": "source"},
-        persistent={**store, "endpoints": [pair.target], "bucket": bucket},
-        # No gateway runs beside it, whose health it could probe.
-        extra={"directory": {"lease_ttl_s": 3600, "probe_interval_s": 600}},
-    )
+    # No gateway runs beside it, whose health it could probe.
+    extra: dict[str, dict[str, Any]] = {"directory": {"lease_ttl_s": 3600, "probe_interval_s": 600}}
+    target = {**store, "endpoints": [pair.target], "bucket": bucket}
+    if pair.of_s3:
+        extra["s3"] = {
+            "endpoints": [pair.source],
+            "admin_urls": [pair.source],
+            "admin_key": ACCESS_KEY,
+            "admin_secret": {"file": str(secret)},
+        }
+        extra["mirror"] = {"rules": [{"buckets": "source", "target": target}]}
+        node = Node(room, extra=extra)
+    else:
+        source = {**store, "endpoints": [pair.source], "bucket": "source"}
+        node = Node(room, primary=source, persistent=target, extra=extra)
     shutil.copytree(template, node.data_dir)
     journal = sqlite3.connect(f"file:{node.data_dir}/journal.db?mode=ro", uri=True)
     try:
@@ -207,6 +225,11 @@ async def _fill(pair: Pair, data_dir: Path) -> None:
             body = random.Random(number).randbytes(SIZE)
             content = Content(Md5(md5(body).hexdigest()), Sha256(sha256(body).hexdigest()), SIZE)
             key = blob_key(content.md5)
+            if pair.of_s3:
+                info = await store.put(Key(f"{number:07}"), body)
+                draft = Draft(Op.PUT_OBJECT, store.bucket, info.key, etag=info.etag, object_size=SIZE)
+                await journal.append(draft, time.time())
+                continue
             info = await store.put(key, body, content=content)
             now = time.time()
             there = Location(StoreName("primary"), store.bucket, key, LocationState.MIRRORED, info.etag, now)

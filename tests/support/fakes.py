@@ -371,7 +371,7 @@ class Node:
             tally=self.mirror_tally,
             concurrency=self._concurrency,
             batch=self._batch,
-            bulk=bulk,
+            together=bulk,
         )
 
     async def store(self, data: bytes, *, expected: Guid | None = None, chunk: int = 64 * 1024) -> Stored:

@@ -17,6 +17,7 @@ from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.ports.upstream import Ask, KeyPair, Reply
 from controlplane.s3.sigv2 import http_date
+from controlplane.services.bulk_object_copying import BulkObjectCopier
 from controlplane.services.fill_fence import FillFence
 from controlplane.services.mirror import Mirror
 from controlplane.services.object_copying import ObjectCopier
@@ -24,7 +25,7 @@ from controlplane.services.object_read_through import ObjectReadThrough
 from controlplane.services.object_replies import Told
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.object_write_log import ObjectWriteLog
-from tests.support.fakes import FakeCatalog, FakeJournal, FakeStore
+from tests.support.fakes import FakeCatalog, FakeJournal, FakeStore, OneByOne
 
 OWNER = KeyPair("owner", "secret")
 B = Bucket("photos")
@@ -39,6 +40,8 @@ class FakeBuckets:
         self.stores: dict[Bucket, FakeStore] = {}
         self.prepared: list[Bucket] = []
         self.gone: set[Bucket] = set()
+        self.in_bulk = False
+        self.bulks: dict[Bucket, OneByOne] = {}
 
     @property
     def name(self) -> StoreName:
@@ -48,6 +51,13 @@ class FakeBuckets:
         if bucket not in self.stores:
             self.stores[bucket] = FakeStore(StoreName(f"{self._name}-{bucket}"), clock=self._clock)
         return self.stores[bucket]
+
+    def bulk(self, bucket: Bucket) -> OneByOne | None:
+        if not self.in_bulk:
+            return None
+        if bucket not in self.bulks:
+            self.bulks[bucket] = OneByOne(self.store(bucket))
+        return self.bulks[bucket]
 
     async def prepare(self, bucket: Bucket) -> None:
         self.prepared.append(bucket)
@@ -110,11 +120,16 @@ class ObjectNode:
         journal_limit: int = 10_000,
         read_back: bool = False,
         memory_bytes: int = 1 << 20,
+        concurrency: int = 16,
+        bulk: bool = False,
     ) -> None:
         self.clock = clock
         self.rules = rules
         self.source = like.source if like else FakeBuckets("riak-cs", clock)
         self.targets = like.targets if like else {rule.target: FakeBuckets(rule.target, clock) for rule in rules}
+        for service in (self.source, *self.targets.values()):
+            service.in_bulk = bulk
+        self._concurrency = concurrency
         self.primary = like.primary if like else FakeStore(StoreName("primary"), clock=clock)
         self.journal = FakeJournal(journal_limit)
         self.tombstones = ObjectTombstones(self.primary, clock)
@@ -163,8 +178,9 @@ class ObjectNode:
             schedule=self._schedule,
             jitter=lambda: 1.0,
             tally=self.tally,
-            concurrency=16,
+            concurrency=self._concurrency,
             batch=256,
+            together=BulkObjectCopier(copier, self.rules, source=self.source, targets=self._targets),
         )
 
     # A client through the gateway

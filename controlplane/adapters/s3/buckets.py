@@ -11,6 +11,7 @@ from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.pool import ConnectionPool
 from controlplane.adapters.s3.store import S3ObjectStore
 from controlplane.model.keys import Bucket, StoreName
+from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import NotFound, Rejected
 from controlplane.ports.object_store import ObjectStore
@@ -66,6 +67,9 @@ class S3Buckets:
             known = S3ObjectStore(self._name, self.options(bucket), self._clock, self._random, self._pool)
             self._stores[bucket] = known
         return known
+
+    def bulk(self, bucket: Bucket) -> BulkStore:
+        return self.store(bucket).bulk
 
     async def prepare(self, bucket: Bucket) -> None:
         options = self.options(bucket)

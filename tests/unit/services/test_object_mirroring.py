@@ -222,6 +222,82 @@ async def test_a_full_journal_pushes_back_before_riak_cs_is_asked(new_node: NewN
     await node.put("c", b"3")
 
 
+# In bulk
+
+
+async def test_i1_small_objects_are_copied_and_proved_together(new_node: NewNode) -> None:
+    node = new_node(THROUGH, bulk=True, concurrency=1)
+    other = Bucket("others")
+    for number in range(20):
+        await node.put(str(number), b"%d" % number, metadata={"n": str(number), "odd": "ü"})
+    await node.put("x", b"x", other)
+    await node.put("y", b"y", other)
+    await node.put("large", LARGE)
+    await node.drain()
+    assert node.copies() == {**{str(number): b"%d" % number for number in range(20)}, "large": LARGE}
+    assert node.copies(bucket=other) == {"x": b"x", "y": b"y"}
+    assert node.targets["t"].bulks[B].batches == [("put", 20), ("head", 20)]
+    assert node.source.bulks[B].batches == [("get", 20), ("head", 20)]
+    assert node.targets["t"].bulks[other].batches == [("put", 2), ("head", 2)]
+    for number in range(20):
+        record = decode_copy_record((await node.targets["t"].store(B).head(Key(str(number)))).metadata)
+        assert record is not None
+        assert record.metadata == {"n": str(number), "odd": "ü"}
+    assert node.tally.copied == 23
+
+
+@pytest.mark.parametrize("lie", ["nothing", "damage", "short"])
+async def test_i1_a_target_that_lies_in_bulk(new_node: NewNode, lie: str) -> None:
+    node = new_node(THROUGH, bulk=True, concurrency=1, schedule=RetrySchedule(1.0, 2.0, 60.0, budget=2))
+    node.targets["t"].store(B).lie = lie
+    for number in range(5):
+        await node.put(str(number), b"abc%d" % number)
+    await node.drain()
+    assert [task.state for task in node.journal.open_tasks] == [TaskState.FAILED] * 5
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("op", ["get", "put", "head"])
+async def test_i1_what_gets_no_answer_in_bulk_goes_alone(new_node: NewNode, op: str, side: str, after: bool) -> None:
+    node = new_node(THROUGH, bulk=True, concurrency=1)
+    service = node.source if side == "source" else node.targets["t"]
+    bulk = service.bulk(B)
+    assert bulk is not None
+    bulk.drop = lambda name, key: name == op and int(key) % 2 == 0
+    bulk.after = after
+    for number in range(10):
+        await node.put(str(number), b"%d" % number)
+    await node.drain()
+    assert node.copies() == {str(number): b"%d" % number for number in range(10)}
+
+
+@pytest.mark.parametrize("step", range(12))
+async def test_i4_deleted_while_a_batch_is_copied(new_node: NewNode, step: int) -> None:
+    one = new_node(THROUGH, bulk=True, concurrency=1)
+    for number in range(5):
+        await one.put(str(number), b"%d" % number)
+    two = new_node(THROUGH, like=one, bulk=True, concurrency=1)
+    stores = (one.source.store(B), one.targets["t"].store(B))
+    for store in stores:
+        store.latency = 0.2
+    draining = asyncio.ensure_future(one.drain())
+    await one.clock.sleep(step * 0.4 + 0.1)
+    for store in stores:
+        store.latency = 0.0
+    await two.delete("3")
+    await two.put("1", b"newer")
+    await two.drain()
+    for store in stores:
+        store.latency = 0.2
+    await draining
+    for store in stores:
+        store.latency = 0.0
+    assert one.copies() == {"0": b"0", "1": b"newer", "2": b"2", "4": b"4"}
+    assert await one.read("3") is None
+    assert one.primary.names == []
+
+
 # Deletes
 
 
@@ -384,12 +460,14 @@ async def test_i1_a_crash_between_any_two_steps(new_node: NewNode, step: int) ->
     assert node.primary.names == []
 
 
+@pytest.mark.parametrize("bulk", [False, True], ids=["one by one", "in bulk"])
 @given(seed=st.integers(0, 1 << 32))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-async def test_whatever_is_done_while_stores_fail_ends_equal(new_node: NewNode, seed: int) -> None:
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_whatever_is_done_while_stores_fail_ends_equal(new_node: NewNode, seed: int, bulk: bool) -> None:
     """Random courses of writes and deletes through two nodes, faults at random: what was acknowledged is what is."""
-    one = new_node(THROUGH, schedule=RetrySchedule(0.5, 2.0, 5.0, budget=1000))
-    two = new_node(THROUGH, like=one, schedule=RetrySchedule(0.5, 2.0, 5.0, budget=1000))
+    schedule = RetrySchedule(0.5, 2.0, 5.0, budget=1000)
+    one = new_node(THROUGH, schedule=schedule, bulk=bulk, concurrency=1 if bulk else 16)
+    two = new_node(THROUGH, like=one, schedule=schedule, bulk=bulk, concurrency=1 if bulk else 16)
     draw = random.Random(seed)
     stores = (one.source.store(B), one.targets["t"].store(B), one.primary)
 
@@ -403,7 +481,7 @@ async def test_whatever_is_done_while_stores_fail_ends_equal(new_node: NewNode, 
         for store in stores:
             store.fault = fault if draw.random() < 0.7 else None
             store.latency = draw.choice((0.0, 0.01, 0.3))
-        node, key = draw.choice((one, two)), draw.choice("abc")
+        node, key = draw.choice((one, two)), draw.choice("abcdefgh" if bulk else "abc")
         value = None if draw.random() < 0.35 else b"%d" % number
         while True:
             try:

@@ -1,0 +1,130 @@
+"""Many small S3 objects copied together: the steps of services/object_copying.py, each for the whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from controlplane.model.content import Content
+from controlplane.model.copy_record import CopyRecord, decode_copy_record
+from controlplane.model.mirror_plan import Done
+from controlplane.model.mirror_rules import MirrorRule, covering
+from controlplane.model.task import Op, Task
+from controlplane.ports.bucket_stores import BucketStores
+from controlplane.ports.bulk_store import MOST_BYTES, SmallObject, SmallPut
+from controlplane.ports.errors import MillraceError
+from controlplane.ports.fault_points import reach
+from controlplane.ports.object_store import ObjectInfo
+from controlplane.s3.etag import is_md5
+from controlplane.services.object_copying import ObjectCopier
+from controlplane.services.proving import digest
+from controlplane.services.together import Doubtful
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An object as it was read."""
+
+    task: Task
+    info: ObjectInfo
+    content: Content
+    record: CopyRecord
+
+    def is_proved_by(self, put: ObjectInfo, held: ObjectInfo) -> bool:
+        named = held.etag == put.etag and held.size == self.content.size and held.content == self.content
+        if not named or (is_md5(held.etag) and held.etag != self.content.md5):
+            return False
+        said = decode_copy_record(held.metadata)
+        return said is not None and said.is_same_version(self.record)
+
+
+class BulkObjectCopier:
+    """Implements services.together.Together.
+
+    The plain case only: the object is the version that was written, every store answers as it should. The rest is
+    worked by ObjectCopier from the beginning, which may be done twice, and finds by the record what this has put.
+    """
+
+    def __init__(
+        self,
+        copier: ObjectCopier,
+        rules: Sequence[MirrorRule],
+        *,
+        source: BucketStores,
+        targets: Mapping[str, BucketStores],
+    ) -> None:
+        self._copier = copier
+        self._rules = tuple(rules)
+        self._source = source
+        self._targets = targets
+
+    def group(self, task: Task) -> Hashable | None:
+        """First attempts at small objects of one bucket that have the same one target."""
+        draft = task.draft
+        if draft.op is not Op.PUT_OBJECT or task.attempts or draft.object_size is None:
+            return None
+        if draft.object_size > MOST_BYTES or self._copier.has_just_brought(draft):
+            return None
+        rules = covering(self._rules, draft.bucket, draft.key)
+        # An archive's tombstone has to be lifted.
+        if len(rules) != 1 or (rules[0].read_through and not rules[0].deletes):
+            return None
+        if self._targets[rules[0].target].bulk(draft.bucket) is None or self._source.bulk(draft.bucket) is None:
+            return None
+        return draft.bucket, rules[0].target
+
+    async def work(self, tasks: Sequence[Task]) -> tuple[Sequence[Done], Sequence[Doubtful]]:
+        try:
+            done = await self._work(tasks)
+        except MillraceError:
+            done = []  # the target's bucket could not be prepared: each alone says why
+        finished = {each.task.seq for each in done}
+        left = [task for task in tasks if task.seq not in finished]
+        return done, [Doubtful(task, partial(self._copier.work, task)) for task in left]
+
+    async def _work(self, tasks: Sequence[Task]) -> list[Done]:
+        bucket = tasks[0].draft.bucket
+        target = self._targets[covering(self._rules, bucket, tasks[0].draft.key)[0].target]
+        source, far = self._source.bulk(bucket), target.bulk(bucket)
+        assert source is not None
+        assert far is not None
+        await target.prepare(bucket)
+        found = await source.get_small([task.draft.key for task in tasks])
+        reach("objects.fetched")
+        reads: list[_Read] = []
+        puts: list[SmallPut] = []
+        for task, small in zip(tasks, found, strict=True):
+            read = _read(task, small)
+            if read is not None and small is not None:
+                reads.append(read)
+                puts.append(
+                    SmallPut(task.draft.key, small.body, read.content, read.info.content_type, read.record.encoded())
+                )
+        if not reads:
+            return []
+        stored = await far.put_small(puts)
+        reach("objects.copied")
+        keys = [read.task.draft.key for read in reads]
+        held = await far.head_many(keys)
+        reach("objects.verified")
+        again = await source.head_many(keys)
+        done: list[Done] = []
+        for read, put, there, alive in zip(reads, stored, held, again, strict=True):
+            if put is None or there is None or alive != read.info or not read.is_proved_by(put, there):
+                continue
+            self._copier.remember(read.task.draft, read.info.etag)
+            done.append(Done(read.task, None, read.content.size))
+        return done
+
+
+def _read(task: Task, small: SmallObject | None) -> _Read | None:
+    """None: it is not there, not the version that was written, or not what it says it is."""
+    if small is None or small.info.etag != task.draft.etag or small.info.size != len(small.body):
+        return None
+    content = digest(small.body)
+    if is_md5(small.info.etag) and content.md5 != small.info.etag:
+        return None
+    info = small.info
+    record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq)
+    return _Read(task, info, content, record)
