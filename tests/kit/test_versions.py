@@ -218,6 +218,19 @@ def test_every_pair_can_be_reached_by_steps_that_are_allowed() -> None:
     assert reached == fitting
 
 
+def test_stanchion_comes_before_riak_cs_and_gets_the_admins_key_after() -> None:
+    """Before 3.1 both must have one admin; Stanchion is needed to make it, and is told afterwards."""
+    plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
+    order = [play["tags"][0] for play in plays if set(play.get("tags", [])) & {"stanchion", "riak_cs"}]
+    assert order[:3] == ["stanchion", "riak_cs", "stanchion"]
+    for play in plays:
+        if play.get("tags") == ["stanchion"]:
+            assert play["tasks"][0]["when"] == "riak_cs_version is version('3.1', '<')"
+    bridge = variables("playbooks/group_vars/all/riak_cs.yml")
+    assert "__stanchion_admin.access_key" in bridge["stanchion_admin_key"]
+    assert "riak_cs_credentials_file" in bridge["__stanchion_admin"]
+
+
 class TestGcCommand:
     """The script behind the socket, run as it is rendered, with a Riak CS that prints how it was called."""
 
