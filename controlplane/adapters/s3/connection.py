@@ -10,6 +10,7 @@ from typing import Final, cast
 import httptools
 
 from controlplane.adapters.s3.pipeline import NotInStep, Replies
+from controlplane.adapters.s3.plain_head import plain_head
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 _PAUSE_ABOVE: Final = 512 * 1024
@@ -50,6 +51,7 @@ class Connection(asyncio.Protocol):
         "_failure",
         "_head_bytes",
         "_head_only",
+        "_left",
         "_loop",
         "_parser",
         "_paused",
@@ -88,6 +90,8 @@ class Connection(asyncio.Protocol):
         self._failure: str | None = None
         self._head_bytes = 0
         self._head_only = False
+        self._left = 0
+        """Bytes still to come of a body that goes past the parser."""
         self._status = 0
         self._complete = True
         self._replies: Replies | None = None
@@ -131,7 +135,7 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         self._head_only = head_only
         self._complete = False
-        self._head_bytes = self._status = self.status = 0
+        self._head_bytes = self._status = self.status = self._left = 0
         self.headers = {}
         self.answered = False
         self.busy = True
@@ -241,7 +245,13 @@ class Connection(asyncio.Protocol):
         if self._replies is not None:
             self._reply(self._replies, data)
             return
+        if self._left:
+            self._take_body(data)
+            return
         if not self.status:
+            if not self._head_bytes and (plain := plain_head(data)) is not None:
+                self._take_plain(data, *plain)
+                return
             self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -250,10 +260,40 @@ class Connection(asyncio.Protocol):
             return
         if not self.status and self._head_bytes > MAX_HEAD_BYTES:
             self._fail(f"the head of the answer is larger than {MAX_HEAD_BYTES} bytes")
+        self._hold_back()
+        self._wake()
+
+    def _take_plain(self, data: bytes, status: int, headers: dict[str, str], at: int, length: int) -> None:
+        """A head of the usual kind; its body is passed on as it comes, without a parser."""
+        self.headers = headers
+        self.status = self._status = status
+        if self._head_only:
+            self._complete = True
+            if len(data) > at:
+                self._fail("the server sent a body in answer to HEAD")
+        else:
+            self._left = length
+            if len(data) > at:
+                self._take_body(data[at:])
+                return
+            self._complete = not length
+        self._wake()
+
+    def _take_body(self, data: bytes) -> None:
+        if len(data) > self._left:
+            self._fail("the server sent more than it had announced")
+            return
+        self._chunks.append(data)
+        self._unread += len(data)
+        self._left -= len(data)
+        self._complete = not self._left
+        self._hold_back()
+        self._wake()
+
+    def _hold_back(self) -> None:
         if self._unread > _PAUSE_ABOVE and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
 
     def _reply(self, replies: Replies, data: bytes) -> None:
         try:

@@ -1,0 +1,49 @@
+"""The head of an answer as nearly all answers have it, read in one step: whole, with one Content-Length.
+
+What is not exactly that is left to the general parser, which also finds what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+_STATUS: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
+_ODD: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_BODILESS: Final = frozenset({204, 304})
+_MOST_DIGITS: Final = 18
+
+
+def plain_head(data: bytes) -> tuple[int, dict[str, str], int, int] | None:
+    """Status, headers (lower-case names), where the body begins, and its length; None: not such a head."""
+    matched = _STATUS.match(data)
+    if matched is None:
+        return None
+    end = data.find(b"\r\n\r\n", matched.end() - 2)
+    status = int(matched[1])
+    if end < 0 or status in _BODILESS:
+        return None
+    raw = data[matched.end() : end]
+    if _ODD.search(raw) is not None:
+        return None
+    headers: dict[str, str] = {}
+    for line in raw.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        lower = _lower(name)
+        if not colon or not lower or lower in headers:
+            return None
+        headers[lower] = value.strip(b" \t").decode("utf-8", "replace")
+    length = headers.get("content-length", "")
+    if not (length.isascii() and length.isdigit()) or len(length) > _MOST_DIGITS:
+        return None
+    if "transfer-encoding" in headers or "connection" in headers or "upgrade" in headers:
+        return None
+    return status, headers, end + 4, int(length)
+
+
+@lru_cache(maxsize=512)
+def _lower(name: bytes) -> str:
+    """Empty for what is no name."""
+    return name.decode("ascii").lower() if _TOKEN.match(name) else ""
