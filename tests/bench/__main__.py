@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import downloads, uploads, write_behind
+from tests.bench import downloads, s3_front, uploads, write_behind
 from tests.bench.processes import CannotRun
 from tests.bench.table import Row, printed
 
@@ -54,6 +54,9 @@ COMPARISONS: dict[str, Callable[[Path, Effort], list[Row]]] = {
     "mirror-objects": lambda folder, effort: write_behind.objects_in_memory(folder, effort.rounds, effort.objects),
     "write-behind-real": lambda folder, effort: write_behind.seaweedfs(folder, 3, effort.real_objects),
     "memory": lambda folder, effort: uploads.huge(folder, effort.huge_pieces),
+    "s3-small": lambda folder, effort: s3_front.small(folder, effort.rounds, effort.seconds),
+    "s3-large": lambda folder, effort: s3_front.large(folder, effort.rounds, max(effort.downloads // 8, 2)),
+    "s3-memory": lambda folder, _: s3_front.memory(folder),
 }
 
 
@@ -75,6 +78,7 @@ def machine() -> dict[str, str]:
         "load before": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "python": f"{platform.python_version()}, {_build()}",
         "nginx": said_by("nginx", "-v"),
+        "haproxy": said_by("haproxy", "-v"),
         "rclone": said_by("rclone", "version"),
     }
 
