@@ -206,8 +206,8 @@ class Cluster:
                 members = members | {change[1]: "joining"}
                 self._heard[change[1]] = time.monotonic()
             self._planned = None
-            staged = ring.changed(members=members, staged=(*ring.staged, tuple(change)))
-            self.apply(staged)
+            others = (known for known in ring.staged if known[1] != change[1])  # one change a node, the last one counts
+            self.apply(ring.changed(members=members, staged=(*others, tuple(change))))
 
     def _check(self, change: Change, ring: Ring) -> None:
         kind, node = change[:2]
