@@ -71,7 +71,8 @@ def test_two_hosts_join_and_one_loses_its_network(cluster: Cluster, kept: Kept, 
     cluster.lab.heal("n3")
     hosts = inventory(tmp_path, ["n1", "n2", "n4", "n5", "n3"])
     with cluster.traffic("add") as traffic:
-        play = cluster.start("add_node", "-e", "new_nodes=n5,n3", inventory=hosts)
+        impatient = ("-e", "riak_retries=10", "-e", "riak_gate_down_patience=3")
+        play = cluster.start("add_node", "-e", "new_nodes=n5,n3", *impatient, inventory=hosts)
         play.wait_for(r"TASK \[riak : Plan and commit once\]")
         cluster.lab.partition("n5")
         broken = play.finish()
