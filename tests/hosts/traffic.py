@@ -13,6 +13,7 @@ from typing import Any, Self
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from tests.hosts.lab import Lab
 
@@ -125,7 +126,7 @@ class Traffic:
             try:
                 with answer["Body"] as stream:
                     body = stream.read()
-            except (BotoCoreError, OSError):
+            except (BotoCoreError, HTTPError, OSError):
                 self.counts.retried += attempt == 0
                 time.sleep(0.5)
                 continue

@@ -122,7 +122,9 @@ def test_a_play_that_restarts_nodes_takes_one_at_a_time_between_gates(path):
         text = str(play)
         if "restart_node.yml" in text or "upgrade_node.yml" in text or "restart_if_stale.yml" in text:
             assert play["serial"] == 1
-            assert play["any_errors_fatal"] is True
+            # A batch of one that fails ends the run. With any_errors_fatal, Ansible counts an unreachable host twice,
+            # which is not its batch's size, and goes on with the next node.
+            assert "any_errors_fatal" not in play
     if path.stem == "rolling_restart":
         order = [task["ansible.builtin.import_tasks"] for task in read(path)[-1]["tasks"]]
         assert order == ["tasks/gate_before.yml", "tasks/restart_node.yml", "tasks/gate_after.yml"]

@@ -15,7 +15,9 @@ from tests.hosts.standin.kv.claim import after
 from tests.hosts.standin.kv.ring import Change, Ring
 
 BEAT = 0.5
-SILENCE = 2.0
+SILENCE = 8.0
+"""Seconds without a word after which a node counts as down. One that refuses or resets a connection does so at once, as
+a node whose connection Erlang loses; Erlang itself waits up to a minute for one that is silent."""
 JOIN_PAUSE = 1.5
 """Seconds after a staged join in which another one is told to try again."""
 
@@ -69,6 +71,9 @@ class Cluster:
     # -- who is up ------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        """All members count as up until they are silent or refuse: a node that has just come does not stand alone."""
+        now = time.monotonic()
+        self._heard = {node: self._heard.get(node, now) for node in self.ring.members}
         threading.Thread(target=self._beat, daemon=True, name="beat").start()
 
     def stop(self) -> None:
@@ -79,8 +84,10 @@ class Cluster:
         alive = {n for n, heard in list(self._heard.items()) if now - heard < SILENCE}
         return {n for n in self.ring.members if n == self.node or n in alive}
 
-    def suspect(self, node: str) -> None:
-        self._heard.pop(node, None)
+    def suspect(self, node: str, reason: Exception) -> None:
+        """What was only slow may be busy: silence decides about it."""
+        if isinstance(reason, NotReachable) and not isinstance(reason.__cause__, TimeoutError):
+            self._heard.pop(node, None)
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
@@ -100,8 +107,8 @@ class Cluster:
                 self.pull_metadata(node)
             if self.ring.members.get(node) == "down" and self.ring.claimant == self.node:
                 self.apply(self.ring.changed(members=self.ring.members | {node: "valid"}))
-        except (NotReachable, RemoteError):
-            self.suspect(node)
+        except (NotReachable, RemoteError) as error:
+            self.suspect(node, error)
         finally:
             self._beating.discard(node)
 
@@ -136,8 +143,8 @@ class Cluster:
         for node in {*ring.members, *also} - {self.node}:
             try:
                 self.peers.call(node, "new_ring", ring.to_json(), timeout=1.5)
-            except (NotReachable, RemoteError):
-                self.suspect(node)
+            except (NotReachable, RemoteError) as error:
+                self.suspect(node, error)
 
     # -- cluster-wide metadata ------------------------------------------------------------------------------------
 
@@ -149,8 +156,8 @@ class Cluster:
         for node in self.up() - {self.node}:
             try:
                 self.peers.call(node, "new_metadata", {key: self.metadata[key]}, timeout=1.5)
-            except (NotReachable, RemoteError):
-                self.suspect(node)
+            except (NotReachable, RemoteError) as error:
+                self.suspect(node, error)
 
     def merge_metadata(self, incoming: dict[str, Any]) -> None:
         with self.lock:

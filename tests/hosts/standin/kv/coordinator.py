@@ -27,7 +27,8 @@ class Coordinator:
         self._alone = len(cluster.ring.members) == 1
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """What was acknowledged may still be on its way to the last replica."""
+        self._pool.shutdown(wait=True)
 
     def _replicas(self, place: Place) -> list[tuple[int, str, bool]]:
         ring = self._cluster.ring
@@ -39,8 +40,8 @@ class Coordinator:
     def _remote(self, node: str, op: str, args: dict[str, Any], blob: bytes = b"") -> RiakObject | None:
         try:
             header, data = self._cluster.peers.call(node, op, args, blob, REPLICA_TIMEOUT)
-        except NotReachable:
-            self._cluster.suspect(node)
+        except NotReachable as error:
+            self._cluster.suspect(node, error)
             raise
         return restore(header, data) if header is not None else None
 

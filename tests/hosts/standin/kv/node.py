@@ -73,6 +73,7 @@ class KvNode:
 
     def stop(self) -> None:
         self.stopping.set()
+        self.coordinator.close()
         self.handoff.stop()
         self.cluster.stop()
         if self._registration is not None:
@@ -80,7 +81,6 @@ class KvNode:
         if self._server is not None:
             self._server.stop()
         self.peers.close()
-        self.coordinator.close()
         self.vnodes.close()
 
     def count(self, name: str) -> None:
