@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final, TypeAlias
+from urllib.parse import quote
+
+from controlplane.s3.sigv2 import http_date
 
 DAY: Final = 86_400
 
@@ -110,6 +113,11 @@ def expiry_of(candidate: Candidate, rules: Lifecycle) -> Expiry | None:
         if found is None or at < found.at:
             found = Expiry(at, rule.id)
     return found
+
+
+def expiration_header(expiry: Expiry) -> str:
+    """The value of x-amz-expiration."""
+    return f'expiry-date="{http_date(int(expiry.at))}", rule-id="{quote(expiry.rule_id)}"'
 
 
 def due(objects: Iterable[Candidate], rules: Lifecycle, now: float) -> Iterator[tuple[Candidate, Expiry]]:

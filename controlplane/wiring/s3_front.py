@@ -30,6 +30,7 @@ from controlplane.gateway.s3.document_verbs import (
 from controlplane.gateway.s3.front import Handler, S3Front
 from controlplane.gateway.s3.listing import Listings
 from controlplane.gateway.s3.multipart import MultipartUploads
+from controlplane.gateway.s3.object_notes import ObjectNotes
 from controlplane.gateway.s3.posting import FormUploads
 from controlplane.gateway.s3.reading import ObjectReading
 from controlplane.gateway.s3.writing import ObjectWriting, Uploading
@@ -96,11 +97,11 @@ class S3FrontParts:
         conditional = ConditionalWrites(self.upstream, locks, latest)
         bodies = Bodies(executor, spool, s3.max_object_bytes)
         acls = AclWrites(self.upstream, callers)
-        reading = ObjectReading(
-            self.upstream, authoriser, latest, mirror(self.upstream) if mirror is not None else None
-        )
+        notes = ObjectNotes(subresources, authoriser, clock)
+        through = mirror(self.upstream) if mirror is not None else None
+        reading = ObjectReading(self.upstream, authoriser, latest, notes, through)
         uploading = Uploading(self.upstream)
-        writing = ObjectWriting(self.upstream, uploading, bodies, conditional, acls, records, writes)
+        writing = ObjectWriting(self.upstream, uploading, bodies, conditional, acls, records, notes, writes)
         multipart = MultipartUploads(self.upstream, uploading, bodies, conditional, acls, records, writes)
         copying = Copying(self.upstream, uploading, bodies, conditional, authoriser, acls, latest, records, writes)
         authenticator = Authenticator(callers, clock, Rules(s3.region if s3.check_region else None))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
 from random import Random
@@ -71,6 +72,17 @@ class TestMemory(SubresourceContract):
         store.fault = None
         await Subresources(store, time, keep_s=5).forget_bucket("b")
         assert (await store.list()).objects == ()
+
+    async def test_a_hundred_readers_ask_once(
+        self, store: MemoryObjectStore, kept: Subresources, time: SetClock
+    ) -> None:
+        await kept.put_bucket_document("b", Kind.CORS, b"<C/>")
+        time.passed += 5
+        asked: list[str] = []
+        store.fault = lambda op, key: asked.append(op)
+        store.latency = 0.02
+        found = await asyncio.gather(*(kept.bucket_document("b", Kind.CORS) for _ in range(100)))
+        assert (set(found), asked) == ({b"<C/>"}, ["get"])
 
     async def test_reads_in_a_bucket_without_records_cost_nothing(
         self, store: MemoryObjectStore, kept: Subresources

@@ -18,8 +18,8 @@ from controlplane.ports.errors import (
     StorageFull,
     Unavailable,
 )
+from controlplane.s3.error_xml import NO_KEY, render_fault
 from controlplane.s3.fault import Code, S3Fault
-from controlplane.s3.xml import escape
 
 log = logging.getLogger(__name__)
 
@@ -52,27 +52,15 @@ def empty(request: Request, status: int = 200, *more: tuple[bytes, bytes]) -> Re
     return Response(status, fields(request, *more), b"" if status == 200 else None)
 
 
-def fault_answer(request: Request, fault: S3Fault, resource: str = "") -> Response:
+def fault_answer(
+    request: Request, fault: S3Fault, *, access_key: str = NO_KEY, bucket: str = "", key: str = ""
+) -> Response:
     """The error document; none in answer to HEAD, and none under 304."""
     if fault.status == 304:
         return Response(304, fields(request, *fault.headers))
-    extra = "".join(f"<{name}>{escape(_printable(text))}</{name}>" for name, text in fault.extra)
-    document = (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{fault.code.text}</Code><Message>{escape(_printable(fault.message))}</Message>{extra}"
-        f"<Resource>{escape(_printable(resource or request.path))}</Resource>"
-        f"<RequestId>{request.id}</RequestId></Error>"
-    ).encode("utf-8", "replace")
+    document = render_fault(fault, request.path, request.id, access_key, bucket=bucket, key=key)
     headers = fields(request, _XML, *fault.headers)
     return Response(fault.status, headers, None if request.method == "HEAD" else document)
-
-
-def _printable(text: str) -> str:
-    """Characters that XML does not have are shown as question marks."""
-    return "".join(
-        character if (character >= " " or character in "\n\t") and character not in "\ufffe\uffff" else "?"
-        for character in text[:4096]
-    )
 
 
 def fault_of(error: MillraceError) -> S3Fault:

@@ -145,6 +145,13 @@ class Authoriser:
         if decide(call.caller, operation, resource, Acls(facts.acl, acl), facts.policy, context).allowed is not True:
             raise S3Fault(Code.ACCESS_DENIED)
 
+    def may(self, call: Call, operation: Operation) -> bool:
+        """Whether the caller may do this too, by what is known of the bucket; no object's ACL is asked."""
+        facts = call.bucket_facts
+        context = _NO_CONTEXT if facts.policy is None else self.context(call)
+        resource = Resource(call.bucket, call.key or None)
+        return decide(call.caller, operation, resource, Acls(facts.acl), facts.policy, context).allowed is True
+
     def may_list(self, call: Call, facts: BucketFacts | None = None) -> bool:
         """Whether the caller may learn that a key does not exist."""
         facts = facts or call.bucket_facts

@@ -91,7 +91,8 @@ class CrossOrigin:
             return response
         rules = await self._rules(call.bucket)
         if rules is not None:
-            response.headers += _fields(actual(rules, origin.decode("latin-1"), call.request.method))
+            method = call.headers.get("access-control-request-method", call.request.method)
+            response.headers += _fields(actual(rules, origin.decode("latin-1"), method))
         return response
 
     async def _rules(self, bucket: str) -> Cors | None:

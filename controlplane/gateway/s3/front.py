@@ -18,6 +18,7 @@ from controlplane.model.tally import RequestTally
 from controlplane.ports.errors import MillraceError
 from controlplane.ports.log_context import request_id as log_request_id
 from controlplane.s3.addressing import decode_query, locate
+from controlplane.s3.error_xml import NO_KEY
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Operation
 from controlplane.s3.operation_table import operation_of
@@ -106,14 +107,14 @@ class S3Front:
         try:
             response = await self._carry_out(request)
         except S3Fault as fault:
-            response = fault_answer(request, fault)
+            response = _refusal(request, fault)
         except MillraceError as error:
             log.warning("%s %s: %s", request.method, request.path, error)
-            response = fault_answer(request, fault_of(error))
+            response = _refusal(request, fault_of(error))
         except ClientGone:
             raise
         except ClientFault as fault:
-            response = fault_answer(request, S3Fault(_client_code(fault), str(fault)))
+            response = _refusal(request, S3Fault(_client_code(fault), str(fault)))
         if request.header(b"origin") is not None and isinstance(request.context, Call):
             try:
                 return await self._origins.added(request.context, response)
@@ -143,6 +144,15 @@ class S3Front:
         if handler is None:
             raise S3Fault(Code.NOT_IMPLEMENTED, f"{operation.value} is not served by this store.")
         return await handler(call)
+
+
+def _refusal(request: Request, fault: S3Fault) -> Response:
+    """The answer, with what is known of the request by now."""
+    call = request.context
+    if not isinstance(call, Call):
+        return fault_answer(request, fault)
+    access_key = call.account.keys.access_key if call.account is not None else NO_KEY
+    return fault_answer(request, fault, access_key=access_key, bucket=call.bucket, key=call.key)
 
 
 def _client_code(fault: ClientFault) -> Code:

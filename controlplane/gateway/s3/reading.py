@@ -14,6 +14,7 @@ from typing import Final
 from controlplane.gateway.s3.answers import Fields, fields, object_fields
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.call import Call
+from controlplane.gateway.s3.object_notes import ObjectNotes
 from controlplane.http import Response, StreamBody
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.read_through import ReadThrough
@@ -43,11 +44,13 @@ class ObjectReading:
         upstream: Upstream,
         authoriser: Authoriser,
         latest: LatestVersions,
+        notes: ObjectNotes,
         mirror: ReadThrough | None,
     ) -> None:
         self._upstream = upstream
         self._authoriser = authoriser
         self._latest = latest
+        self._notes = notes
         self._mirror = mirror
 
     async def get(self, call: Call) -> Response:
@@ -89,6 +92,11 @@ class ObjectReading:
         headers = object_fields(request, found, checksums=whole and mode is not None and mode.upper() == b"ENABLED")
         _override(call, headers)
         size = length_of(found)
+        try:
+            headers += await self._notes.of_read(call, found, _whole(found), modified_at(found))
+        except BaseException:
+            reply.close()
+            raise
         if request.method == "HEAD":
             reply.close()
             if size is None:
@@ -236,6 +244,12 @@ def _unsatisfiable(found: Mapping[str, str]) -> S3Fault:
         extra=(("ActualObjectSize", size),),
         headers=((b"content-range", b"bytes */" + size.encode()),),
     )
+
+
+def _whole(found: Mapping[str, str]) -> int | None:
+    """Bytes of the object, of which a part may be on its way."""
+    total = found.get("content-range", "").rpartition("/")[2]
+    return int(total) if total.isascii() and total.isdigit() else length_of(found)
 
 
 def length_of(found: Mapping[str, str]) -> int | None:

@@ -10,6 +10,7 @@ from controlplane.gateway.s3.answers import empty
 from controlplane.gateway.s3.bodies import Bodies, Incoming
 from controlplane.gateway.s3.call import Call, user_of
 from controlplane.gateway.s3.conditional import Commit, ConditionalWrites
+from controlplane.gateway.s3.object_notes import ObjectNotes
 from controlplane.gateway.s3.stored_headers import own_checksum, stored_headers
 from controlplane.http import Response
 from controlplane.ports.errors import Corrupt, MillraceError
@@ -97,6 +98,7 @@ class ObjectWriting:
         conditional: ConditionalWrites,
         acls: AclWrites,
         records: ObjectRecords,
+        notes: ObjectNotes,
         writes: WriteLog,
     ) -> None:
         self._upstream = upstream
@@ -105,6 +107,7 @@ class ObjectWriting:
         self._conditional = conditional
         self._acls = acls
         self._records = records
+        self._notes = notes
         self._writes = writes
 
     async def put(self, call: Call) -> Response:
@@ -122,7 +125,8 @@ class ObjectWriting:
             await self._acls.put(call.bucket, call.key, call.signer, acl)
         await self._records.written(call.bucket, call.key, tags)
         await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
-        return empty(call.request, 200, *stored_fields(stored))
+        notes = await self._notes.of_write(call, stored.hashed.size, tags)
+        return empty(call.request, 200, *stored_fields(stored), *notes)
 
     async def delete(self, call: Call) -> Response:
         version = call.parameter("versionId")

@@ -161,7 +161,9 @@ def forbidden() -> S3Fault:
 
 def actual(rules: Cors, origin: str, method: str) -> Headers:
     """The headers to add to the answer of a request with this Origin; empty when no rule allows it: the request is
-    answered all the same, and the browser keeps the answer from the page."""
+    answered all the same, and the browser keeps the answer from the page.
+
+    `method` is that of Access-Control-Request-Method where it is sent, which no page can do, else the request's own."""
     for rule in rules:
         if rule.origin_for(origin) is not None and method in rule.methods:
             return tuple(_answer(rule, origin))

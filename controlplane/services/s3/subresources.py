@@ -78,19 +78,25 @@ class Subresources:
         self._clock = clock
         self._keep_s = keep_s
         self._kept: OrderedDict[Key, tuple[_Document | None, float]] = OrderedDict()
+        self._reading: set[Key] = set()
+        """Who comes while somebody reads a document anew takes it as it was: a thousand readers ask once."""
 
     async def bucket_document(self, bucket: str, kind: Kind, *, owner: str = "", fresh: bool = False) -> bytes | None:
         """None when the bucket has none, or had it under another owner than this one (a canonical id). `fresh`: not
         what was read a moment ago. Raises Unavailable."""
         at = _bucket_key(bucket, kind)
         kept = self._kept.get(at)
-        if kept is not None and not fresh and self._clock.monotonic() - kept[1] < self._keep_s:
+        now = self._clock.monotonic()
+        if kept is not None and not fresh and (now - kept[1] < self._keep_s or at in self._reading):
             found = kept[0]
         else:
-            before = self._clock.monotonic()
-            found = await self._read(at)
+            self._reading.add(at)
+            try:
+                found = await self._read(at)
+            finally:
+                self._reading.discard(at)
             if self._kept.get(at) is kept:  # not changed by this gateway meanwhile
-                self._keep(at, found, before)
+                self._keep(at, found, now)
         if found is None or (owner and found.owner and found.owner != owner):
             return None
         return found.body

@@ -202,10 +202,28 @@ def test_tags_in_a_header() -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_errors_stay_readable_whatever_they_are_about(resource: str) -> None:
     fault = S3Fault(Code.INVALID_TAG, f"about {resource}", extra=(("TagKey", resource),))
-    document = render_fault(fault, resource, "ID1", "KEY", "HOST")
+    document = render_fault(fault, resource, "ID1", "KEY")
     found = read("GetObject", document, status=400)
     assert found["Error"]["Code"] == "InvalidTag"
     names = [name.decode().partition(">")[0] for name in document.split(b"<") if not name.startswith(b"/")][2:]
     assert [name.split()[0] for name in names if name.strip()][1:] == [
-        "Code", "Message", "TagKey", "RequestId", "Resource", "AWSAccessKeyId", "HostId",
+        "Code", "Message", "TagKey", "RequestId", "Resource", "AWSAccessKeyId",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "element", "text"),
+    [
+        (Code.NO_SUCH_KEY, "Key", "d/k"),
+        (Code.NO_SUCH_BUCKET, "BucketName", "b"),
+        (Code.BUCKET_NOT_EMPTY, "BucketName", "b"),
+        (Code.NO_SUCH_TAG_SET, "BucketName", "b"),
+    ],
+)
+def test_errors_name_what_they_are_about(code: Code, element: str, text: str) -> None:
+    found = read("GetObject", render_fault(S3Fault(code), "/b/d/k", "ID1", bucket="b", key="d/k"), status=code.status)
+    assert found["Error"][element] == text
+    plain = read(
+        "GetObject", render_fault(S3Fault(Code.ACCESS_DENIED), "/b/d/k", "ID1", bucket="b", key="d/k"), status=403
+    )
+    assert not {"Key", "BucketName"} & set(plain["Error"])
