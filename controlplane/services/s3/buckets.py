@@ -84,7 +84,8 @@ class Buckets:
         if task is None:
             task = asyncio.get_running_loop().create_task(self._ask(bucket, asker))
             self._asking[bucket] = task
-            task.add_done_callback(lambda done: self._asked(bucket, done))
+            asked_at = self._clock.monotonic()
+            task.add_done_callback(lambda done: self._asked(bucket, done, asked_at))
         return await asyncio.shield(task)
 
     async def owner(self, canonical_id: str) -> Account | None:
@@ -102,13 +103,13 @@ class Buckets:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _asked(self, bucket: str, done: asyncio.Task[BucketFacts]) -> None:
+    def _asked(self, bucket: str, done: asyncio.Task[BucketFacts], asked_at: float) -> None:
         current = self._asking.get(bucket) is done
         if current:
             del self._asking[bucket]
         if done.cancelled() or done.exception() is not None or not current:
             return
-        self._kept[bucket] = (done.result(), self._clock.monotonic())
+        self._kept[bucket] = (done.result(), asked_at)
         self._kept.move_to_end(bucket)
         while len(self._kept) > _MOST_KEPT:
             self._kept.popitem(last=False)
@@ -116,14 +117,15 @@ class Buckets:
     async def _ask(self, bucket: str, asker: Account | None) -> BucketFacts:
         acl, signer = await self._acl(bucket, asker)
         owner = asker if asker is not None and asker.id == acl.owner.id else await self._callers.by_id(acl.owner.id)
-        if owner is not None and owner.enabled:
+        owns = owner is not None and owner.enabled
+        if owner is not None and owns:
             signer = owner.keys
             self._owners[bucket] = owner
             self._owners.move_to_end(bucket)
             if len(self._owners) > _MOST_KEPT:
                 self._owners.popitem(last=False)
         (policy, unreadable), versioning = await asyncio.gather(
-            self._policy(bucket, acl.owner.id, signer), self._versioning(bucket, signer, owns=signer is not self._admin)
+            self._policy(bucket, acl.owner.id, signer), self._versioning(bucket, signer, owns=owns)
         )
         return BucketFacts(acl, policy, unreadable, versioning)
 
