@@ -48,12 +48,18 @@ def listening(cluster: Cluster, name: str) -> dict[int, set[str]]:
 
 @pytest.mark.parametrize("unit", SERVICES)
 def test_services_run_and_start_at_boot(cluster: Cluster, unit: str) -> None:
-    for name in NAMES:
+    for name in SERVICES[unit]:
         service = cluster.host(name).service(unit)
-        wanted = name in SERVICES[unit]
-        assert service.is_running is wanted, f"{unit} on {name}"
-        if wanted:
-            assert service.is_enabled, f"{unit} on {name}"
+        assert service.is_running, f"{unit} on {name}"
+        assert service.is_enabled, f"{unit} on {name}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_service_runs_where_it_should_not(cluster: Cluster, name: str) -> None:
+    """Riak CS is installed on hosts of the ring that need not serve it, and packages start what they bring."""
+    wanted = {unit for unit, hosts in SERVICES.items() if name in hosts}
+    running = cluster.sudo(name, f"systemctl is-active {' '.join(SERVICES)} || true").split()
+    assert {unit for unit, state in zip(SERVICES, running, strict=True) if state == "active"} == wanted
 
 
 @pytest.mark.parametrize("name", NAMES)
