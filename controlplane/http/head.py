@@ -184,9 +184,14 @@ def _is_chunked(first: dict[bytes, bytes]) -> bool:
 
 
 def _expects_continue(first: dict[bytes, bytes]) -> bool:
-    if first[b"expect"].lower() != b"100-continue":
+    """What is like 100-continue and is not is refused; any other expectation is nobody's, and ignored as S3 does (RFC
+    9110, section 10.1.1, leaves both open)."""
+    value = first[b"expect"].lower()
+    if value == b"100-continue":
+        return True
+    if b"continue" in value:
         raise HeadRefused(417, "no expectation but 100-continue is known")
-    return True
+    return False
 
 
 def _content_length(first: dict[bytes, bytes], limits: Limits) -> int:

@@ -303,7 +303,7 @@ def _time_of(values: Mapping[bytes, bytes]) -> tuple[str, float]:
 
 
 def _check_expiry(timestamp: str, expires: str, now: float, rules: Rules) -> None:
-    if not (expires.isascii() and expires.isdigit() and len(expires) <= 7 and 1 <= int(expires) <= MAX_EXPIRES_S):
+    if not (expires.isascii() and expires.isdigit() and len(expires) <= 7 and int(expires) <= MAX_EXPIRES_S):
         raise _bad_query(f"X-Amz-Expires must be a number of seconds from 1 to {MAX_EXPIRES_S}.")
     begin = _seconds_of(timestamp)
     if begin is None:
@@ -315,7 +315,7 @@ def _check_expiry(timestamp: str, expires: str, now: float, rules: Rules) -> Non
             extra=(("X-Amz-Date", timestamp), ("ServerTime", iso_time(now))),
         )
     end = begin + int(expires)
-    if now > end:
+    if now > end or not int(expires):
         raise S3Fault(
             Code.ACCESS_DENIED,
             "The request has expired.",

@@ -85,9 +85,14 @@ class CrossOrigin:
         return empty(call.request, 200, *_fields(preflight(rules, call.headers)))
 
     async def added(self, call: Call, response: Response) -> Response:
-        """The answer with what its Origin may see of it."""
+        """The answer with what its Origin may see of it. That to a preflight has it already, or is a refusal."""
         origin = call.header(b"origin")
-        if origin is None or not call.bucket or not isinstance(response.headers, list):
+        if (
+            call.operation is Operation.PREFLIGHT
+            or origin is None
+            or not call.bucket
+            or not isinstance(response.headers, list)
+        ):
             return response
         rules = await self._rules(call.bucket)
         if rules is not None:

@@ -75,7 +75,7 @@ async def test_broken_chunked_framing_fails_the_body_and_ends_the_connection(
     [
         (b"PRI * HTTP/2.0\r\n\r\n", 505),
         (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: x\r\n\r\n", 417),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue;x\r\n\r\n", 417),
         (b"GET /" + b"x" * 40_000, 414),
         (b"GET / HTTP/1.1\r\nX: " + b"x" * 40_000, 431),
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000001\r\n\r\n", 413),
@@ -312,6 +312,15 @@ async def test_100_continue_is_sent_when_the_body_is_first_read(client: Any) -> 
     await c.settle()
     assert c.take().endswith(b"\r\n\r\nab")
     assert not c.transport.closed
+
+
+@pytest.mark.parametrize("value", [b"", b"200", b"200-ok", b"x"])
+async def test_other_expectations_are_ignored(client: Any, value: bytes) -> None:
+    c = client(echo)
+    c.send(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: " + value + b"\r\n\r\nab")
+    await c.settle()
+    assert c.statuses == [200]
+    assert c.take().endswith(b"\r\n\r\nab")
 
 
 async def test_no_100_continue_for_an_answer_without_reading(client: Any) -> None:
