@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from controlplane.model.tally import BlobTally, GcTally, MirrorTally, PublishTally, RequestTally
+from controlplane.model.tally import BlobTally, GcTally, LifecycleTally, MirrorTally, PublishTally, RequestTally
 from controlplane.ports.journal import JournalStats
 from controlplane.status.exposition import Sources, render
 
@@ -128,6 +128,14 @@ CASES: dict[str, tuple[Series, Series]] = {
     "MillraceGcFailing": (
         {**gc_duty(1), series("millrace_gc_errors_total", job="millrace-agent", instance="n1"): RISING},
         {**gc_duty(0), series("millrace_gc_errors_total", job="millrace-agent", instance="n1"): RISING},
+    ),
+    "MillraceLifecycleStalled": (
+        {agent("millrace_lifecycle_last_sweep_timestamp_seconds"): constant(-27 * 3600)},
+        {agent("millrace_lifecycle_last_sweep_timestamp_seconds"): constant(0)},
+    ),
+    "MillraceLifecycleFailing": (
+        {agent("millrace_lifecycle_errors_total"): RISING},
+        {agent("millrace_lifecycle_errors_total"): FLAT},
     ),
     "EtcdMemberDown": (etcd_members(1, 1, 0), etcd_members(1, 1, 1)),
     "EtcdQuorumLost": (etcd_members(1, 0, 0), etcd_members(1, 1, 0)),
@@ -246,7 +254,9 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
 
 def exposed() -> set[str]:
     """Names of the metrics that gateway and agent expose."""
-    sources = Sources(RequestTally(), BlobTally(), MirrorTally(), PublishTally(), gc=GcTally())
+    sources = Sources(
+        RequestTally(), BlobTally(), MirrorTally(), PublishTally(), gc=GcTally(), lifecycle=LifecycleTally()
+    )
     stats = JournalStats(pending=0, pending_bytes=0, failed=0, limit=1, oldest_enqueued_at=None)
     text = render(sources, stats, 0.0).decode()
     names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
