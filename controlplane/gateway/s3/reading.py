@@ -7,10 +7,10 @@ parameters of SigV4 (get-response-overrides), and knows no partNumber (get-part-
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
+from controlplane.gateway.ranges import Wanted, wanted_range
 from controlplane.gateway.s3.answers import Fields, fields, object_fields
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.call import Call
@@ -29,7 +29,6 @@ from controlplane.services.s3.refusals import refusal
 
 _WHOLE_BELOW: Final = 256 * 1024
 """Bodies up to this are read before the answer begins: one write, and a broken one can still be 503."""
-_RANGE: Final = re.compile(r"bytes=[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*\Z", re.IGNORECASE)
 _CONDITIONS: Final = frozenset(
     {b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since", b"if-range"}
 )
@@ -61,22 +60,25 @@ class ObjectReading:
         wanted = _wanted_range(call)
         conditional = call.has_any(_CONDITIONS)
         part = call.number("partNumber", 1, 10_000)
-        if conditional or wanted is _NOTHING or part is not None:
+        if conditional or part is not None or (wanted is not None and wanted.nothing):
             found = await self._look(call, query)
             if conditional:
                 if (answer := self._judged(call, found)) is not None:
                     return answer
                 if not _if_range_holds(call, found):
                     wanted = None
-            if wanted is _NOTHING:
+            if wanted is not None and wanted.nothing:
                 raise _unsatisfiable(found)
             if part is not None:
                 wanted = _part(found, part, wanted)
             headers["if-match"] = found.get("etag", "*")
         if wanted is not None:
-            headers["range"] = wanted
+            headers["range"] = str(wanted)
         method = "HEAD" if request.method == "HEAD" else "GET"
         reply = await self._send(call, call.ask(method, query=query, headers=headers))
+        if reply.status == 416:
+            reply.close()
+            raise _unsatisfiable(await self._look(call, query))
         if reply.status not in (200, 206):
             raise await self._missing(call, reply)
         return await self._answer(call, reply)
@@ -173,7 +175,6 @@ class ObjectReading:
 
 
 _HIDING: Final = frozenset({"GetObject", "HeadObject", "GetObjectAttributes"})
-_NOTHING: Final = "bytes=-0"
 
 
 class ReplyChunks:
@@ -197,20 +198,10 @@ class ReplyChunks:
         self._reply.close()
 
 
-def _wanted_range(call: Call) -> str | None:
-    """The Range for Riak CS; None when there is none, or one that a server may ignore (several, another unit)."""
+def _wanted_range(call: Call) -> Wanted | None:
+    """None when there is none, or one that a server may ignore (several, another unit)."""
     given = call.header(b"range")
-    if given is None:
-        return None
-    matched = _RANGE.match(given.decode("latin-1"))
-    if matched is None:
-        return None
-    first, last, suffix = matched.groups()
-    if suffix is not None:
-        return _NOTHING if int(suffix) == 0 else f"bytes=-{int(suffix)}"
-    if last and int(last) < int(first):
-        return None
-    return f"bytes={int(first)}-{int(last) if last else ''}"
+    return None if given is None else wanted_range(given.decode("latin-1"))
 
 
 def _if_range_holds(call: Call, found: Mapping[str, str]) -> bool:
@@ -226,7 +217,7 @@ def _if_range_holds(call: Call, found: Mapping[str, str]) -> bool:
         return False
 
 
-def _part(found: Mapping[str, str], part: int, wanted: str | None) -> str | None:
+def _part(found: Mapping[str, str], part: int, wanted: Wanted | None) -> Wanted | None:
     """Part 1 of an object that was put at once is all of it; the borders of others are not known here."""
     if wanted is not None:
         raise S3Fault(Code.INVALID_REQUEST, "Range and partNumber exclude each other.")
@@ -234,7 +225,7 @@ def _part(found: Mapping[str, str], part: int, wanted: str | None) -> str | None
         raise S3Fault(Code.NOT_IMPLEMENTED, "Riak CS does not keep the borders of parts: read by Range.")
     if part > 1:
         raise S3Fault(Code.INVALID_PART_NUMBER)
-    return "bytes=0-" if length_of(found) else None
+    return Wanted(0, None) if length_of(found) else None
 
 
 def _unsatisfiable(found: Mapping[str, str]) -> S3Fault:
