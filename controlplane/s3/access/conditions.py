@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from functools import partial
-from ipaddress import ip_address, ip_network
+from functools import lru_cache, partial
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Final
 
 from controlplane.s3.access.patterns import UnknownVariable, matches, substituted
@@ -53,7 +53,7 @@ def _string(wanted: str, value: str, context: Context, *, like: bool, fold: bool
         return False
     if like:
         return matches(pattern, value)
-    return "".join(token[0] for token in pattern) == value
+    return pattern.text == value
 
 
 def _number(text: str) -> Decimal:
@@ -103,6 +103,11 @@ def _exact(wanted: str, value: str, _context: Context) -> bool:
     return wanted == value
 
 
+@lru_cache(maxsize=4096)
+def _network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text, strict=False)
+
+
 def _ip(wanted: str, value: str, _context: Context) -> bool:
     try:
         address = ip_address(value)
@@ -110,7 +115,7 @@ def _ip(wanted: str, value: str, _context: Context) -> bool:
         return False
     if address.version == 6 and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
-    network = ip_network(wanted, strict=False)
+    network = _network(wanted)
     return address.version == network.version and address in network
 
 
