@@ -7,7 +7,7 @@ expires is deleted. An action in days is due at the first midnight (UTC) after t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import ceil
 from typing import Final, TypeAlias
 from urllib.parse import quote
@@ -29,11 +29,14 @@ class Filter:
     """Bytes; the object must have fewer."""
 
     def takes(self, key: str, size: int, tags: Mapping[str, str]) -> bool:
+        return self.may_take(key, size) and all(tags.get(name) == value for name, value in self.tags)
+
+    def may_take(self, key: str, size: int) -> bool:
+        """Whether it takes the object if that has the right tags."""
         return (
             key.startswith(self.prefix)
             and (self.larger_than is None or size > self.larger_than)
             and (self.smaller_than is None or size < self.smaller_than)
-            and all(tags.get(name) == value for name, value in self.tags)
         )
 
 
@@ -54,6 +57,10 @@ class LifecycleRule:
     """NoncurrentVersionExpiration, days and versions to keep: nothing to do, for the same reason."""
     filter_element: bool = True
     """Whether the document had a Filter; old ones have a Prefix instead, and get one back."""
+
+    def expires_at(self, modified_at: float) -> float | None:
+        """When an object that the filter takes expires, in Unix seconds; None when this rule lets nothing expire."""
+        return self.expire_date if self.expire_days is None else days_after(modified_at, self.expire_days)
 
 
 Lifecycle: TypeAlias = tuple[LifecycleRule, ...]
@@ -80,9 +87,10 @@ class Expiry:
 def may_be_due(candidate: Candidate, rules: Lifecycle, now: float) -> bool:
     """Whether it would be due if it had whatever tags the rules ask for: what is not, need not be looked at."""
     for rule in rules:
-        expiry = expiry_of(replace(candidate, tags=rule.filter.tags), (rule,))
-        if expiry is not None and expiry.at <= now:
-            return True
+        if rule.enabled and rule.filter.may_take(candidate.key, candidate.size):
+            at = rule.expires_at(candidate.modified_at)
+            if at is not None and at <= now:
+                return True
     return False
 
 
@@ -104,13 +112,8 @@ def expiry_of(candidate: Candidate, rules: Lifecycle) -> Expiry | None:
     for rule in rules:
         if not rule.enabled or not rule.filter.takes(candidate.key, candidate.size, tags):
             continue
-        if rule.expire_days is not None:
-            at = days_after(candidate.modified_at, rule.expire_days)
-        elif rule.expire_date is not None:
-            at = rule.expire_date
-        else:
-            continue
-        if found is None or at < found.at:
+        at = rule.expires_at(candidate.modified_at)
+        if at is not None and (found is None or at < found.at):
             found = Expiry(at, rule.id)
     return found
 

@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _MAX_LISTING_BYTES: Final = 32 * 1024 * 1024
 _PAGE: Final = 1000
+_AT_A_TIME: Final = 50
 _GONE: Final = frozenset({Code.NO_SUCH_BUCKET, Code.NO_SUCH_KEY, Code.NO_SUCH_UPLOAD})
 
 
@@ -160,7 +161,9 @@ class LifecycleDuty:
             if not any(rule.enabled and (rule.expire_days or rule.expire_date is not None) for rule in rules):
                 break
             page = await self._page(bucket, signer, after)
-            for listed in page.objects:
+            for place_in_page, listed in enumerate(page.objects):
+                if place_in_page % _AT_A_TIME == 0:
+                    await self._clock.sleep(0)  # many rules take long to judge, and other duties run beside
                 await self._expire(bucket, listed, rules, signer)
             if not page.truncated:
                 break

@@ -23,6 +23,7 @@ from controlplane.s3.lifecycle import (
     days_after,
     due,
     expiry_of,
+    may_be_due,
 )
 from tests.support.s3_oracle import read, written
 
@@ -203,6 +204,14 @@ rules_of = st.lists(
 candidates = st.builds(
     Candidate, st.text("ab", max_size=3), st.integers(0, 10), st.floats(0, 2e9), st.sampled_from([(), (("k", "v"),)])
 )
+
+
+@given(candidates, rules_of, st.floats(0, 3e9))
+def test_what_cannot_be_due_is_never_due(one: Candidate, rules: tuple[LifecycleRule, ...], now: float) -> None:
+    """Whatever tags it has."""
+    if not may_be_due(one, rules, now):
+        for tags in ((), (("k", "v"),)):
+            assert list(due([replace(one, tags=tags)], rules, now)) == []
 
 
 @given(st.lists(candidates, max_size=8), rules_of, st.floats(0, 3e9))
