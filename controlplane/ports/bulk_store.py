@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from controlplane.model.content import Content
 from controlplane.model.keys import Key
@@ -14,8 +14,7 @@ MOST_BYTES = 32 * 1024
 """Of one object. A batch is in memory as a whole, and is hashed on the spot."""
 
 
-@dataclass(frozen=True, slots=True)
-class SmallObject:
+class SmallObject(NamedTuple):
     """An object with its bytes."""
 
     info: ObjectInfo

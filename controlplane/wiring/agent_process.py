@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from controlplane.adapters.endpoint_probe import EndpointProbe
 from controlplane.adapters.no_write_log import NoWriteLog
@@ -46,9 +46,11 @@ from controlplane.status.exposition import Sources
 from controlplane.version import VERSION
 from controlplane.wiring.adapters import build_v2_publisher, open_agent_spool
 from controlplane.wiring.gateway_process import build_labels
-from controlplane.wiring.lifecycle import LifecyclePart
 from controlplane.wiring.probe_token import probe_token
 from controlplane.wiring.s3_mirror import S3Mirror
+
+if TYPE_CHECKING:
+    from controlplane.wiring.lifecycle import LifecyclePart
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +156,9 @@ class AgentProcess:
     def _build_lifecycle(self, journal: Journal) -> LifecyclePart | None:
         if not self._settings.s3.endpoints:
             return None
+        # Not at the top: it brings in half of the S3 front.
+        from controlplane.wiring.lifecycle import LifecyclePart
+
         part = LifecyclePart(self._settings, self._directory, self._write_log(journal), self._clock)
         self.sources.lifecycle = part.tally
         return part

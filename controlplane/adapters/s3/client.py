@@ -29,6 +29,7 @@ MOST_RETRY_AFTER_S: Final = 10.0
 """A server that wants to be left alone for longer is not waited for: the caller learns when to come again."""
 MAX_ERROR_BYTES: Final = 256 * 1024
 _JOIN_BELOW: Final = 64 * 1024
+_PLAIN: Final = frozenset({"GET", "HEAD", "DELETE"})
 _WRITE_BYTES: Final = 1024 * 1024
 
 Chunks: TypeAlias = Callable[[], AsyncGenerator[bytes, None]]
@@ -120,8 +121,9 @@ class S3Client:
         self.where = ", ".join(options.endpoints)
         self._bucket_path = f"/{options.bucket}"
         self._signer: Signer | None = None
+        self._v4: SignerV4 | None = None
         if options.access_key and options.signature == "v4":
-            self._signer = SignerV4(options.access_key, options.secret_key, options.region)
+            self._signer = self._v4 = SignerV4(options.access_key, options.secret_key, options.region)
         elif options.access_key:
             self._signer = SignerV2(options.access_key, options.secret_key)
 
@@ -283,6 +285,10 @@ class S3Client:
 
     def _head(self, request: Request, site: Site) -> bytes:
         path = self._bucket_path if request.key is None else f"{self._bucket_path}/{request.key}"
+        if self._v4 is not None and request.method in _PLAIN and not request.headers and not request.query:
+            target = encode_path(path)
+            lines = self._v4.plain(request.method, target, site.endpoint.host_header, self._clock.now())
+            return f"{request.method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
         headers = {"host": site.endpoint.host_header, **request.headers}
         if self._signer is not None:
             headers = self._signer.sign(

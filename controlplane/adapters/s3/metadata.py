@@ -24,7 +24,9 @@ _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
 _VALUE = re.compile(r"[\x20-\x7e]*\Z")
 
 OCTETS: Final = "application/octet-stream"
-_FOR_READERS: Final = ("cache-control", "content-disposition", "content-encoding", "content-language", "expires")
+_FOR_READERS: Final = frozenset(
+    {"cache-control", "content-disposition", "content-encoding", "content-language", "expires"}
+)
 
 
 class MalformedAnswer(ValueError):
@@ -54,18 +56,23 @@ def object_info(key: Key, headers: Mapping[str, str], size: int) -> ObjectInfo:
     etag = headers.get("etag")
     if etag is None:
         raise MalformedAnswer("no ETag")
-    others = [name for name in headers if name.startswith(_META) and name not in _OWN_HEADERS]
+    metadata: dict[str, str] = {}
+    for_readers: dict[str, str] = {}
+    for name, value in headers.items():
+        if name.startswith(_META):
+            if name not in _OWN_HEADERS:
+                metadata[name[len(_META) :]] = value
+        elif name in _FOR_READERS:
+            for_readers[name] = value
     return ObjectInfo(
-        key=key,
-        size=size,
-        etag=unquote_etag(etag),
-        modified_at=modified_at(headers.get("last-modified", "")),
-        content_type=headers.get("content-type", OCTETS),
-        content=_content(
-            headers.get(_META + _MD5, ""), headers.get(_META + _SHA256, ""), headers.get(_META + _SIZE, "")
-        ),
-        metadata={name[len(_META) :]: headers[name] for name in others},
-        headers={name: headers[name] for name in _FOR_READERS if name in headers},
+        key,
+        size,
+        unquote_etag(etag),
+        modified_at(headers.get("last-modified", "")),
+        headers.get("content-type", OCTETS),
+        _content(headers.get(_META + _MD5, ""), headers.get(_META + _SHA256, ""), headers.get(_META + _SIZE, "")),
+        metadata,
+        for_readers,
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 _BODILESS: Final = frozenset({204, 304})
@@ -14,8 +13,7 @@ class NotInStep(ValueError):
     """Bytes that cannot be the next answer: nothing on this connection can be relied on any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     status: int
     headers: dict[str, str]
     """Lower-case names."""
@@ -90,8 +88,8 @@ def _head(text: str) -> tuple[int, dict[str, str]]:
         raise NotInStep(f"no status line of HTTP/1.1: {line[:80]!r}")
     headers: dict[str, str] = {}
     for each in lines:
-        name, colon, value = each.partition(":")
-        name = _lower(name)
+        raw, colon, value = each.partition(":")
+        name = _lower(raw)
         if not colon or not name or (name == "content-length" and name in headers):
             raise NotInStep(f"no header: {each[:80]!r}")
         headers[name] = value.strip()

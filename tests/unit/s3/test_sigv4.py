@@ -136,3 +136,13 @@ def test_a_signature_takes_microseconds() -> None:
         EXAMPLE.sign("PUT", f"/bucket/key-{turn}", (), headers, EMPTY_SHA256, 1_700_000_000.0)
         best = min(best, time.perf_counter() - start)
     assert best < 100e-6
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+@pytest.mark.parametrize("path", ["/bucket/key", "/bucket/a b+c/ü&%25=§", "/bucket/~a", "/b"])
+def test_a_plain_request_is_signed_like_any_other(method: str, path: str) -> None:
+    signer = SignerV4("AK", "SK", "eu-west-1")
+    for now in (1_700_000_000.5, 1_700_000_000.9, 1_700_000_001.0):
+        signed = signer.sign(method, path, (), {"host": "h:9000"}, EMPTY_SHA256, now)
+        lines = signer.plain(method, encode_path(path), "h:9000", now)
+        assert dict(line.split(": ", 1) for line in lines.splitlines()) == signed
