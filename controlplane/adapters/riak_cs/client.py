@@ -25,12 +25,12 @@ _HTML: Final = "text/html"
 class RiakCsReply:
     """Implements ports.upstream.Reply."""
 
-    __slots__ = ("_lease", "_pool", "_what", "headers", "status")
+    __slots__ = ("_ask", "_lease", "_pool", "headers", "status")
 
-    def __init__(self, pool: ConnectionPool, lease: Lease, what: str) -> None:
+    def __init__(self, pool: ConnectionPool, lease: Lease, ask: Ask) -> None:
         self._pool = pool
         self._lease: Lease | None = lease
-        self._what = what
+        self._ask = ask
         self.status = lease.connection.status
         self.headers: Mapping[str, str] = lease.connection.headers
 
@@ -43,7 +43,7 @@ class RiakCsReply:
         except ExchangeFailed as error:
             self._pool.failed(lease.site)
             self.close()
-            raise Unavailable(f"{self._what} at {lease.site.endpoint.url}: {error}") from error
+            raise Unavailable(f"{_what(self._ask)} at {lease.site.endpoint.url}: {error}") from error
         if not chunk:
             self.close()
         return chunk
@@ -59,7 +59,7 @@ class RiakCsReply:
             size += len(chunk)
             if size > limit:
                 self.close()
-                raise Unavailable(f"{self._what}: the answer of Riak CS is larger than {limit} bytes")
+                raise Unavailable(f"{_what(self._ask)}: the answer of Riak CS is larger than {limit} bytes")
         return b"".join(parts) if len(parts) > 1 else first
 
     def close(self) -> None:
@@ -170,7 +170,7 @@ class RiakCsClient:
             self._pool.succeeded(lease.site)
         elif connection.status in (502, 503, 504):
             self._pool.failed(lease.site)
-        return RiakCsReply(self._pool, lease, _what(ask))
+        return RiakCsReply(self._pool, lease, ask)
 
 
 async def _send_stream(body: AsyncIterator[bytes], connection: Connection) -> bool:

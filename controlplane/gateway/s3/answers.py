@@ -35,8 +35,16 @@ _PASSED: Final = {
         "content-disposition", "cache-control", "expires",
     )
 }  # fmt: skip
+_LINES: Final = {
+    name: b"\r\n%b: " % value for name, value in _PASSED.items() if name not in ("accept-ranges", "content-range")
+}
+_DROPPED: Final = frozenset({"server", "date", "content-length", "accept-ranges"})
+_FIRST_LINES: Final = b"\r\n%b: %b\r\nx-amz-request-id: " % _SERVER
+_ACCEPT_RANGES_LINE: Final = b"\r\n%b: %b" % _ACCEPT_RANGES
 OWN_METADATA: Final = "x-amz-meta-millrace-s3-"
 """User metadata in which the gateway keeps what Riak CS does not: checksums, Content-Language."""
+
+_OWN_CHECKSUM: Final = OWN_METADATA + "checksum-"
 
 
 def fields(request: Request, *more: tuple[bytes, bytes]) -> Fields:
@@ -106,6 +114,22 @@ def object_fields(request: Request, found: Mapping[str, str], *, checksums: bool
     if "accept-ranges" not in found:
         headers.append(_ACCEPT_RANGES)
     return headers
+
+
+def plain_lines(request: Request, found: Mapping[str, str]) -> bytes | None:
+    """The same fields as they are written, for an object with no more than the usual ones; None: it has more."""
+    lines = [_FIRST_LINES, request.id.encode(), _ACCEPT_RANGES_LINE]
+    prefixes, dropped = _LINES, _DROPPED
+    for name, value in found.items():
+        prefix = prefixes.get(name)
+        if prefix is None:
+            if name not in dropped and not name.startswith(_OWN_CHECKSUM):
+                return None
+        elif value.isascii() and value.isprintable():
+            lines += (prefix, value.encode())
+        else:
+            return None
+    return b"".join(lines)
 
 
 def _bytes(value: str) -> bytes:

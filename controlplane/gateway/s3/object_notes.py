@@ -30,6 +30,10 @@ class ObjectNotes:
         self._authoriser = authoriser
         self._clock = clock
 
+    def nothing(self, call: Call) -> bool:
+        """Whether it is known at once that there is nothing to note: the usual case."""
+        return self._subresources.known_absent(call.bucket, Kind.OBJECTS, Kind.LIFECYCLE)
+
     async def of_read(self, call: Call, found: Mapping[str, str], size: int | None, modified_at: float) -> Fields:
         """x-amz-tagging-count, for who may read the tags, and x-amz-expiration. `found`: Riak CS's headers; `size` of
         the whole object. What cannot be looked up is left out: the object itself is served."""

@@ -101,6 +101,15 @@ class Subresources:
             return None
         return found.body
 
+    def known_absent(self, bucket: str, *kinds: Kind) -> bool:
+        """Whether it is known without a look that the bucket has none of these documents."""
+        since = self._clock.monotonic() - self._keep_s
+        for kind in kinds:
+            kept = self._kept.get(_bucket_key(bucket, kind))
+            if kept is None or kept[0] is not None or kept[1] <= since:
+                return False
+        return True
+
     async def put_bucket_document(self, bucket: str, kind: Kind, document: bytes, *, owner: str = "") -> None:
         """`owner`: the bucket's, by its canonical id. Durable when this returns. Raises Unavailable, StorageFull."""
         at = _bucket_key(bucket, kind)
