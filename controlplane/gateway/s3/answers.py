@@ -38,7 +38,7 @@ _PASSED: Final = {
 _LINES: Final = {
     name: b"\r\n%b: " % value for name, value in _PASSED.items() if name not in ("accept-ranges", "content-range")
 }
-_DROPPED: Final = frozenset({"server", "date", "content-length", "accept-ranges"})
+_DROPPED: Final = frozenset({"server", "date", "content-length"})
 _FIRST_LINES: Final = b"\r\n%b: %b\r\nx-amz-request-id: " % _SERVER
 _ACCEPT_RANGES_LINE: Final = b"\r\n%b: %b" % _ACCEPT_RANGES
 OWN_METADATA: Final = "x-amz-meta-millrace-s3-"
