@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 
 from controlplane.model.content import Content
@@ -80,7 +80,7 @@ class _Folder:
         return self._own(info)
 
     async def get(self, key: Key, *, byte_range: ByteRange | None = None) -> ObjectReader:
-        return await self._store.get(self._full(key), byte_range=byte_range)
+        return _Reader(await self._store.get(self._full(key), byte_range=byte_range), key)
 
     async def head(self, key: Key) -> ObjectInfo:
         return self._own(await self._store.head(self._full(key)))
@@ -108,3 +108,25 @@ class _Folder:
 
     def _own(self, info: ObjectInfo) -> ObjectInfo:
         return replace(info, key=self._stripped(info.key))
+
+
+class _Reader:
+    """Implements ports.object_store.ObjectReader under the key that was asked for."""
+
+    def __init__(self, reader: ObjectReader, key: Key) -> None:
+        self._reader = reader
+        self.info = replace(reader.info, key=key)
+
+    @property
+    def length(self) -> int:
+        return self._reader.length
+
+    @property
+    def file(self) -> tuple[int, int] | None:
+        return self._reader.file
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._reader)
+
+    async def aclose(self) -> None:
+        await self._reader.aclose()

@@ -40,7 +40,11 @@ class JournalSuite:
             await journal.append(draft("a/ü\x00\n", 0), NOW),
             await journal.append(draft("b", None, Op.DELETE), NOW),
             await journal.append(draft("c", (1 << 62)), NOW + 0.123456),
+            await journal.append(Draft(Op.PUT_OBJECT, Bucket("photos"), Key("a/ü"), None, "e-2", 7), NOW + 0.2),
+            await journal.append(Draft(Op.DELETE_OBJECT, Bucket("photos"), Key("b")), NOW + 0.3),
+            await journal.append(Draft(Op.PUT_OBJECT, Bucket("photos"), Key("c"), None, "e"), NOW + 0.4),
         ]
+        assert (await journal.stats()).pending_bytes == (1 << 62) + 7
         assert list(await journal.due(NOW + 1, 10)) == written
         assert [(t.state, t.attempts, t.due_at, t.enqueued_at, t.error) for t in written[:1]] == [
             (TaskState.PENDING, 0, NOW, NOW, "")
