@@ -130,8 +130,14 @@ def test_no_secret_can_be_read_by_others(cluster: Cluster, name: str) -> None:
     lab.sh(name, "echo planted-by-the-test >/tmp/planted")
     done = subprocess.run(command, input=wanted, text=True, capture_output=True, check=True, timeout=120)
     found = json.loads(done.stdout)
+    found = {path: labels for path, labels in found.items() if not is_example(path, labels)}
     assert found.pop("/tmp/planted") == ["planted"], "the search finds nothing at all"
     assert found == {}
+
+
+def is_example(path: str, labels: list[str]) -> bool:
+    """botocore ships documents of AWS, some with keys of nobody."""
+    return "/site-packages/botocore/data/" in path and labels == ["a private key"]
 
 
 def secret_values(cluster: Cluster) -> dict[str, str]:
