@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,14 +24,15 @@ _IDENTITIES = (
 
 @contextlib.contextmanager
 def persistent_store(lab: Lab, folder: Path) -> Iterator[str]:
-    """Its URL. It has a network of its own, so the default ports are free."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Its URL; empty at first. It has a network of its own, so the default ports are free."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     identities = folder / "s3.json"
     identities.write_text(_IDENTITIES)
     weed = Path(sys.executable).with_name("weed")
     command = [
         str(weed), "server", f"-dir={folder}", f"-ip={GATE}", f"-ip.bind={GATE}", "-filer", "-s3",
-        "-master.volumeSizeLimitMB=64", "-volume.max=50", f"-s3.port={PORT}", f"-s3.config={identities}",
+        "-master.volumeSizeLimitMB=64", "-volume.max=200", f"-s3.port={PORT}", f"-s3.config={identities}",
         "-s3.port.iceberg=0", "-s3.port.lance=0",
     ]  # fmt: skip
     log = folder / "log"
