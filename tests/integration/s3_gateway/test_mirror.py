@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import boto3
 import pytest
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.integration.s3_gateway.wire import Wire
 from tests.support import s3_gateway
@@ -250,3 +251,58 @@ def _until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["objects.fetched", "objects.copied", "objects.verified", "mirror.closed", "objects.target_deleted",
+     "objects.tombstone_lifted"],
+)  # fmt: skip
+def test_i1_i4_an_agent_that_is_killed_at_any_step_finishes_after_its_restart(mirrored: Mirrored, point: str) -> None:
+    s3, bucket, node = mirrored.s3, mirrored.bucket(), mirrored.gateway.node
+    for name in "abcdefgh":
+        s3.put_object(Bucket=bucket, Key=name, Body=b"old")
+    mirrored.settle()
+    node.stop("agent")
+    for name in "abcd":
+        s3.put_object(Bucket=bucket, Key=name, Body=b"new")
+    for name in "gh":
+        s3.delete_object(Bucket=bucket, Key=name)
+    killed = node.start("agent", fault=f"{point}:2" if "objects" in point else point, wait=False)
+    try:
+        assert killed.wait(30) == -signal.SIGKILL
+    finally:
+        node.kill("agent")
+        node.start("agent")
+    mirrored.settle()
+    expected = {**dict.fromkeys("abcd", b"new"), **dict.fromkeys("ef", b"old"), **dict.fromkeys("gh")}
+    assert {name: mirrored.copy(bucket, name) for name in "abcdefgh"} == expected
+    for name in "gh":
+        with pytest.raises(ClientError, match="404"):
+            s3.head_object(Bucket=bucket, Key=name)
+    assert [path for path in node.folder.rglob("tombstones*/**/*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize("point", ["objects.write_journalled", "objects.delete_journalled", "objects.entombed"])
+def test_i1_i4_a_gateway_that_is_killed_before_it_acknowledges(mirrored: Mirrored, point: str) -> None:
+    """What was not acknowledged may have happened or not; the stores end equal, and nothing is left over."""
+    s3, bucket, node = mirrored.s3, mirrored.bucket(), mirrored.gateway.node
+    s3.put_object(Bucket=bucket, Key="a", Body=b"old")
+    mirrored.settle()
+    node.stop("gateway")
+    node.start("gateway", fault=point)
+    change: Callable[[], object] = partial(s3.delete_object, Bucket=bucket, Key="a")
+    if point == "objects.write_journalled":
+        change = partial(s3.put_object, Bucket=bucket, Key="a", Body=b"new")
+    try:
+        with pytest.raises((BotoCoreError, ClientError)):
+            change()
+        assert node.processes["gateway"].wait(30) == -signal.SIGKILL
+    finally:
+        node.kill("gateway")
+        node.start("gateway")
+    mirrored.settle()
+    held = mirrored.beneath.ask("GET", f"/{bucket}/a")
+    assert held.status == 200
+    assert mirrored.copy(bucket, "a") == held.body == s3.get_object(Bucket=bucket, Key="a")["Body"].read()
+    assert [path for path in node.folder.rglob("tombstones*/**/*") if path.is_file()] == []
