@@ -82,7 +82,7 @@ class Traffic:
     ) -> None:
         self._ending.set()
         self._thread.join(180)
-        print(f"\nS3 client meanwhile: {self.counts}")
+        print(f"\nS3 client meanwhile: {self.counts}", *self.counts.failures[:12], sep="\n  ")
         if self._thread.is_alive():
             raise AssertionError("the S3 client still waits for an answer after 180 s")
 
