@@ -63,7 +63,7 @@ def client(url: str, access_key: str, secret_key: str, ca_file: Path | None = No
 class Traffic:
     """A context manager that writes, overwrites, reads and deletes; `counts` is whole when it has ended."""
 
-    def __init__(self, lab: Lab, s3: Any, bucket: str, pause_s: float = 0.1) -> None:
+    def __init__(self, lab: Lab, s3: Any, bucket: str, pause_s: float = 0.3) -> None:
         self.counts = Counts()
         self._lab, self._s3, self._bucket, self._pause_s = lab, s3, bucket, pause_s
         self._random = random.Random(bucket)
