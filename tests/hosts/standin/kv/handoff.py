@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tests.hosts.standin.dist.link import NotReachable, RemoteError
 from tests.hosts.standin.kv.cluster import Cluster
+from tests.hosts.standin.kv.log_store import Place
 from tests.hosts.standin.kv.objects import dump
 from tests.hosts.standin.kv.vnodes import Vnodes
 
@@ -50,9 +51,9 @@ class Handoff:
         cluster, index = self._cluster, self._cluster.ring.index(partition)
         try:
             time.sleep(self._pace)
-            self._copy(index, node)
+            sent = self._copy(index, node, {})
             with self._vnodes.guard(index):
-                self._copy(index, node)
+                self._copy(index, node, sent)  # requests wait meanwhile: only what has changed since
                 if cluster.ring.moves.get(partition) == node:
                     cluster.on_claimant("moved", {"partition": partition})
                 if cluster.ring.owners[partition] != cluster.node or not cluster.ring.moves.get(partition):
@@ -62,7 +63,12 @@ class Handoff:
         finally:
             self.active.pop(partition, None)
 
-    def _copy(self, index: int, node: str) -> None:
+    def _copy(self, index: int, node: str, sent: dict[Place, dict[str, int]]) -> dict[Place, dict[str, int]]:
+        """Sends what was not sent with this clock before; returns the clocks of all that the other side has."""
         for place, value in self._vnodes.contents(index):
+            if sent.get(place) == value.clock:
+                continue
             header, blob = dump(value)
             self._cluster.peers.call(node, "merge", {"index": index, "place": place, "object": header}, blob, 20)
+            sent[place] = value.clock
+        return sent

@@ -84,9 +84,12 @@ def update(
     deleted: bool,
     alone: bool,
 ) -> RiakObject:
-    """A write by `actor` that had seen `context`; `alone` keeps only the new value (allow_mult false)."""
+    """A write by `actor` that had seen `context`; `alone` keeps only the new value (allow_mult false).
+
+    Events are counted by the microsecond: a key that is written anew after its tombstone was reaped must not look older
+    than a copy of the tombstone that a hinted handoff brings back (Riak gives the vnode a new actor for that)."""
     clock = merged_clock(stored.clock, context)
-    dot = (actor, clock.get(actor, 0) + 1)
+    dot = (actor, max(clock.get(actor, 0) + 1, time.time_ns() // 1000))
     clock[actor] = dot[1]
     kept = () if alone else tuple(s for s in stored.siblings if not covers(context, s.dot))
     return RiakObject(clock, (*kept, Sibling(dot, value, metadata, time.time(), deleted)))
