@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.sigv4 import EMPTY_SHA256
 from controlplane.s3.uri import Query
 
 Fields: TypeAlias = Sequence[tuple[bytes, bytes]]
@@ -70,6 +71,7 @@ UNDECLARED: Final = Payload(PayloadKind.UNDECLARED)
 _NAMED: Final = {
     kind.value.encode(): Payload(kind) for kind in PayloadKind if kind is PayloadKind.UNSIGNED or kind in _CHUNKED
 }
+_NAMED[EMPTY_SHA256.encode()] = Payload(PayloadKind.SHA256, EMPTY_SHA256)  # of nearly every read
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z", re.ASCII)
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _SHA256: Final = re.compile(rb"[0-9a-fA-F]{64}\Z")
@@ -121,9 +123,8 @@ def payload_named(value: bytes) -> Payload:
     )
 
 
-def joined(fields: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def joined(fields: Fields) -> dict[bytes, bytes]:
     """Values by name; those of a repeated field are joined by commas in their order, as signatures see them."""
-    fields = list(fields)
     found = dict(fields)
     if len(found) != len(fields):
         found = {}
@@ -176,9 +177,8 @@ class Scope:
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a request says about its sender; nothing of it is proved yet."""
+class Claim(NamedTuple):
+    """What a request says about its sender; nothing of it is proved yet. (A tuple: one is made for every request.)"""
 
     scheme: Scheme
     access_key: str
@@ -212,8 +212,7 @@ class ChunkSeed:
     """YYYYMMDDTHHMMSSZ."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(NamedTuple):
     """Proved: the request was signed with the secret of `access_key`."""
 
     access_key: str

@@ -152,9 +152,14 @@ def _strings(
     """The strings to sign, the likeliest first, and the canonical request behind that one."""
     lines = [(name.decode(), values.get(name, b"").strip(b" \t").decode("latin-1")) for name in names]
     header_forms = [lines]
-    if any("  " in text or "\t" in text for _, text in lines):
-        header_forms.insert(0, [(name, _BLANKS.sub(" ", text)) for name, text in lines])
+    for _, text in lines:
+        if "  " in text or "\t" in text:
+            header_forms.insert(0, [(name, _BLANKS.sub(" ", value)) for name, value in lines])
+            break
     scope_text = str(scope)
+    if len(header_forms) == 1 and not parts and _PLAIN_PATH.match(path):
+        request = canonical_request(method, path, "", lines, joined_names, declared)
+        return (string_to_sign(timestamp, scope_text, request.encode("latin-1")),), request
     requests = [
         canonical_request(method, path_form, query_form, header_form, joined_names, declared)
         for header_form in header_forms
