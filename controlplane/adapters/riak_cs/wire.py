@@ -24,7 +24,8 @@ def target_of(ask: Ask) -> str:
     would be a space: key-put-plus-raw)."""
     if not ask.bucket:
         return "/"
-    return f"/{ask.bucket}/{encode_path(ask.key)}" if ask.key else f"/{ask.bucket}"
+    bucket = encode_path(ask.bucket)
+    return f"/{bucket}/{encode_path(ask.key)}" if ask.key else f"/{bucket}"
 
 
 def authorization(pair: KeyPair, method: str, path: str, ask: Ask, date: str) -> str:

@@ -47,10 +47,14 @@ class Bodies:
 
     @asynccontextmanager
     async def open(
-        self, call: Call, before_last: BeforeLast | None = None, promises: Fields | None = None
+        self,
+        call: Call,
+        before_last: BeforeLast | None = None,
+        promises: Fields | None = None,
+        most: int | None = None,
     ) -> AsyncIterator[Incoming]:
-        """`promises`: the fields that speak of the body, where not all do. Raises S3Fault: a digest or a length that
-        is malformed or too large."""
+        """`promises`: the fields that speak of the body, where not all do. `most`: bytes, where less than an object's
+        are enough. Raises S3Fault: a digest or a length that is malformed or too large."""
         request, payload = call.request, call.payload
         expected = expected_of(call.fields if promises is None else promises, payload)
         hasher = BodyHasher(expected)
@@ -61,7 +65,7 @@ class Bodies:
                 Intake(request.body, length, hasher, self._executor, _decoder(call, payload, length), before_last),
             )
         elif request.has_body and request.content_length is None:
-            async with self.spooled(request.body) as (length, pieces):
+            async with self.spooled(request.body, most) as (length, pieces):
                 yield Incoming(
                     expected, Intake(pieces, self._checked(length), hasher, self._executor, None, before_last)
                 )
@@ -74,19 +78,24 @@ class Bodies:
         request = call.request
         if (request.content_length or 0) > most + 64 * 1024:
             raise S3Fault(Code.MAX_MESSAGE_LENGTH_EXCEEDED)
-        async with self.open(call, promises=promises) as incoming:
+        async with self.open(call, promises=promises, most=most) as incoming:
             if incoming.intake.length > most:
                 raise S3Fault(Code.MAX_MESSAGE_LENGTH_EXCEEDED)
             return await incoming.intake.whole()
 
     @asynccontextmanager
-    async def spooled(self, source: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
+    async def spooled(
+        self, source: AsyncIterator[bytes], most: int | None = None
+    ) -> AsyncIterator[tuple[int, AsyncIterator[bytes]]]:
         """A body whose length nobody knows: taken in first, then handed out. Raises StorageFull."""
+        bound = self._max_bytes if most is None else most
+        size = 0
         writer = self._spool.open()
         try:
             async for chunk in source:
-                if writer.written + len(chunk) > self._max_bytes:
-                    raise S3Fault(Code.ENTITY_TOO_LARGE, extra=(("MaxSizeAllowed", str(self._max_bytes)),))
+                size += len(chunk)
+                if size > bound:
+                    raise S3Fault(Code.ENTITY_TOO_LARGE, extra=(("MaxSizeAllowed", str(bound)),))
                 await writer.write(chunk)
             kept = await writer.finish()
         except BaseException:

@@ -159,7 +159,10 @@ def user_of(account: Account) -> User:
     return User(account.id, account.display_name)
 
 
-def require_served(key: str) -> None:
-    """Refuse a key that Riak CS would take for another: it drops a leading slash (key-put-leading-slash)."""
+def require_served(bucket: str, key: str) -> None:
+    """Refuse what Riak CS would take for something else: it drops a leading slash (key-put-leading-slash), and below
+    /riak-cs it may have its admin port (users-json)."""
     if key.startswith("/"):
         raise S3Fault(Code.NOT_IMPLEMENTED, "Keys that begin with a slash are not served: the store drops it.")
+    if bucket == "riak-cs":
+        raise S3Fault(Code.NO_SUCH_BUCKET, extra=(("BucketName", bucket),))

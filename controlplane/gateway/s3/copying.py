@@ -65,7 +65,7 @@ def source_of(header: str | None) -> Source:
         raise S3Fault(
             Code.INVALID_ARGUMENT, "x-amz-copy-source is /bucket/key.", extra=(("ArgumentName", "x-amz-copy-source"),)
         )
-    require_served(key)
+    require_served(bucket, key)
     version = dict(decode_query(query)).get("versionId")
     return Source(bucket, key, version)
 

@@ -59,7 +59,7 @@ class MultiDelete:
     async def _one(self, call: Call, deletion: Deletion) -> Deleted | NotDeleted:
         key, version = deletion.key, deletion.version_id
         try:
-            require_served(key)
+            require_served(call.bucket, key)
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise S3Fault(Code.KEY_TOO_LONG)
             if deletion.etag is not None:

@@ -132,7 +132,7 @@ class S3Front:
             name.lower() == "x-amz-copy-source" for name, _ in query
         )
         operation = operation_of(request.method, address.level, query, copies=copies)
-        require_served(address.key)
+        require_served(address.bucket, address.key)
         call = Call(request, operation, address, query, self._proxies)
         request.context = call
         if operation is Operation.PREFLIGHT:

@@ -64,7 +64,7 @@ class FormUploads:
         upload = check_policy(given, form.filename, call.bucket, self._clock.now())
         if not 0 < len(upload.key.encode()) <= MAX_KEY_BYTES:
             raise S3Fault(Code.KEY_TOO_LONG)
-        require_served(upload.key)
+        require_served(call.bucket, upload.key)
         call.address = Address(call.bucket, upload.key, call.address.in_host)
         await self._authoriser.admit(call)
         headers = stored_form_headers(given)

@@ -75,3 +75,8 @@ def test_a_key_cannot_leave_its_path(key: str) -> None:
     head = head_of(ask, "host", 0.0)
     assert head.count(b"\r\n") == 5
     assert head.split(b" ")[1] == target.encode()
+
+
+def test_a_bucket_cannot_leave_its_path_either() -> None:
+    assert target_of(Ask("GET", PAIR, "a+b?c#d&e", "k")) == "/a%2Bb%3Fc%23d%26e/k"
+    assert target_of(Ask("GET", PAIR, "bucket.of-alice", "")) == "/bucket.of-alice"
