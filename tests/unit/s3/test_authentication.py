@@ -521,7 +521,7 @@ def test_what_the_payload_is_declared_to_be(value: bytes | None, kind: PayloadKi
 
 
 def test_a_claim_is_read_and_proved_in_microseconds() -> None:
-    """About 25 us on a quiet machine; the bound is ten times that. The best of many is taken."""
+    """About 14 us of CPU; the bound leaves room for busy machines. The best of many is taken."""
     wire = sign(Scheme.V4_HEADER, "GET", "/bucket/key-0123456789", "", {}, NOW)
     best = 1.0
     for _ in range(300):
