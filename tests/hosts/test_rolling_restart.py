@@ -1,11 +1,7 @@
 """rolling_restart.yml, with a power cut in its middle: it stops, the cluster serves, a second run finishes."""
 
-import pytest
-
 from tests.hosts.cluster import RIAK, Cluster
 from tests.hosts.lifecycle import Kept, starts, whole
-
-pytestmark = pytest.mark.hosts_quick
 
 
 def test_a_power_cut_in_its_middle(cluster: Cluster) -> None:
