@@ -50,8 +50,11 @@ def test_every_fault_is_named_with_its_host_in_one_run(cluster: Cluster) -> None
 
 def test_blocks_in_the_wrong_backend_are_found_by_what_lies_on_the_disk(cluster: Cluster) -> None:
     """The files are what counts, not what the configuration says."""
-    script = "d=$(ls -d /var/lib/riak/leveldb/* | head -1); while :; do cat /var/lib/riak/bitcask/*/* > $d/stray; done"
+    # For systemd a dollar is written twice.
+    copy = "cat /var/lib/riak/bitcask/*/* > $$d/stray"
+    script = f"d=$$(ls -d /var/lib/riak/leveldb/* | head -1); while sleep 1; do {copy}; done"
     cluster.sudo("n2", f"systemd-run --quiet --unit=stray sh -c '{script}'")
+    cluster.wait(lambda: bool(cluster.sudo("n2", "ls /var/lib/riak/leveldb/*/stray", check=False)), "a stray file")
     try:
         run = cluster.playbook("verify", check=False)
     finally:
