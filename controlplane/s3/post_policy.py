@@ -42,9 +42,9 @@ class Upload:
 # -- who signed --------------------------------------------------------------------------------------------------------
 
 
-def read_form_claim(fields: Mapping[str, str], now: float, rules: Rules = ANY_REGION) -> Claim | None:  # noqa: ARG001
+def read_form_claim(fields: Mapping[str, str], rules: Rules = ANY_REGION) -> Claim | None:
     """The claim of a form; None when it has neither policy nor signature: the upload is anonymous. To be proved by
-    `authentication.verify`. The policy's own expiration bounds its time, not `now`: check_policy() looks at it.
+    `authentication.verify`. The policy's own expiration bounds its time: check_policy() looks at it.
 
     Raises S3Fault: InvalidArgument for a field that is missing or malformed.
     """

@@ -93,7 +93,7 @@ class FormUploads:
         return _answer(call, given, stored)
 
     async def _prove(self, call: Call, given: Mapping[str, str]) -> None:
-        claim = read_form_claim(given, self._clock.now(), self._authenticator.rules)
+        claim = read_form_claim(given, self._authenticator.rules)
         # Without a claim in the form the request itself may be signed; else it is anonymous.
         if claim is not None:
             verified, call.account = await self._authenticator.prove_claim(claim)
