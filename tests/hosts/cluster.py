@@ -89,6 +89,9 @@ class Play:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"the playbook did not end in {timeout} s:\n{self.output[-4000:]}") from None
+        except BaseException:
+            self.kill()  # the tests end before it: nobody would
+            raise
         return Run(self._process.returncode, self.output, time.monotonic() - self._started)
 
     def kill(self) -> None:
