@@ -52,6 +52,7 @@ def main() -> int:
             if options.why or way != "direct":
                 for column in columns:
                     print("".join(f"\n{column.client}: {problem}" for problem in column.problems()), end="")
+        matrix.remove_buckets(store, user)
     print()
     return 1 if wrong else 0
 
