@@ -57,7 +57,9 @@ class Objects:
         for segment in segments:
             low, high = max(start - base, 0), min(end - base, segment["size"])
             for number in range(low // BLOCK, (high + BLOCK - 1) // BLOCK if high > low else 0):
-                found = self.kv.get(blocks_of(segment["bucket"]), _block_key(segment["id"], number), r=1)
+                place = blocks_of(segment["bucket"]), _block_key(segment["id"], number)
+                # One replica is enough for a block that never changes, but not to say that there is none.
+                found = self.kv.get(*place, r=1) or self.kv.get(*place, r=2)
                 if found is None or not found.live:
                     raise KvDown(f"block {number} of {segment['id']} is missing")
                 offset = number * BLOCK
