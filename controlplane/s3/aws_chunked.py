@@ -60,7 +60,7 @@ class ChunkDecoder:
         self._with_trailer = payload.has_trailer
         self._seed = seed
         self._last_signature = seed.signature if seed else ""
-        self._decoded_length = decoded_length
+        self.decoded_length = decoded_length
         self._trailer_names = trailer_names
         self._state = _State.SIZE
         self._held = bytearray()
@@ -144,17 +144,17 @@ class ChunkDecoder:
         if self._seed:
             self._chunk_signature = matched[2].decode()
             self._hash = sha256()
-        if self._decoded + self._left > self._decoded_length:
+        if self._decoded + self._left > self.decoded_length:
             raise S3Fault(
                 Code.INCOMPLETE_BODY,
-                f"The chunks hold more than the {self._decoded_length} bytes of x-amz-decoded-content-length.",
+                f"The chunks hold more than the {self.decoded_length} bytes of x-amz-decoded-content-length.",
             )
         if self._left:
             self._state = _State.DATA
             return
         self._check_signature()
-        if self._decoded != self._decoded_length:
-            _incomplete(self._decoded, self._decoded_length)
+        if self._decoded != self.decoded_length:
+            _incomplete(self._decoded, self.decoded_length)
         self._state = _State.TRAILER
 
     def _take(self, piece: bytes) -> None:
@@ -197,7 +197,7 @@ class ChunkDecoder:
         if self._state is not _State.TRAILER:
             if self._state is _State.DONE:
                 raise RuntimeError("the body was finished before")
-            _incomplete(self._decoded, self._decoded_length)
+            _incomplete(self._decoded, self.decoded_length)
         self._state = _State.DONE
         section = bytes(self._held)
         if not self._with_trailer:

@@ -12,8 +12,8 @@ from typing import Final
 from controlplane.gateway.s3.call import Call
 from controlplane.ports.object_store import LocalFile
 from controlplane.ports.spool import Spool
-from controlplane.s3.authentication import Fields, Payload, PayloadKind
-from controlplane.s3.aws_chunked import ChunkDecoder, decoded_length_of
+from controlplane.s3.authentication import Fields
+from controlplane.s3.aws_chunked import decoder_of
 from controlplane.s3.checksums import BodyHasher, Expected, expected_of
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.services.s3.intake import Intake
@@ -22,7 +22,6 @@ SMALL_BYTES: Final = 1024 * 1024
 """Bodies up to this are read and proved before Riak CS is asked: they can be sent again."""
 DOCUMENT_BYTES: Final = 2 * 1024 * 1024
 _PIECE_BYTES: Final = 1024 * 1024
-_SIGNED: Final = frozenset({PayloadKind.SIGNED_CHUNKS, PayloadKind.SIGNED_CHUNKS_TRAILER})
 
 BeforeLast = Callable[[], Awaitable[None]]
 
@@ -59,10 +58,11 @@ class Bodies:
         expected = expected_of(call.fields if promises is None else promises, payload)
         hasher = BodyHasher(expected)
         if payload.is_chunked:
-            length = self._checked(decoded_length_of(call.header(b"x-amz-decoded-content-length")))
+            decoder = decoder_of(call.fields, payload, call.body_seed)
+            length = self._checked(decoder.decoded_length)
             yield Incoming(
                 expected,
-                Intake(request.body, length, hasher, self._executor, _decoder(call, payload, length), before_last),
+                Intake(request.body, length, hasher, self._executor, decoder, before_last),
             )
         elif request.has_body and request.content_length is None:
             async with self.spooled(request.body, most) as (length, pieces):
@@ -125,15 +125,6 @@ class Bodies:
         """A body that comes from elsewhere than the request: a copy, or the file of a form."""
         hasher = BodyHasher(expected)
         return Incoming(expected, Intake(source, length, hasher, self._executor, None, before_last))
-
-
-def _decoder(call: Call, payload: Payload, length: int) -> ChunkDecoder:
-    seed = call.body_seed
-    if payload.kind in _SIGNED and seed is None:
-        raise S3Fault(Code.INVALID_REQUEST, "Signed chunks need a request that is signed in its Authorization header.")
-    names = (call.header(b"x-amz-trailer") or b"").decode("latin-1").lower().split(",")
-    trailers = frozenset(name.strip() for name in names if name.strip())
-    return ChunkDecoder(payload, seed if payload.kind in _SIGNED else None, length, trailers)
 
 
 async def _pieces_of(body: bytes | LocalFile) -> AsyncGenerator[bytes, None]:

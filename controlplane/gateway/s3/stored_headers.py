@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from controlplane.gateway.s3.answers import OWN_METADATA
+from controlplane.s3.aws_chunked import stored_encoding
 from controlplane.s3.checksums import Checksum
 from controlplane.s3.fault import Code, S3Fault
 
@@ -70,9 +71,7 @@ def _stored(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             headers[name.decode("ascii")] = value.decode("utf-8", "surrogateescape")
         elif name == b"content-encoding":
             # aws-chunked is how the body came, not what it is.
-            text = ",".join(
-                part.strip() for part in value.decode("latin-1").split(",") if part.strip().lower() != "aws-chunked"
-            )
+            text = stored_encoding(value.decode("latin-1"))
             if text:
                 headers["content-encoding"] = text
         elif name == b"content-language":
