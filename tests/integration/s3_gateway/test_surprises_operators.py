@@ -96,7 +96,7 @@ def test_22_what_cannot_be_is_said_with_an_exit_code(recording: str, gateway: S3
 
 
 @recorded("user-put-new-secret", "user-old-secret-s3")
-def test_23_a_rotated_secret_counts_at_once_and_the_old_one_ends(
+def test_23_a_rotated_secret_counts_within_seconds_and_the_old_one_ends(
     recording: str, forgetful: S3Gateway, tmp_path: Path
 ) -> None:
     user = created(forgetful)
@@ -106,7 +106,11 @@ def test_23_a_rotated_secret_counts_at_once_and_the_old_one_ends(
     assert done.returncode == 0, done.stderr
     renewed = User(user.name, user.key, (tmp_path / "new").read_text().strip(), user.id)
     assert renewed.secret != user.secret
-    assert wire.as_(renewed).ask("GET", "/").status == 200
+    # A secret that was looked up a moment ago is not looked up again for a signature that does not match: two seconds.
+    deadline = time.monotonic() + 3
+    while wire.as_(renewed).ask("GET", "/").status != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
     time.sleep(CACHED_S + 0.5)
     assert wire.ask("GET", "/").outcome == (403, "SignatureDoesNotMatch")
     assert wire.as_(renewed).ask("GET", "/").status == 200
