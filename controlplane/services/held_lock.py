@@ -26,7 +26,8 @@ class HeldLock:
         self._directory = directory
         self._clock = clock
         self._ttl_s = ttl_s
-        self.wish = Wish.LEAVE
+        # A claim that a former incarnation left is not given back before it is known whether what it guards has ended.
+        self.wish = Wish.LAPSE
         self.held_until = NEVER
         """Monotonic seconds up to which no other node can hold it."""
         self.claim: Claim | None = None

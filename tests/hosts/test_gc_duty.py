@@ -58,13 +58,17 @@ def test_the_socket_is_for_the_agent_alone(agents: Cluster) -> None:
     assert not agents.host("n1").file("/run/millrace-riak-cs-gc.sock").exists
 
 
-def test_an_agent_that_is_killed_leaves_no_batch_and_goes_on_with_its_duty(agents: Cluster) -> None:
+def test_an_agent_that_is_killed_has_its_riak_cs_halted_and_comes_back_to_its_duty(agents: Cluster) -> None:
     one = holder(agents, "n3")
+    before = agents.sudo(one, "systemctl show -P MainPID millrace-agent")
+    agents.sudo(one, "riak-cs admin gc set-interval 900")  # as if it had been at it
     agents.sudo(one, "systemctl kill --signal=KILL millrace-agent")
     agents.wait(
-        lambda: "failed" not in agents.sudo(one, "systemctl is-active millrace-agent", check=False), "restarted"
+        lambda: agents.sudo(one, "systemctl show -P MainPID millrace-agent") not in ("0", before), "another process"
     )
+    assert "infinity" in agents.sudo(one, "riak-cs admin gc status"), "ExecStopPost came before it"
     agents.wait(lambda: status(agents, one).get("healthy") is True, "healthy again", TTL_S + LATE_S)
+    assert holder(agents, one) == one
 
 
 def test_the_duty_moves_within_the_lease_when_its_node_loses_power(agents: Cluster) -> None:

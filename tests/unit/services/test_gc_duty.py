@@ -304,6 +304,21 @@ async def test_a_restarted_agent_goes_on_with_its_own_claim(cluster: Cluster) ->
     assert cluster.holder() is holder
 
 
+async def test_an_agent_that_was_killed_does_not_give_its_duty_away_while_its_batch_goes_on(cluster: Cluster) -> None:
+    """Nothing halted Riak CS here: the new agent finds the claim and the batch of the former one."""
+    holder = await cluster.settle()
+    for task in holder.tasks:
+        task.cancel()
+    holder.boot()
+    for _ in range(20):
+        there = await cluster.shared.get("locks/gc")
+        assert there is not None
+        assert f'"{holder.name}"' in there.value
+        await cluster.clock.sleep(1)
+    assert cluster.holder() is holder
+    assert cluster.collecting() == [holder.name]
+
+
 async def test_a_timer_that_somebody_switched_on_is_switched_off(cluster: Cluster) -> None:
     holder = await cluster.settle()
     for host in cluster.hosts:
