@@ -22,7 +22,7 @@ class S3cmd(Command):
             "progress_meter = False", "max_retries = 1",
         ]  # fmt: skip
         if target.secure:
-            lines.append(f"ca_certs_file = {target.ca_file}")
+            lines += [f"ca_certs_file = {target.ca_file}", "signurl_use_https = True"]
         (self.folder / "s3cfg").write_text("\n".join(lines) + "\n")
 
     def _s3cmd(self, *arguments: str) -> str:
