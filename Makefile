@@ -62,7 +62,7 @@ static: environment
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock: environment
+lock: $(VENV)/.lock-installed
 	$(BIN)/python .ci/lock/relock.py $(UPGRADE)
 
 clean:
@@ -88,7 +88,8 @@ $(VENV)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/dev.txt
 
 $(VENV)/.project-installed: $(VENV)/.lock-installed pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
-	@$(PIP) check >/dev/null || { $(PIP) check; echo "The locks do not fit pyproject.toml: run make lock"; exit 1; }
+	@$(BIN)/python -m pip check >$@.check || { cat $@.check; echo "The locks do not fit pyproject.toml: run make lock"; exit 1; }
+	@rm $@.check
 	@touch $@
 
 # Real S3 clients do not agree with the lock above on their libraries: they live apart.
