@@ -20,7 +20,9 @@ class Terminal:
 
     def __init__(self, cluster: Cluster, packages: Packages, *words: str) -> None:
         self._master, slave = pty.openpty()
-        command = ["ansible-playbook", "-i", str(INVENTORY), str(ROOT / "playbooks/upgrade.yml"), *words]
+        # Ansible asks only at the terminal of its own session: without one it goes on as if it had an answer.
+        session = ["setsid", "--ctty", "--wait"]
+        command = [*session, "ansible-playbook", "-i", str(INVENTORY), str(ROOT / "playbooks/upgrade.yml"), *words]
         self._process = subprocess.Popen(
             command,
             cwd=ROOT,
@@ -28,7 +30,6 @@ class Terminal:
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            start_new_session=True,
         )
         os.close(slave)
         os.set_blocking(self._master, False)
@@ -72,7 +73,7 @@ def newer(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Package
 
 
 def versions(cluster: Cluster) -> dict[str, str]:
-    """Riak KV and Riak CS by host."""
+    """Riak CS and Riak KV by host: dpkg-query sorts by name."""
     command = "dpkg-query --show --showformat='${Version} ' riak-standin riak-cs-standin"
     return {name: cluster.sudo(name, command) for name in RIAK}
 
@@ -87,7 +88,7 @@ def test_a_way_down_is_refused(cluster: Cluster) -> None:
 def test_a_power_cut_while_it_installs(cluster: Cluster, newer: Packages, tmp_path: Path) -> None:
     kept = Kept(cluster, "kept-upgrade", count=15)
     kept.write()
-    old, new = versions(cluster)["n1"], "3.2.4-1 3.2.5-1"
+    old, new = versions(cluster)["n1"], "3.2.5-1 3.2.4-1"
     with cluster.traffic("upgrade") as traffic:
         terminal = Terminal(cluster, newer, "-e", "upgrade_pause=true")
         terminal.wait_for(r"Upgrade n1 now\?")
