@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
@@ -79,7 +80,14 @@ def _settings(arguments: Namespace) -> Settings:
     return settings
 
 
+_LOADED_FIRST = ("adapters.etcd", "adapters.filesystem", "adapters.riak_cs", "adapters.s3", "cli.gc_commands",
+  "wiring.adapters", "wiring.riak_cs")  # fmt: skip
+
+
 def _checks(settings: Settings, timeout_s: float) -> list[Check]:
+    # Threads that begin with a package and with a module of it at once end in a deadlock of Python's import.
+    for name in _LOADED_FIRST:
+        importlib.import_module(f"controlplane.{name}")
     from controlplane.cli import doctor_local, doctor_remote, doctor_s3
 
     # What can end by itself shall do so before it is given up.

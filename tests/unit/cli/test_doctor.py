@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from argparse import Namespace
 from pathlib import Path
@@ -126,3 +128,55 @@ def test_nobody_who_may_write_is_a_warning(tmp_path: Path) -> None:
     finding = found(Settings(node=Node(data_dir=tmp_path)), "tokens")
     assert finding.health is Health.WARN
     assert "write" in finding.found
+
+
+_IMPORTED_BY_CHECKS = """
+import sys
+from pathlib import Path
+from controlplane.cli import doctor
+from controlplane.settings.load import parse_settings
+
+settings = parse_settings(Path(sys.argv[1]).read_text(), {})
+checks = doctor._checks(settings, 5)
+before = set(sys.modules)
+findings, _ = doctor.run_checks(checks, 5)
+for name in sorted(set(sys.modules) - before):
+    parent = name.rpartition(".")[0]
+    if name.startswith("controlplane.") and parent not in before:
+        print("package in a thread:", name)
+for each in findings:
+    if "internal error" in each.found:
+        print(each.check, each.found)
+"""
+
+
+def test_no_package_of_ours_is_begun_in_a_thread(tmp_path: Path) -> None:
+    """Two threads that begin with a package and with a module of it end in a deadlock of Python's import, which doctor
+    showed as internal errors of sound parts (on a machine with little to do)."""
+    secret = tmp_path / "secret"
+    secret.write_text("not-a-real-secret")
+    secret.chmod(0o600)
+    file = tmp_path / "millrace.toml"
+    file.write_text(
+        f"""
+        [node]
+        data_dir = "{tmp_path}"
+        [primary]
+        kind = "s3"
+        endpoints = ["http://127.0.0.1:1"]
+        bucket = "millrace"
+        [persistent]
+        kind = "filesystem"
+        path = "{tmp_path}/copies"
+        [directory.etcd]
+        endpoints = ["http://127.0.0.1:1"]
+        [s3]
+        endpoints = ["http://127.0.0.1:1"]
+        admin_urls = ["http://127.0.0.1:1"]
+        admin_key = "admin"
+        admin_secret = {{ file = "{secret}" }}
+        """
+    )
+    command = [sys.executable, "-c", _IMPORTED_BY_CHECKS, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
