@@ -21,6 +21,10 @@ _IDENTITIES = (
     f'"credentials": [{{"accessKey": "{ACCESS_KEY}", "secretKey": "{SECRET_KEY}"}}]}}]}}'
 )
 
+# SeaweedFS's servers find each other by /tmp/seaweedfs-*-<port>.sock, which namespaces of the network do not part: the
+# volumes of two labs on one machine would go to one of them. Opened and named before /tmp is hidden: all may lie there.
+_WITH_ITS_OWN_TMP = 'exec 9<"$0" && mount --bind tmp /tmp && exec /proc/self/fd/9 "$@"'
+
 
 @contextlib.contextmanager
 def persistent_store(lab: Lab, folder: Path) -> Iterator[str]:
@@ -29,10 +33,11 @@ def persistent_store(lab: Lab, folder: Path) -> Iterator[str]:
     folder.mkdir(parents=True)
     identities = folder / "s3.json"
     identities.write_text(_IDENTITIES)
-    weed = Path(sys.executable).with_name("weed")
+    (folder / "tmp").mkdir()
     command = [
-        str(weed), "server", f"-dir={folder}", f"-ip={GATE}", f"-ip.bind={GATE}", "-filer", "-s3",
-        "-master.volumeSizeLimitMB=64", "-volume.max=200", f"-s3.port={PORT}", f"-s3.config={identities}",
+        "unshare", "--mount", "sh", "-c", _WITH_ITS_OWN_TMP, str(Path(sys.executable).with_name("weed")),
+        "server", "-dir=.", f"-ip={GATE}", f"-ip.bind={GATE}", "-filer", "-s3",
+        "-master.volumeSizeLimitMB=64", "-volume.max=200", f"-s3.port={PORT}", f"-s3.config={identities.name}",
         "-s3.port.iceberg=0", "-s3.port.lance=0",
     ]  # fmt: skip
     log = folder / "log"
@@ -42,6 +47,7 @@ def persistent_store(lab: Lab, folder: Path) -> Iterator[str]:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
+            cwd=folder,
             start_new_session=True,
             env={**os.environ, "HOME": str(folder)},
         )
