@@ -18,7 +18,8 @@ from controlplane.cli.gateways import own_url
 from controlplane.ports.errors import Corrupt, NotFound
 
 if TYPE_CHECKING:
-    from controlplane.settings.tree import S3Store, Settings, Store
+    from controlplane.settings.stores import S3Store, Store
+    from controlplane.settings.tree import Settings
 
 _SKEW_WARN_S = 30.0
 _SKEW_FAIL_S = 300.0

@@ -15,7 +15,8 @@ from controlplane.cli.exit_codes import CommandFailed, ExitCode, UsageError
 if TYPE_CHECKING:
     from controlplane.model.task import Task
     from controlplane.ports.journal import Journal, JournalStats
-    from controlplane.settings.tree import Settings, Store
+    from controlplane.settings.stores import Store
+    from controlplane.settings.tree import Settings
 
 _PAGE = 1000
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from controlplane.settings.mirror import Mirror
 from controlplane.settings.outline import flatten
 from controlplane.settings.rules import contradictions
 from controlplane.settings.s3_front import S3Front
@@ -23,6 +24,7 @@ from controlplane.settings.section import (
     Seconds,
     Section,
 )
+from controlplane.settings.stores import FilesystemStore, Store
 from controlplane.settings.tls import Tls
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
@@ -94,70 +96,6 @@ class Admin(Section):
     agent_port: Port = Field(8472, description="agent's admin port; 0 takes a free one")
 
 
-class FilesystemStore(Section):
-    """An embedded store: a directory of files."""
-
-    kind: Literal["filesystem"] = "filesystem"
-    path: AbsolutePath = Field(..., description="directory; created when missing", examples=["/srv/blobs"])
-    fsync: bool = Field(True, description="false loses acknowledged blobs on power failure: for throw-away set-ups")
-
-
-class MemoryStore(Section):
-    """Objects in this process's memory: for tests and trials."""
-
-    kind: Literal["memory"] = "memory"
-
-
-class S3Store(Section):
-    """A bucket behind the S3 protocol: AWS S3, Riak CS, SeaweedFS, Ceph..."""
-
-    kind: Literal["s3"] = "s3"
-    endpoints: tuple[BaseUrl, ...] = Field(
-        ...,
-        min_length=1,
-        description="base URLs; more than one: spread and failed over",
-        examples=[["https://s3.example.net"]],
-    )
-    bucket: str = Field(
-        ..., min_length=3, max_length=63, description="must exist, unless create_bucket is true", examples=["millrace"]
-    )
-    prefix: str = Field("", description="put before every key")
-    region: str = Field("us-east-1", description="for the signature")
-    access_key: str = Field("", description="empty: unsigned requests")
-    secret_key: Secret | None = Field(
-        None, description='{ file = "…" } or { env = "…" }', examples=[{"env": "S3_SECRET_KEY"}]
-    )
-    signature: Literal["v4", "v2"] = Field("v4", description="Riak CS takes both")
-    list_version: Literal[1, 2] = Field(2, description="1 for Riak CS: it answers version 2 with silent truncation")
-    conditional_put: bool = Field(
-        True, description="the server honours If-None-Match: * on PUT; false for Riak CS, which answers 412 always"
-    )
-    create_bucket: bool = Field(False, description="create the bucket at start when it is missing")
-    ca_file: ReadableFile | None = Field(
-        None,
-        description="PEM file of the certificate authority; empty: the system's",
-        examples=["/etc/millrace/s3-ca.pem"],
-    )
-    connections: int = Field(32, ge=1, le=1024, description="most connections to each endpoint")
-    pipeline: int = Field(
-        32,
-        ge=1,
-        le=256,
-        description="most requests for small objects sent on a connection before the first is answered; 1: none is, "
-        "which also is what Millrace falls back to when a server cannot",
-    )
-    connect_timeout_s: Seconds = Field(3, description="to open a connection")
-    read_timeout_s: Seconds = Field(30, description="the longest pause of a server within a request")
-    attempts: int = Field(4, ge=1, le=20, description="tries of a request that may safely be sent again")
-    part_bytes: Bytes = Field(
-        16 * MIB, ge=5 * MIB, le=5 * GIB, description="bodies larger than this go up in parts of this size"
-    )
-    part_concurrency: int = Field(2, ge=1, le=16, description="parts under way at once for one object")
-
-
-Store = Annotated[FilesystemStore | MemoryStore | S3Store, Field(discriminator="kind")]
-
-
 class HotCache(Section):
     """The copies of the blobs asked for most, on this node."""
 
@@ -174,44 +112,6 @@ class Journal(Section):
     """The durable queue between acknowledgement and mirror: <node.data_dir>/journal.db."""
 
     limit: int = Field(1_000_000, ge=1, description="entries at which writes are pushed back with 503")
-
-
-class Retry(Section):
-    """The back-off schedule of failed copies."""
-
-    first_s: Seconds = Field(0.5, description="wait after the first failure; with jitter of up to a half")
-    factor: float = Field(2.0, ge=1, le=10, description="each further wait is this much longer")
-    most_s: Seconds = Field(300, description="no wait is longer")
-    budget: int = Field(12, ge=1, description="failures after which a copy becomes a dead letter")
-
-
-class MirrorRule(Section):
-    """Copies of S3 objects, which clients write through the S3 front. The first rule of a target counts."""
-
-    buckets: str = Field(
-        ..., min_length=1, description="the bucket; * stands for any characters, ? for one", examples=["photos-*"]
-    )
-    prefix: str = Field("", description="only keys that begin with it")
-    deletes: bool = Field(True, description="false: what is deleted in Riak CS stays at the target (an archive)")
-    read_through: bool = Field(False, description="what Riak CS lost is read from the target")
-    target: Store = Field(
-        ...,
-        description='where the copies go; "{bucket}" in bucket or prefix stands for the name in Riak CS, without it '
-        "each key is preceded by <bucket>/",
-    )
-
-
-class Mirror(Section):
-    """The write-behind to the persistent store, and to the targets of the rules."""
-
-    concurrency: int = Field(16, ge=1, le=1024, description="copies under way at once")
-    batch: int = Field(512, ge=1, le=10_000, description="journal entries read and closed at once")
-    idle_s: Seconds = Field(0.1, description="how often an empty journal is looked at")
-    verify: Literal["head", "read"] = Field(
-        "head", description="head: the ETag and metadata of the copy are read back; read: all its bytes are"
-    )
-    retry: Retry = Retry()
-    rules: tuple[MirrorRule, ...] = Field((), description="which S3 objects are copied where; none: none is")
 
 
 class Etcd(Section):

@@ -19,8 +19,9 @@ from controlplane.ports.directory import Announcer, Directory
 from controlplane.ports.errors import NotFound, Unavailable
 from controlplane.ports.hot_cache import HotCache
 from controlplane.ports.object_store import ObjectStore
-from controlplane.settings.tree import FilesystemStore as FilesystemSettings
-from controlplane.settings.tree import MemoryStore, S3Store, Settings, Store
+from controlplane.settings.stores import FilesystemStore as FilesystemSettings
+from controlplane.settings.stores import MemoryStore, S3Store, Store
+from controlplane.settings.tree import Settings
 
 if TYPE_CHECKING:
     from controlplane.adapters.s3 import S3Options

@@ -22,7 +22,8 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.settings.secret import Secret
-from controlplane.settings.tree import Admin, FilesystemStore, Gateway, Node, Scope, Settings, Token
+from controlplane.settings.stores import FilesystemStore
+from controlplane.settings.tree import Admin, Gateway, Node, Scope, Settings, Token
 from controlplane.wiring.adapters import (
     PERSISTENT,
     PRIMARY,

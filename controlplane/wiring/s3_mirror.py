@@ -16,7 +16,8 @@ from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
 from controlplane.ports.object_store import ObjectStore
 from controlplane.services.object_tombstones import ObjectTombstones
-from controlplane.settings.tree import S3Store, Settings, Store
+from controlplane.settings.stores import S3Store, Store
+from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import build_store, create_when_missing, s3_options
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ from controlplane.settings.load import parse_settings
 from controlplane.settings.outline import outline
 from controlplane.settings.secret import Secret
 from controlplane.settings.section import Section
-from controlplane.settings.tree import S3Store, Scope, Settings, Token
+from controlplane.settings.stores import S3Store
+from controlplane.settings.tree import Scope, Settings, Token
 
 OPTION = re.compile(r"^#(?=[a-z\[])", re.MULTILINE)
 BLOCKS = [block for block in example_toml().split("\n\n") if "\n[" in block or "\n#[" in block]

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from controlplane.settings.faults import InvalidSettings
 from controlplane.settings.load import load_settings, parse_settings
-from controlplane.settings.tree import FilesystemStore, MemoryStore, Node, S3Store, Scope, Settings
+from controlplane.settings.stores import FilesystemStore, MemoryStore, S3Store
+from controlplane.settings.tree import Node, Scope, Settings
 
 if TYPE_CHECKING:
     from tests.unit.settings.conftest import FaultsOf

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from controlplane.settings.load import parse_settings
-from controlplane.settings.tree import MemoryStore, S3Store, Scope, Settings
+from controlplane.settings.stores import MemoryStore, S3Store
+from controlplane.settings.tree import Scope, Settings
 
 if TYPE_CHECKING:
     from tests.unit.settings.conftest import FaultsOf

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from controlplane.settings.load import parse_settings
 from controlplane.settings.secret import Secret
-from controlplane.settings.tree import Directory, FilesystemStore, MemoryStore, Settings
+from controlplane.settings.stores import FilesystemStore, MemoryStore
+from controlplane.settings.tree import Directory, Settings
 
 if TYPE_CHECKING:
     from tests.unit.settings.conftest import FaultsOf
