@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from controlplane.model.content import Content
+from controlplane.model.failures import Failure
 from controlplane.model.keys import Bucket, Key
 
 
@@ -46,6 +47,9 @@ class Draft:
     """Of an S3 object: of the very version that was written; any form, multipart too."""
     object_size: int | None = None
     """Bytes of an S3 object, when they are known."""
+    rule: str = ""
+    """Name of the mirror rule whose target this is about. Empty for blobs; for an S3 object it means every rule that
+    covers it: the mirror makes one entry for each of them."""
 
     @property
     def size(self) -> int:
@@ -57,7 +61,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A journal entry. Per (bucket, key), tasks are worked strictly in the order of `seq`."""
+    """A journal entry. Per (bucket, key, rule), tasks are worked strictly in the order of `seq`."""
 
     seq: int
     """The journal's own order: a hybrid logical clock (see hybrid_clock), unique and increasing."""
@@ -70,3 +74,15 @@ class Task:
     enqueued_at: float
     error: str = ""
     """What the last attempt said; empty before the first failure."""
+    failure: Failure | None = None
+    """The category of the last failure; None before the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A dead letter that somebody gave up for good."""
+
+    task: Task
+    reason: str
+    dropped_at: float
+    """Unix seconds."""

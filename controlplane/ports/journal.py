@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from controlplane.model.task import Draft, Task
+from controlplane.model.failures import Failure
+from controlplane.model.rule_stats import RuleStats
+from controlplane.model.task import Draft, Dropped, Task
+
+EVERY_RULE: Final = "*"
+"""In pause(): the whole mirror."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,27 +26,37 @@ class JournalStats:
 
 
 class Journal(Protocol):
+    """Tasks by (bucket, key, rule): one such place is one queue, and no two places wait for each other."""
+
     async def append(self, draft: Draft, now: float) -> Task:
         """Write one entry, on stable storage when this returns. Raises Full at the bound, Unavailable, StorageFull."""
         ...
 
-    async def due(self, now: float, limit: int, skip: Collection[int] = ()) -> Sequence[Task]:
+    async def due(
+        self, now: float, limit: int, skip: Collection[int] = (), *, rule: str | None = None
+    ) -> Sequence[Task]:
         """Pending tasks with due_at <= now, in order of seq, without those in `skip` (being worked on).
+        `rule`: only those of this rule.
 
-        Only the oldest open task of a (bucket, key) is ever due: a task behind one that is pending, skipped or FAILED
-        waits for it, so operations on one key never overtake each other. Exception: a task behind a FAILED one is due
-        (the failed one is superseded by it: newer truth for the key).
+        Only the oldest open task of a (bucket, key, rule) is ever due: a task behind one that is pending, skipped or
+        FAILED waits for it, so operations on one key never overtake each other. Exception: a task behind a FAILED one
+        is due (the failed one is superseded by it: newer truth for the key).
         """
         ...
 
-    async def close(self, seqs: Sequence[int]) -> None:
+    async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
         """Remove tasks that are done and verified, durably, in one transaction. Unknown ones are ignored.
-        Closing a task also removes FAILED tasks of the same (bucket, key) with a smaller seq."""
+        Closing a task also removes FAILED tasks of the same (bucket, key, rule) with a smaller seq.
+
+        `copied`: those of them that were copied and verified at `now` (Unix seconds), with their bytes. They count in
+        the figures of their rules (rules()) in the same transaction, with the lag from their enqueued_at."""
         ...
 
-    async def postpone(self, seq: int, *, attempts: int, due_at: float, error: str) -> None: ...
+    async def postpone(
+        self, seq: int, *, attempts: int, due_at: float, error: str, failure: Failure | None = None
+    ) -> None: ...
 
-    async def bury(self, seq: int, *, attempts: int, error: str) -> None:
+    async def bury(self, seq: int, *, attempts: int, error: str, failure: Failure | None = None) -> None:
         """Make it a dead letter (FAILED). It still counts against the bound."""
         ...
 
@@ -49,10 +64,40 @@ class Journal(Protocol):
         """Dead letters with seq > after, in order of seq."""
         ...
 
+    async def find(self, seq: int) -> Task | None:
+        """One entry, pending or FAILED; None: it is not (or no longer) in the journal."""
+        ...
+
     async def revive(self, seqs: Sequence[int] | None, now: float) -> int:
         """Make dead letters (all when None) PENDING, due now, attempts 0; return how many."""
         ...
 
+    async def drop(self, seqs: Sequence[int], reason: str, now: float) -> int:
+        """Remove dead letters for good, keeping in the same transaction a record of what they promised (dropped());
+        return how many. What is not a dead letter is left alone."""
+        ...
+
+    async def dropped(self, limit: int = 1000, after: int = 0) -> Sequence[Dropped]:
+        """What was dropped, with seq > after, in order of seq. The records stay for ever."""
+        ...
+
     async def stats(self) -> JournalStats: ...
+
+    async def rules(self) -> Mapping[str, RuleStats]:
+        """By the name of the rule, as entries name it; those that never had an entry are not there."""
+        ...
+
+    async def pause(self, rule: str, now: float) -> None:
+        """Remember, durably, that a rule (or EVERY_RULE) is to rest. The mirror obeys it; the journal goes on taking
+        and answering entries. Pausing twice keeps the first time."""
+        ...
+
+    async def resume(self, rule: str) -> bool:
+        """Forget that; False: it was not paused. EVERY_RULE resumes the whole, and every single rule too."""
+        ...
+
+    async def paused(self) -> Mapping[str, float]:
+        """Names of paused rules (or EVERY_RULE), and since when (Unix seconds)."""
+        ...
 
     async def aclose(self) -> None: ...

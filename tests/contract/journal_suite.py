@@ -8,20 +8,22 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from controlplane.model.content import Content, Md5, Sha256
+from controlplane.model.failures import Failure
 from controlplane.model.hybrid_clock import wall_seconds
 from controlplane.model.keys import Bucket, Key
+from controlplane.model.rule_stats import RuleStats, lag_quantile, lag_slot
 from controlplane.model.task import Draft, Op, TaskState
 from controlplane.ports.errors import Full, Unavailable
-from controlplane.ports.journal import Journal
+from controlplane.ports.journal import EVERY_RULE, Journal
 
 Make = Callable[[int], Awaitable[Journal]]
 
 NOW = 1_700_000_000.0
 
 
-def draft(key: str, size: int | None = 10, op: Op = Op.PUT, bucket: str = "blobs") -> Draft:
+def draft(key: str, size: int | None = 10, op: Op = Op.PUT, bucket: str = "blobs", rule: str = "") -> Draft:
     content = None if size is None else Content(Md5("0" * 32), Sha256("f" * 64), size)
-    return Draft(op, Bucket(bucket), Key(key), content, "etag")
+    return Draft(op, Bucket(bucket), Key(key), content, "etag", rule=rule)
 
 
 class JournalSuite:
@@ -42,7 +44,7 @@ class JournalSuite:
             await journal.append(draft("c", (1 << 62)), NOW + 0.123456),
             await journal.append(Draft(Op.PUT_OBJECT, Bucket("photos"), Key("a/ü"), None, "e-2", 7), NOW + 0.2),
             await journal.append(Draft(Op.DELETE_OBJECT, Bucket("photos"), Key("b")), NOW + 0.3),
-            await journal.append(Draft(Op.PUT_OBJECT, Bucket("photos"), Key("c"), None, "e"), NOW + 0.4),
+            await journal.append(Draft(Op.PUT_OBJECT, Bucket("photos"), Key("c"), None, "e", rule="far"), NOW + 0.4),
         ]
         assert (await journal.stats()).pending_bytes == (1 << 62) + 7
         assert list(await journal.due(NOW + 1, 10)) == written
@@ -187,6 +189,90 @@ class JournalSuite:
         await journal.close([second.seq])
         assert (await journal.stats()).oldest_enqueued_at == NOW + 2
 
+    async def test_rules_of_one_key_do_not_wait_for_each_other(self, journal: Journal) -> None:
+        near, far = [await journal.append(draft("a", rule=rule), NOW) for rule in ("near", "far")]
+        later = await journal.append(draft("a", rule="near"), NOW)
+        assert list(await journal.due(NOW, 10)) == [near, far]
+        assert list(await journal.due(NOW, 10, rule="far")) == [far]
+        assert list(await journal.due(NOW, 10, rule="unheard-of")) == []
+        await journal.postpone(far.seq, attempts=1, due_at=NOW + 60, error="away", failure=Failure.UNAVAILABLE)
+        await journal.close([near.seq])
+        assert list(await journal.due(NOW, 10)) == [later]
+        assert list(await journal.due(NOW, 10, rule="far")) == []
+        came_due = await journal.due(NOW + 60, 10, rule="far")
+        assert [(task.seq, task.failure) for task in came_due] == [(far.seq, Failure.UNAVAILABLE)]
+        await journal.bury(far.seq, attempts=2, error="no", failure=Failure.FORBIDDEN)
+        await journal.close([later.seq])  # supersedes nothing of another rule
+        assert [(task.seq, task.failure) for task in await journal.failed()] == [(far.seq, Failure.FORBIDDEN)]
+        assert await journal.revive([far.seq], NOW) == 1
+        assert [task.failure for task in await journal.due(NOW, 10, rule="far")] == [None]
+
+    async def test_a_rule_that_is_far_behind_does_not_hide_another(self, journal: Journal) -> None:
+        for number in range(50):
+            await journal.append(draft(f"k{number}", rule="far"), NOW)
+        task = await journal.append(draft("k", rule="near"), NOW)
+        assert list(await journal.due(NOW, 2, rule="near")) == [task]
+
+    async def test_figures_are_kept_for_each_rule(self, journal: Journal) -> None:
+        a, b, c = [await journal.append(draft(key, 7, rule="far"), NOW + n) for n, key in enumerate("abc")]
+        await journal.append(draft("a", 5), NOW)
+        await journal.bury(b.seq, attempts=1, error="")
+        far = (await journal.rules())["far"]
+        assert far == RuleStats(2, 14, 1, NOW)
+        await journal.close([a.seq], copied={a.seq: 70, 12345: 1}, now=NOW + 0.3)
+        await journal.close([c.seq], copied={}, now=NOW + 9)
+        figures = await journal.rules()
+        assert sorted(figures) == ["", "far"]
+        far = figures["far"]
+        assert (far.pending, far.pending_bytes, far.failed, far.oldest_enqueued_at) == (0, 0, 1, None)
+        assert (far.copied, far.copied_bytes, far.progress_at) == (1, 70, NOW + 9)
+        assert far.lag_total_s == pytest.approx(0.3, abs=1e-6)
+        assert far.lag_counts[lag_slot(0.3)] == sum(far.lag_counts) == 1
+        assert lag_quantile(far, 0.99) == 0.5
+        assert figures[""] == RuleStats(1, 5, 0, NOW)
+
+    async def test_an_entry_is_found_by_its_number(self, journal: Journal) -> None:
+        task = await journal.append(draft("a", rule="far"), NOW)
+        assert await journal.find(task.seq) == task
+        await journal.bury(task.seq, attempts=3, error="no", failure=Failure.CORRUPT)
+        found = await journal.find(task.seq)
+        assert found is not None
+        assert (found.state, found.attempts, found.error) == (TaskState.FAILED, 3, "no")
+        await journal.close([task.seq])
+        assert await journal.find(task.seq) is None
+
+    async def test_what_is_dropped_is_recorded(self, journal: Journal) -> None:
+        a, b, c = [await journal.append(draft(key, 7, rule="far"), NOW) for key in "abc"]
+        for task in (a, b):
+            await journal.bury(task.seq, attempts=3, error="no", failure=Failure.CORRUPT)
+        assert await journal.drop([a.seq, a.seq, c.seq, 5], "wanted by nobody", NOW + 60) == 1
+        (record,) = await journal.dropped()
+        assert (record.task.seq, record.task.draft, record.task.error) == (a.seq, a.draft, "no")
+        assert (record.reason, record.dropped_at, record.task.failure) == (
+            "wanted by nobody",
+            NOW + 60,
+            Failure.CORRUPT,
+        )
+        assert [task.seq for task in await journal.failed()] == [b.seq]
+        assert await journal.find(a.seq) is None
+        assert ((await journal.stats()).failed, (await journal.rules())["far"].failed) == (1, 1)
+        assert await journal.drop([b.seq], "nor this", NOW + 61) == 1
+        assert [each.task.seq for each in await journal.dropped(1)] == [a.seq]
+        assert [each.task.seq for each in await journal.dropped(10, after=a.seq)] == [b.seq]
+
+    async def test_a_pause_is_remembered(self, journal: Journal) -> None:
+        assert await journal.paused() == {}
+        await journal.pause("far", NOW)
+        await journal.pause("far", NOW + 9)
+        await journal.pause(EVERY_RULE, NOW + 1)
+        assert await journal.paused() == {"far": NOW, EVERY_RULE: NOW + 1}
+        assert await journal.resume("near") is False
+        assert await journal.resume("far") is True
+        await journal.pause("near", NOW + 2)
+        assert await journal.resume(EVERY_RULE) is True
+        assert await journal.paused() == {}
+        assert await journal.resume(EVERY_RULE) is False
+
     async def test_after_aclose_it_is_unavailable(self, make: Make) -> None:
         journal = await make(10)
         await journal.aclose()
@@ -200,6 +286,13 @@ class JournalSuite:
             journal.failed,
             lambda: journal.revive(None, NOW),
             journal.stats,
+            journal.rules,
+            journal.paused,
+            journal.dropped,
+            lambda: journal.find(1),
+            lambda: journal.drop([1], "", NOW),
+            lambda: journal.pause("", NOW),
+            lambda: journal.resume(""),
         ):
             with pytest.raises(Unavailable):
                 await call()

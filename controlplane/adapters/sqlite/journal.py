@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from controlplane.adapters.sqlite.journal_reads import read_due, read_failed, read_stats
+from controlplane.adapters.sqlite.journal_reads import (
+    read_dropped,
+    read_due,
+    read_failed,
+    read_one,
+    read_paused,
+    read_rules,
+    read_stats,
+)
 from controlplane.adapters.sqlite.journal_schema import JOURNAL
 from controlplane.adapters.sqlite.journal_session import SIFTED_ROWS, JournalSession
 from controlplane.adapters.sqlite.reader import ReaderThread
 from controlplane.adapters.sqlite.writer import WriterThread
-from controlplane.model.task import Draft, Task
+from controlplane.model.failures import Failure
+from controlplane.model.rule_stats import RuleStats
+from controlplane.model.task import Draft, Dropped, Task
 from controlplane.ports.errors import Rejected, Unavailable
-from controlplane.ports.journal import JournalStats
+from controlplane.ports.journal import EVERY_RULE, JournalStats
 
 _SIFTS = 2
 _INT64 = 1 << 63
@@ -46,11 +56,13 @@ class SqliteJournal:
         _require_storable(draft, now)
         return await self._writer.submit(lambda session: session.append(draft, now), guarded=False)
 
-    async def due(self, now: float, limit: int, skip: Collection[int] = ()) -> Sequence[Task]:
+    async def due(
+        self, now: float, limit: int, skip: Collection[int] = (), *, rule: str | None = None
+    ) -> Sequence[Task]:
         if limit <= 0:
             return []
         skipped = frozenset(skip)
-        tasks, unsifted = await self._reader.read(lambda connection: read_due(connection, now, limit, skipped))
+        tasks, unsifted = await self._reader.read(lambda connection: read_due(connection, now, limit, skipped, rule))
         for _ in range(_SIFTS):
             if not unsifted:
                 break
@@ -58,21 +70,50 @@ class SqliteJournal:
                 await self._writer.submit(lambda session: session.sift(now))
             except Unavailable:
                 break  # what is known to be due can be worked on although nothing can be written just now
-            tasks, unsifted = await self._reader.read(lambda connection: read_due(connection, now, limit, skipped))
+            tasks, unsifted = await self._reader.read(
+                lambda connection: read_due(connection, now, limit, skipped, rule)
+            )
         return tasks
 
-    async def close(self, seqs: Sequence[int]) -> None:
+    async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
         if seqs:
             closing = tuple(seqs)
-            await self._writer.submit(lambda session: session.close_entries(closing))
+            await self._writer.submit(lambda session: session.close_entries(closing, copied, now))
 
-    async def postpone(self, seq: int, *, attempts: int, due_at: float, error: str) -> None:
+    async def postpone(
+        self, seq: int, *, attempts: int, due_at: float, error: str, failure: Failure | None = None
+    ) -> None:
         said = _storable(error)
-        await self._writer.submit(lambda session: session.postpone(seq, attempts, due_at, said))
+        await self._writer.submit(lambda session: session.postpone(seq, attempts, due_at, said, failure))
 
-    async def bury(self, seq: int, *, attempts: int, error: str) -> None:
+    async def bury(self, seq: int, *, attempts: int, error: str, failure: Failure | None = None) -> None:
         said = _storable(error)
-        await self._writer.submit(lambda session: session.bury(seq, attempts, said))
+        await self._writer.submit(lambda session: session.bury(seq, attempts, said, failure))
+
+    async def find(self, seq: int) -> Task | None:
+        return await self._reader.read(lambda connection: read_one(connection, seq))
+
+    async def drop(self, seqs: Sequence[int], reason: str, now: float) -> int:
+        dropping, said = tuple(seqs), _storable(reason)
+        return await self._writer.submit(lambda session: session.drop(dropping, said, now))
+
+    async def dropped(self, limit: int = 1000, after: int = 0) -> Sequence[Dropped]:
+        if limit <= 0:
+            return []
+        return await self._reader.read(lambda connection: read_dropped(connection, limit, after))
+
+    async def rules(self) -> Mapping[str, RuleStats]:
+        return await self._reader.read(read_rules)
+
+    async def pause(self, rule: str, now: float) -> None:
+        await self._writer.submit(lambda session: session.pause(rule, now))
+
+    async def resume(self, rule: str) -> bool:
+        which = None if rule == EVERY_RULE else rule
+        return await self._writer.submit(lambda session: session.resume(which))
+
+    async def paused(self) -> Mapping[str, float]:
+        return await self._reader.read(read_paused)
 
     async def failed(self, limit: int = 1000, after: int = 0) -> Sequence[Task]:
         if limit <= 0:
@@ -117,7 +158,7 @@ class SqliteJournal:
 def _require_storable(draft: Draft, now: float) -> None:
     """One entry that SQLite cannot take would fail all those that share its statement."""
     try:
-        for text in (draft.bucket, draft.key, draft.etag):
+        for text in (draft.bucket, draft.key, draft.etag, draft.rule):
             text.encode()
     except UnicodeEncodeError as error:
         raise Rejected(f"the journal cannot hold the key {draft.key!r}: it is not valid Unicode") from error

@@ -25,6 +25,7 @@ from tests.contract.catalog_suite import content
 from tests.contract.journal_suite import NOW, draft
 
 TIMES = st.integers(0, 12).map(lambda n: NOW + n)
+RULES = st.sampled_from(["", "far"])
 KEYS = st.sampled_from("abc")
 PICKS = st.lists(st.integers(0, 30), max_size=4)
 NAMES = st.sampled_from("pqrs")
@@ -78,19 +79,25 @@ class Journals(Pair):
     def pick(self, picks: list[int]) -> list[int]:
         return [self.seqs[-1 - n % len(self.seqs)] for n in picks]
 
-    @rule(key=KEYS, size=st.sampled_from([None, 0, 5]), now=TIMES)
-    def append(self, key: str, size: int | None, now: float) -> None:
-        task = self.both(lambda journal: journal.append(draft(key, size), now))
+    @rule(key=KEYS, size=st.sampled_from([None, 0, 5]), now=TIMES, of=RULES)
+    def append(self, key: str, size: int | None, now: float, of: str) -> None:
+        task = self.both(lambda journal: journal.append(draft(key, size, rule=of), now))
         if not isinstance(task, type):
             self.seqs.append(task.seq)
 
-    @rule(now=TIMES, limit=st.integers(0, 6), skip=PICKS)
-    def due(self, now: float, limit: int, skip: list[int]) -> None:
-        self.both(lambda journal: journal.due(now, limit, self.pick(skip)))
+    @rule(now=TIMES, limit=st.integers(0, 6), skip=PICKS, of=st.none() | RULES)
+    def due(self, now: float, limit: int, skip: list[int], of: str | None) -> None:
+        self.both(lambda journal: journal.due(now, limit, self.pick(skip), rule=of))
 
-    @rule(picks=PICKS)
-    def close(self, picks: list[int]) -> None:
-        self.both(lambda journal: journal.close(self.pick(picks)))
+    @rule(picks=PICKS, copied=st.none() | PICKS, now=TIMES)
+    def close(self, picks: list[int], copied: list[int] | None, now: float) -> None:
+        closing = self.pick(picks)
+        sizes = None if copied is None else {seq: 7 for seq in self.pick(copied) if seq in closing}
+        self.both(lambda journal: journal.close(closing, copied=sizes, now=now))
+
+    @rule(picks=PICKS, now=TIMES)
+    def drop(self, picks: list[int], now: float) -> None:
+        self.both(lambda journal: journal.drop(self.pick(picks), "why", now))
 
     @rule(pick=st.integers(0, 30), attempts=st.integers(0, 5), due_at=TIMES)
     def postpone(self, pick: int, attempts: int, due_at: float) -> None:
@@ -110,7 +117,10 @@ class Journals(Pair):
     def look(self, limit: int, pick: int) -> None:
         (after,) = self.pick([pick])
         self.both(lambda journal: journal.failed(limit, after))
+        self.both(lambda journal: journal.dropped(limit, after))
+        self.both(lambda journal: journal.find(after))
         self.both(lambda journal: journal.stats())
+        self.both(lambda journal: journal.rules())
 
     @rule()
     def restart(self) -> None:
