@@ -1,0 +1,116 @@
+"""Which agent works on which keys: shards of the key space, and how they pass from one owner to the next.
+
+Invariants: a shard is taken only when nobody owns it (its former owner let go, or that owner's lease is gone), so it
+never has two owners. A change of the members moves only shards of members that left, or to members that joined or
+gained weight. The number of shards and shard_of() are part of stored formats: they never change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
+from typing import Final, NewType, TypeAlias
+
+from controlplane.model.keys import Bucket, Key
+
+Shard = NewType("Shard", int)
+"""0 to SHARDS - 1."""
+
+SHARDS: Final = 256
+"""Fixed for ever: a shared journal indexes its entries by shard. Enough that 30 agents differ by few per cent of the
+work; few enough that all owners are read from the directory in one answer of some 20 KB."""
+
+ALL_SHARDS: Final = frozenset(Shard(number) for number in range(SHARDS))
+
+
+def shard_of(bucket: Bucket, key: Key) -> Shard:
+    """The shard of a key. Keys that are no valid UTF-8 have one too."""
+    name = f"{bucket}/{key}".encode("utf-8", "surrogatepass")
+    return Shard(blake2b(name, digest_size=1, person=b"millrace-shard").digest()[0])
+
+
+def owner_of(shard: Shard, members: Mapping[str, int]) -> str | None:
+    """The member that should own a shard, by weighted rendezvous hashing; None: nobody is there to own it.
+
+    `members`: node names and their weights; a weight of 0 owns nothing. Source: Schindelhauer and Schomaker,
+    Weighted Distributed Hash Tables (2005): the greatest of -weight / ln(hash) wins.
+    """
+    running = [(_score(shard, node, weight), node) for node, weight in members.items() if weight > 0]
+    return max(running)[1] if running else None
+
+
+def assignment(members: Mapping[str, int]) -> dict[Shard, str]:
+    """Every shard's owner as it should be; empty when nobody is there."""
+    owners = ((shard, owner_of(shard, members)) for shard in sorted(ALL_SHARDS))
+    return {shard: owner for shard, owner in owners if owner is not None}
+
+
+@lru_cache(maxsize=64 * SHARDS)
+def _score(shard: Shard, node: str, weight: int) -> float:
+    digest = blake2b(f"{shard}/{node}".encode(), digest_size=8, person=b"millrace-owner").digest()
+    # In the open interval (0, 1): neither end has a usable logarithm.
+    fraction = (int.from_bytes(digest, "big") + 0.5) / 2.0**64
+    return -weight / math.log(min(fraction, 1 - 2.0**-53))
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """What the directory says of a shard that has an owner."""
+
+    session: str
+    """Of the owner: one run of one agent. A restarted agent is another owner, until the lease of the former is gone."""
+    epoch: int
+    """Grows with every new owner of any shard in the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """Claim a shard that nobody owns."""
+
+    shard: Shard
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Begin nothing more in a shard that is to go; what is under way may end."""
+
+    shard: Shard
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """Give a shard back: nothing is under way in it."""
+
+    shard: Shard
+    epoch: int
+
+
+Move: TypeAlias = Take | Drain | LetGo
+
+
+def plan(
+    node: str,
+    session: str,
+    members: Mapping[str, int],
+    owners: Mapping[Shard, Ownership],
+    busy: Collection[Shard],
+) -> tuple[Move, ...]:
+    """What this node should do now, in order of the shards.
+
+    `members`: as the directory says, this node among them unless it leaves; `busy`: shards in which it has work under
+    way. A shard that belongs to somebody else, also to a former session of this node, is never touched.
+    """
+    moves: list[Move] = []
+    wanted = assignment(members)
+    for shard in sorted(ALL_SHARDS):
+        there = owners.get(shard)
+        ours = wanted.get(shard) == node
+        if there is None:
+            if ours:
+                moves.append(Take(shard))
+        elif there.session == session and not ours:
+            moves.append(Drain(shard) if shard in busy else LetGo(shard, there.epoch))
+    return tuple(moves)
