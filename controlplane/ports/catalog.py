@@ -1,4 +1,5 @@
-"""Catalog: manifests by GUID and by SHA-256. A cache of what the stores say: it can be rebuilt (I9)."""
+"""Catalog: manifests by GUID and by SHA-256, and the copies of S3 objects. A cache of what the stores say: it can be
+rebuilt (I9)."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from controlplane.model.content import Content, Guid, Sha256
-from controlplane.model.keys import StoreName
+from controlplane.model.copies import Copy
+from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.manifest import Location, LocationState, Manifest
 
 
@@ -62,5 +64,28 @@ class Catalog(Protocol):
         ...
 
     async def quarantined(self) -> Sequence[Quarantined]: ...
+
+    async def record_copies(self, store: StoreName, bucket: Bucket, copies: Sequence[Copy]) -> None:
+        """Insert or replace, by key, what is known of the copies of a source bucket at a target, in one
+        transaction; of several with one key the last counts."""
+        ...
+
+    async def copies(
+        self,
+        store: StoreName,
+        bucket: Bucket,
+        *,
+        after: Key | None = None,
+        until: Key | None = None,
+        limit: int = 1000,
+        absent: bool = False,
+    ) -> Sequence[Copy]:
+        """At most `limit` copies with after < key <= until, in order of the keys' UTF-8 bytes (None: no such bound).
+        `absent`: only those that the source did not list when it was last looked for."""
+        ...
+
+    async def forget_copies(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> None:
+        """Remove rows; unknown keys are ignored."""
+        ...
 
     async def aclose(self) -> None: ...

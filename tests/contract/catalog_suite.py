@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.model.content import Content, Md5, Sha256
+from controlplane.model.copies import Copy
 from controlplane.model.keys import Bucket, Key, StoreName, blob_key
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.ports.catalog import Catalog, Quarantined
@@ -147,6 +148,45 @@ class CatalogSuite:
             await catalog.quarantine(entry)
         assert list(await catalog.quarantined()) == [early, late]
 
+    async def test_copies_of_objects_come_back_in_order_of_their_keys_bytes(self, catalog: Catalog) -> None:
+        b = Bucket("b")
+        odd = [Key(name) for name in ("", "A", "a", "a\x00", "a/b", "a\uffff", "a\U0001f600", "z", "é", "\uffee")]
+        rows = [Copy(key, f"source-{n}-2", 10**12 + n, 1_700_000_000 + n, f"target-{n}") for n, key in enumerate(odd)]
+        expected = sorted(rows, key=lambda row: row.key.encode())
+        await catalog.record_copies(FAR, b, rows[::-1])
+        await catalog.record_copies(FAR, b, [])
+        assert list(await catalog.copies(FAR, b)) == expected
+        pages: list[Copy] = []
+        while page := await catalog.copies(FAR, b, after=pages[-1].key if pages else None, limit=3):
+            pages += page
+        assert pages == expected
+        assert list(await catalog.copies(FAR, b, after=Key("a"), until=Key("z"))) == [
+            row for row in expected if b"a" < row.key.encode() <= b"z"
+        ]
+        assert list(await catalog.copies(FAR, b, limit=0)) == []
+
+    async def test_copies_belong_to_one_bucket_at_one_target(self, catalog: Catalog) -> None:
+        row = Copy(Key("k"), "e", 1, 2, "t")
+        await catalog.record_copies(FAR, Bucket("b"), [row])
+        for store, bucket in ((FAR, Bucket("b2")), (THIRD, Bucket("b"))):
+            assert list(await catalog.copies(store, bucket)) == []
+            await catalog.forget_copies(store, bucket, [row.key])
+        assert list(await catalog.copies(FAR, Bucket("b"))) == [row]
+        await catalog.forget_copies(FAR, Bucket("b"), [Key("unknown"), row.key])
+        await catalog.forget_copies(FAR, Bucket("b"), [])
+        assert list(await catalog.copies(FAR, Bucket("b"))) == []
+
+    async def test_the_newest_record_of_a_copy_counts(self, catalog: Catalog) -> None:
+        b = Bucket("b")
+        first = Copy(Key("k"), "e", 1, 2, "t")
+        gone = first._replace(absent_since=12.5)
+        await catalog.record_copies(FAR, b, [first, Copy(Key("l"), "e", 1, 2, "t")])
+        await catalog.record_copies(FAR, b, [first._replace(size=9), gone])
+        assert list(await catalog.copies(FAR, b, absent=True)) == [gone]
+        await catalog.record_copies(FAR, b, [first])
+        assert list(await catalog.copies(FAR, b, absent=True)) == []
+        assert [copy.key for copy in await catalog.copies(FAR, b)] == ["k", "l"]
+
     async def test_after_aclose_it_is_unavailable(self, make: Make) -> None:
         catalog = await make()
         await catalog.aclose()
@@ -163,6 +203,9 @@ class CatalogSuite:
             lambda: catalog.counts(NEAR),
             lambda: catalog.quarantine(Quarantined(known.content, 1.0, kept=True)),
             catalog.quarantined,
+            lambda: catalog.record_copies(FAR, Bucket("b"), [Copy(Key("k"), "e", 1, 2, "t")]),
+            lambda: catalog.copies(FAR, Bucket("b")),
+            lambda: catalog.forget_copies(FAR, Bucket("b"), [Key("k")]),
         ):
             with pytest.raises(Unavailable):
                 await call()

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from controlplane.model.content import Content, Guid, Sha256
-from controlplane.model.keys import StoreName
+from controlplane.model.copies import Copy
+from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.ports.catalog import Quarantined
 from controlplane.ports.errors import Conflict, Unavailable
@@ -20,6 +21,7 @@ class MemoryCatalog:
     def __init__(self) -> None:
         self._manifests: dict[Guid, Manifest] = {}
         self._quarantined: dict[Content, Quarantined] = {}
+        self._copies: dict[tuple[StoreName, Bucket], dict[Key, Copy]] = {}
         self._closed = False
 
     async def open(self) -> None:
@@ -89,6 +91,38 @@ class MemoryCatalog:
             self._quarantined.values(),
             key=lambda entry: (entry.at, entry.content.md5, entry.content.sha256, entry.content.size),
         )
+
+    async def record_copies(self, store: StoreName, bucket: Bucket, copies: Sequence[Copy]) -> None:
+        self._require_open()
+        self._copies.setdefault((store, bucket), {}).update((copy.key, copy) for copy in copies)
+
+    async def copies(
+        self,
+        store: StoreName,
+        bucket: Bucket,
+        *,
+        after: Key | None = None,
+        until: Key | None = None,
+        limit: int = 1000,
+        absent: bool = False,
+    ) -> Sequence[Copy]:
+        # Code points are in the order of their UTF-8 bytes.
+        self._require_open()
+        known = self._copies.get((store, bucket), {})
+        keys = sorted(
+            key
+            for key, copy in known.items()
+            if (after is None or key > after)
+            and (until is None or key <= until)
+            and (copy.absent_since > 0 or not absent)
+        )
+        return [known[key] for key in keys[: max(limit, 0)]]
+
+    async def forget_copies(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> None:
+        self._require_open()
+        known = self._copies.get((store, bucket), {})
+        for key in keys:
+            known.pop(key, None)
 
     async def aclose(self) -> None:
         self._closed = True

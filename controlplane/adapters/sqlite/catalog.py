@@ -13,7 +13,8 @@ from controlplane.adapters.sqlite.reader import ReaderThread
 from controlplane.adapters.sqlite.schema import connect
 from controlplane.adapters.sqlite.writer import WriterThread
 from controlplane.model.content import Content, Guid, Md5, Sha256
-from controlplane.model.keys import StoreName
+from controlplane.model.copies import Copy
+from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.ports.catalog import Quarantined
 from controlplane.ports.errors import Rejected, Unavailable
@@ -26,6 +27,10 @@ _BY_SHA256 = (
 _PAGE = (
     "SELECT guid, sha256, size, content_type, created_at, deleted_at, locations FROM manifest"
     " WHERE guid > ? ORDER BY guid LIMIT ?"
+)
+_COPIES = (
+    "SELECT key, source_etag, size, source_mtime, target_etag, absent_since FROM object_copy"
+    " WHERE store = ? AND bucket = ?"
 )
 _POINT_BUSY_TIMEOUT_S = 0.05
 _POINT_CACHE_KIB = 8192
@@ -135,6 +140,44 @@ class SqliteCatalog:
             Quarantined(Content(Md5(md5.hex()), Sha256(sha256.hex()), size), at, bool(kept))
             for md5, sha256, size, at, kept in await self._reader.read(read)
         ]
+
+    async def record_copies(self, store: StoreName, bucket: Bucket, copies: Sequence[Copy]) -> None:
+        if copies:
+            taken = tuple(copies)
+            await self._writer.submit(lambda session: session.record_copies(store, bucket, taken))
+
+    async def copies(
+        self,
+        store: StoreName,
+        bucket: Bucket,
+        *,
+        after: Key | None = None,
+        until: Key | None = None,
+        limit: int = 1000,
+        absent: bool = False,
+    ) -> Sequence[Copy]:
+        if limit <= 0:
+            return []
+        query = _COPIES
+        values: list[str | int] = [store, bucket]
+        for condition, value in ((" AND key > ?", after), (" AND key <= ?", until)):
+            if value is not None:
+                query += condition
+                values.append(value)
+        if absent:
+            query += " AND absent_since > 0"
+        query += " ORDER BY key LIMIT ?"
+        values.append(limit)
+
+        def read(connection: sqlite3.Connection) -> Sequence[Copy]:
+            return list(map(Copy._make, connection.execute(query, values)))
+
+        return await self._reader.read(read)
+
+    async def forget_copies(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> None:
+        if keys:
+            taken = tuple(keys)
+            await self._writer.submit(lambda session: session.forget_copies(store, bucket, taken))
 
     async def aclose(self) -> None:
         """Finish what is queued and close; later calls raise Unavailable. Idempotent."""

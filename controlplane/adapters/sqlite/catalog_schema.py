@@ -46,6 +46,20 @@ CREATE TABLE quarantine (
   PRIMARY KEY (md5, sha256, size)
 ) STRICT, WITHOUT ROWID
 """,
+        """
+CREATE TABLE object_copy (
+  store TEXT NOT NULL,
+  bucket TEXT NOT NULL,
+  key TEXT NOT NULL,
+  source_etag TEXT NOT NULL,
+  size INTEGER NOT NULL,
+  source_mtime INTEGER NOT NULL,
+  target_etag TEXT NOT NULL,
+  absent_since REAL NOT NULL,
+  PRIMARY KEY (store, bucket, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX object_copy_absent ON object_copy (store, bucket, key) WHERE absent_since > 0
+""",
     ),
 )
 

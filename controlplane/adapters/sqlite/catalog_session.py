@@ -16,7 +16,8 @@ from controlplane.adapters.sqlite.catalog_schema import (
 )
 from controlplane.adapters.sqlite.write_session import WriteSession
 from controlplane.model.content import Guid
-from controlplane.model.keys import StoreName
+from controlplane.model.copies import Copy
+from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.ports.catalog import Quarantined
 from controlplane.ports.errors import Conflict
@@ -137,6 +138,20 @@ class CatalogSession(WriteSession):
         self.connection.execute(
             "INSERT OR IGNORE INTO quarantine (md5, sha256, size, at, kept) VALUES (?, ?, ?, ?, ?)",
             (bytes.fromhex(content.md5), bytes.fromhex(content.sha256), content.size, entry.at, entry.kept),
+        )
+
+    def record_copies(self, store: StoreName, bucket: Bucket, copies: Sequence[Copy]) -> None:
+        self.connection.executemany(
+            "INSERT OR REPLACE INTO object_copy"
+            " (store, bucket, key, source_etag, size, source_mtime, target_etag, absent_since)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(store, bucket, *copy) for copy in copies],
+        )
+
+    def forget_copies(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> None:
+        self.connection.executemany(
+            "DELETE FROM object_copy WHERE store = ? AND bucket = ? AND key = ?",
+            [(store, bucket, key) for key in keys],
         )
 
     def _find(self, guid: Guid) -> Manifest | None:

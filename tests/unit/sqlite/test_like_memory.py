@@ -18,6 +18,7 @@ from controlplane.adapters.memory.journal import MemoryJournal
 from controlplane.adapters.sqlite.catalog import SqliteCatalog
 from controlplane.adapters.sqlite.journal import SqliteJournal
 from controlplane.model.content import Sha256
+from controlplane.model.copies import Copy
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.ports.errors import MillraceError
@@ -32,6 +33,10 @@ NAMES = st.sampled_from("pqrs")
 STORES = st.sampled_from([StoreName("near"), StoreName("far")])
 LOCATIONS = st.builds(
     Location, STORES, st.just(Bucket("b")), st.sampled_from([Key("k"), Key("l")]), st.sampled_from(list(LocationState))
+)
+COPY_KEYS = st.text("aé\uffff\U0001f600/", max_size=3).map(Key)
+COPIES = st.builds(
+    Copy, COPY_KEYS, st.sampled_from("ef"), st.just(1), st.just(2), st.just("t"), st.sampled_from([0.0, 3.5])
 )
 
 
@@ -158,6 +163,26 @@ class Catalogs(Pair):
     @rule(name=NAMES)
     def forget(self, name: str) -> None:
         self.both(lambda catalog: catalog.forget(content(name).md5))
+
+    @rule(store=STORES, rows=st.lists(COPIES, max_size=4))
+    def record_copies(self, store: StoreName, rows: list[Copy]) -> None:
+        self.both(lambda catalog: catalog.record_copies(store, Bucket("b"), rows))
+
+    @rule(store=STORES, keys=st.lists(COPY_KEYS, max_size=2))
+    def forget_copies(self, store: StoreName, keys: list[Key]) -> None:
+        self.both(lambda catalog: catalog.forget_copies(store, Bucket("b"), keys))
+
+    @rule(
+        store=STORES,
+        after=st.none() | COPY_KEYS,
+        until=st.none() | COPY_KEYS,
+        limit=st.integers(0, 5),
+        absent=st.booleans(),
+    )
+    def look_at_copies(self, store: StoreName, after: Key | None, until: Key | None, limit: int, absent: bool) -> None:
+        self.both(
+            lambda catalog: catalog.copies(store, Bucket("b"), after=after, until=until, limit=limit, absent=absent)
+        )
 
     @rule(name=NAMES, limit=st.integers(0, 3), store=STORES)
     def look(self, name: str, limit: int, store: StoreName) -> None:
