@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from controlplane.model.failures import Failure
 from controlplane.model.rule_stats import RuleStats
+from controlplane.model.sharding import Shard
 from controlplane.model.task import Draft, Dropped, Task
 
 EVERY_RULE: Final = "*"
@@ -28,15 +29,27 @@ class JournalStats:
 class Journal(Protocol):
     """Tasks by (bucket, key, rule): one such place is one queue, and no two places wait for each other."""
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the agents of all nodes see the same entries, and divide them by shards. False: these are the entries
+        of this node, which only its own agent can work on."""
+        ...
+
     async def append(self, draft: Draft, now: float) -> Task:
         """Write one entry, on stable storage when this returns. Raises Full at the bound, Unavailable, StorageFull."""
         ...
 
     async def due(
-        self, now: float, limit: int, skip: Collection[int] = (), *, rule: str | None = None
+        self,
+        now: float,
+        limit: int,
+        skip: Collection[int] = (),
+        *,
+        rule: str | None = None,
+        shards: Collection[Shard] | None = None,
     ) -> Sequence[Task]:
         """Pending tasks with due_at <= now, in order of seq, without those in `skip` (being worked on).
-        `rule`: only those of this rule.
+        `rule`: only those of this rule; `shards`: only those whose key is in one of these (None: all).
 
         Only the oldest open task of a (bucket, key, rule) is ever due: a task behind one that is pending, skipped or
         FAILED waits for it, so operations on one key never overtake each other. Exception: a task behind a FAILED one

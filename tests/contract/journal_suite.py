@@ -12,6 +12,7 @@ from controlplane.model.failures import Failure
 from controlplane.model.hybrid_clock import wall_seconds
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.rule_stats import RuleStats, lag_quantile, lag_slot
+from controlplane.model.sharding import ALL_SHARDS, shard_of
 from controlplane.model.task import Draft, Op, TaskState
 from controlplane.ports.errors import Full, Unavailable
 from controlplane.ports.journal import EVERY_RULE, Journal
@@ -95,6 +96,21 @@ class JournalSuite:
         assert [task.seq for task in came_due] == [a.seq, b.seq, c.seq]
         assert (came_due[0].attempts, came_due[0].due_at, came_due[0].error) == (1, NOW + 5, "away")
         assert list(await journal.due(NOW + 1, 10)) == [b, c]  # a clock that is set back makes it wait again
+
+    async def test_due_answers_the_tasks_of_some_shards_only(self, journal: Journal) -> None:
+        tasks = [await journal.append(draft(f"k{n}"), NOW) for n in range(60)]
+        ours = frozenset(shard for shard in ALL_SHARDS if shard % 2)
+        mine = [task for task in tasks if shard_of(task.draft.bucket, task.draft.key) in ours]
+        assert 10 < len(mine) < 50
+        assert list(await journal.due(NOW, 100, shards=ours)) == mine
+        assert list(await journal.due(NOW, 3, {mine[0].seq}, shards=ours)) == mine[1:4]
+        assert list(await journal.due(NOW, 100, shards=frozenset())) == []
+        assert list(await journal.due(NOW, 100, shards=ALL_SHARDS)) == tasks
+        for task in tasks:
+            await journal.postpone(task.seq, attempts=1, due_at=NOW + 5, error="away")
+        assert [task.seq for task in await journal.due(NOW + 5, 100, shards=ours)] == [task.seq for task in mine]
+        again = await journal.append(draft(str(mine[0].draft.key)), NOW)
+        assert again.seq not in {task.seq for task in await journal.due(NOW + 5, 100, shards=ours)}
 
     async def test_tasks_of_one_key_never_overtake_each_other(self, journal: Journal) -> None:
         first = await journal.append(draft("a"), NOW)

@@ -10,6 +10,7 @@ from controlplane.model.failures import Failure
 from controlplane.model.hybrid_clock import next_stamp
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.rule_stats import RuleStats, lag_slot
+from controlplane.model.sharding import Shard, shard_of
 from controlplane.model.task import Draft, Dropped, Task, TaskState
 from controlplane.ports.errors import Full, Unavailable
 from controlplane.ports.journal import EVERY_RULE, JournalStats
@@ -32,6 +33,10 @@ class MemoryJournal:
         """Of each rule what is not counted anew each time."""
         self._closed = False
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
     async def open(self) -> None:
         """Nothing to do."""
 
@@ -46,7 +51,13 @@ class MemoryJournal:
         return task
 
     async def due(
-        self, now: float, limit: int, skip: Collection[int] = (), *, rule: str | None = None
+        self,
+        now: float,
+        limit: int,
+        skip: Collection[int] = (),
+        *,
+        rule: str | None = None,
+        shards: Collection[Shard] | None = None,
     ) -> Sequence[Task]:
         self._require_open()
         found: list[Task] = []
@@ -55,6 +66,8 @@ class MemoryJournal:
             if len(found) >= limit:
                 break
             wanted = rule is None or task.draft.rule == rule
+            if shards is not None and shard_of(task.draft.bucket, task.draft.key) not in shards:
+                wanted = False
             if wanted and task.due_at <= now and task.seq not in skipped:
                 found.append(task)
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from controlplane.adapters.sqlite.reader import ReaderThread
 from controlplane.adapters.sqlite.writer import WriterThread
 from controlplane.model.failures import Failure
 from controlplane.model.rule_stats import RuleStats
+from controlplane.model.sharding import Shard
 from controlplane.model.task import Draft, Dropped, Task
 from controlplane.ports.errors import Rejected, Unavailable
 from controlplane.ports.journal import EVERY_RULE, JournalStats
@@ -42,6 +44,10 @@ class SqliteJournal:
         self._writer = WriterThread(JournalSession(path, limit))
         self._reader = ReaderThread(path, JOURNAL)
 
+    @property
+    def is_shared(self) -> bool:
+        return False
+
     async def open(self) -> None:
         """Create the file when there is none. Raises Corrupt for a damaged file, which is left as it is; Rejected for
         one of a newer version; Unavailable and StorageFull."""
@@ -57,12 +63,22 @@ class SqliteJournal:
         return await self._writer.submit(lambda session: session.append(draft, now), guarded=False)
 
     async def due(
-        self, now: float, limit: int, skip: Collection[int] = (), *, rule: str | None = None
+        self,
+        now: float,
+        limit: int,
+        skip: Collection[int] = (),
+        *,
+        rule: str | None = None,
+        shards: Collection[Shard] | None = None,
     ) -> Sequence[Task]:
-        if limit <= 0:
+        if limit <= 0 or (shards is not None and not shards):
             return []
         skipped = frozenset(skip)
-        tasks, unsifted = await self._reader.read(lambda connection: read_due(connection, now, limit, skipped, rule))
+
+        def read(connection: sqlite3.Connection) -> tuple[list[Task], bool]:
+            return read_due(connection, now, limit, skipped, rule, shards)
+
+        tasks, unsifted = await self._reader.read(read)
         for _ in range(_SIFTS):
             if not unsifted:
                 break
@@ -70,9 +86,7 @@ class SqliteJournal:
                 await self._writer.submit(lambda session: session.sift(now))
             except Unavailable:
                 break  # what is known to be due can be worked on although nothing can be written just now
-            tasks, unsifted = await self._reader.read(
-                lambda connection: read_due(connection, now, limit, skipped, rule)
-            )
+            tasks, unsifted = await self._reader.read(read)
         return tasks
 
     async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:

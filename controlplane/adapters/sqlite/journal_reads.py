@@ -11,6 +11,7 @@ from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.failures import Failure
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.rule_stats import NO_LAGS, RuleStats
+from controlplane.model.sharding import Shard, shard_of
 from controlplane.model.task import Draft, Dropped, Op, Task, TaskState
 from controlplane.ports.journal import JournalStats
 
@@ -23,15 +24,22 @@ _OPS = {op.value: op for op in Op}
 
 
 def read_due(
-    connection: sqlite3.Connection, now: float, limit: int, skip: Collection[int], rule: str | None
+    connection: sqlite3.Connection,
+    now: float,
+    limit: int,
+    skip: Collection[int],
+    rule: str | None,
+    shards: Collection[Shard] | None,
 ) -> tuple[list[Task], bool]:
     """The due tasks in order of seq, and whether entries should be sifted: then the answer may lack some."""
     skipped = json.dumps(list(skip))
+    of_shards = "" if shards is None else _only(connection, shards)
     connection.execute("BEGIN")
     try:
         came_due = connection.execute(
-            "SELECT seq FROM entry INDEXED BY entry_waiting"
-            " WHERE stage = 1 AND waits = 1 AND due_at <= ?1 AND (?2 IS NULL OR rule = ?2) ORDER BY due_at LIMIT ?3",
+            "SELECT seq FROM entry INDEXED BY entry_waiting"  # noqa: S608
+            " WHERE stage = 1 AND waits = 1 AND due_at <= ?1 AND (?2 IS NULL OR rule = ?2)"
+            f"{of_shards} ORDER BY due_at LIMIT ?3",
             (now, rule, WAITING_CONSIDERED + 1),
         ).fetchall()
         rows: list[tuple[Any, ...]] = []
@@ -39,7 +47,7 @@ def read_due(
         for name in _rules(connection) if rule is None else (rule,):
             rows += connection.execute(
                 f"SELECT {_COLUMNS} FROM entry INDEXED BY entry_by_stage WHERE stage = 1 AND waits = 0 AND rule = ?"  # noqa: S608
-                " AND seq NOT IN (SELECT value FROM json_each(?)) ORDER BY seq LIMIT ?",
+                f" AND seq NOT IN (SELECT value FROM json_each(?)){of_shards} ORDER BY seq LIMIT ?",
                 (name, skipped, limit),
             ).fetchall()
         if came_due:
@@ -54,6 +62,12 @@ def read_due(
     tasks = [_task(row) for row in rows if row[10] <= now]
     early = len(tasks) < len(rows)
     return tasks[:limit], early or len(came_due) > WAITING_CONSIDERED
+
+
+def _only(connection: sqlite3.Connection, shards: Collection[Shard]) -> str:
+    """A condition. Not a column: a journal in a file belongs to one node, which works on all of it."""
+    connection.create_function("shard_of", 2, shard_of, deterministic=True)
+    return f" AND shard_of(bucket, key) IN ({', '.join(str(int(shard)) for shard in shards)})"
 
 
 def read_failed(connection: sqlite3.Connection, limit: int, after: int) -> list[Task]:

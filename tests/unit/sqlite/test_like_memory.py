@@ -21,6 +21,7 @@ from controlplane.model.content import Sha256
 from controlplane.model.copies import Copy
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.manifest import Location, LocationState, Manifest
+from controlplane.model.sharding import ALL_SHARDS
 from controlplane.ports.errors import MillraceError
 from tests.contract.catalog_suite import content
 from tests.contract.journal_suite import NOW, draft
@@ -90,9 +91,10 @@ class Journals(Pair):
         if not isinstance(task, type):
             self.seqs.append(task.seq)
 
-    @rule(now=TIMES, limit=st.integers(0, 6), skip=PICKS, of=st.none() | RULES)
-    def due(self, now: float, limit: int, skip: list[int], of: str | None) -> None:
-        self.both(lambda journal: journal.due(now, limit, self.pick(skip), rule=of))
+    @rule(now=TIMES, limit=st.integers(0, 6), skip=PICKS, of=st.none() | RULES, half=st.booleans())
+    def due(self, now: float, limit: int, skip: list[int], of: str | None, half: bool) -> None:
+        shards = frozenset(shard for shard in ALL_SHARDS if shard % 2) if half else None
+        self.both(lambda journal: journal.due(now, limit, self.pick(skip), rule=of, shards=shards))
 
     @rule(picks=PICKS, copied=st.none() | PICKS, now=TIMES)
     def close(self, picks: list[int], copied: list[int] | None, now: float) -> None:
