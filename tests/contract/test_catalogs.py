@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from controlplane.adapters.memory.catalog import MemoryCatalog
+from controlplane.adapters.riak_kv import RiakCatalog, RiakHttp, RiakKvOptions
 from controlplane.adapters.sqlite.catalog import SqliteCatalog
+from controlplane.adapters.system_clock import SystemClock
 from controlplane.ports.catalog import Catalog
 from tests.contract.catalog_suite import CatalogSuite, Make
+from tests.support.riak_kv import RiakNode
 
 
 class TestMemoryCatalog(CatalogSuite):
@@ -28,6 +31,19 @@ class TestSqliteCatalog(CatalogSuite):
     def make(self, tmp_path: Path) -> Make:
         async def make() -> Catalog:
             catalog = SqliteCatalog(tmp_path / "catalog.db")
+            await catalog.open()
+            return catalog
+
+        return make
+
+
+class TestRiakCatalog(CatalogSuite):
+    @pytest.fixture
+    def make(self, riak: RiakNode) -> Make:
+        async def make() -> Catalog:
+            clock = SystemClock()
+            kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
+            catalog = RiakCatalog(kv, cluster=riak.cluster(), clock=clock)
             await catalog.open()
             return catalog
 

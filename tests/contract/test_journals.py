@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from controlplane.adapters.memory.journal import MemoryJournal
+from controlplane.adapters.riak_kv import RiakHttp, RiakJournal, RiakKvOptions
 from controlplane.adapters.sqlite.journal import SqliteJournal
+from controlplane.adapters.system_clock import SystemClock
 from controlplane.ports.journal import Journal
 from tests.contract.journal_suite import JournalSuite, Make
+from tests.support.riak_kv import RiakNode
 
 
 class TestMemoryJournal(JournalSuite):
@@ -28,6 +31,19 @@ class TestSqliteJournal(JournalSuite):
     def make(self, tmp_path: Path) -> Make:
         async def make(limit: int) -> Journal:
             journal = SqliteJournal(tmp_path / "journal.db", limit=limit)
+            await journal.open()
+            return journal
+
+        return make
+
+
+class TestRiakJournal(JournalSuite):
+    @pytest.fixture
+    def make(self, riak: RiakNode) -> Make:
+        async def make(limit: int) -> Journal:
+            clock = SystemClock()
+            kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
+            journal = RiakJournal(kv, cluster=riak.cluster(), node="n1", limit=limit, clock=clock)
             await journal.open()
             return journal
 

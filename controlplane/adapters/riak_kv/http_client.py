@@ -1,0 +1,273 @@
+"""Riak KV by its HTTP API. The stand-in of the tests answers as the real one was recorded (tests/hosts/replay)."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from controlplane.adapters.riak_kv.kv import STRICT, Fetched, Indexes, IndexPage, Quorum
+from controlplane.adapters.riak_kv.multipart import MalformedParts, split_parts
+from controlplane.adapters.riak_kv.nodes import Nodes
+from controlplane.adapters.riak_kv.options import RiakKvOptions
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Conflict, Rejected, Unavailable
+
+_TERMS_A_HEADER: Final = 40
+"""Riak's HTTP server refuses header lines of more than 8 KiB."""
+_BODY: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def says(self) -> str:
+        return f"{self.status} {self.body[:200].decode(errors='replace').strip()}"
+
+
+class RiakHttp:
+    """See the protocol. Every request may be sent to another node when one fails: writing the same value twice under
+    one vector clock leaves two equal siblings, which the next reader joins."""
+
+    def __init__(self, options: RiakKvOptions, clock: Clock) -> None:
+        self._options = options
+        self._clock = clock
+        self._nodes = Nodes(options.endpoints)
+        self._session: aiohttp.ClientSession | None = None
+        self._under_way = 0
+        self._closed = False
+
+    async def fetch(self, bucket: str, key: str, quorum: Quorum = STRICT) -> Fetched:
+        query = {
+            "r": quorum.replicas,
+            "pr": quorum.primaries,
+            "notfound_ok": "true" if quorum.not_found_counts else "false",
+        }
+        answer = await self._ask("GET", self._object(bucket, key), query, {"Accept": "multipart/mixed, */*;q=0.9"})
+        clock = answer.headers.get("X-Riak-Vclock", "").encode("ascii", "replace")
+        match answer.status:
+            case 200:
+                return Fetched((answer.body,), clock)
+            case 300:
+                try:
+                    parts = split_parts(answer.headers.get("Content-Type", ""), answer.body)
+                except MalformedParts as error:
+                    raise Unavailable(f"Riak KV {answer.url} answered siblings that cannot be read: {error}") from error
+                return Fetched(tuple(body for head, body in parts if "x-riak-deleted" not in head), clock)
+            case 404 if answer.body.startswith(b"not found"):
+                return Fetched((), clock)
+        raise self._failure(answer)
+
+    async def store(
+        self,
+        bucket: str,
+        key: str,
+        value: bytes,
+        *,
+        clock: bytes = b"",
+        indexes: Indexes = (),
+        if_absent: bool = False,
+        quorum: Quorum = STRICT,
+    ) -> None:
+        headers = [("Content-Type", _BODY)]
+        if clock:
+            headers.append(("X-Riak-Vclock", clock.decode("ascii")))
+        if if_absent:
+            headers.append(("If-None-Match", "*"))
+        terms: dict[str, list[str]] = {}
+        for field, term in indexes:
+            terms.setdefault(field, []).append(term)
+        headers += [
+            (f"X-Riak-Index-{field}", ", ".join(found[start : start + _TERMS_A_HEADER]))
+            for field, found in terms.items()
+            for start in range(0, len(found), _TERMS_A_HEADER)
+        ]
+        query = {"w": quorum.replicas, "dw": quorum.replicas, "pw": quorum.primaries}
+        answer = await self._ask("PUT", self._object(bucket, key), query, headers, value)
+        if answer.status == 412:
+            raise Conflict(f"Riak KV {answer.url} has a value under {key} already")
+        if answer.status not in (200, 204):
+            raise self._failure(answer)
+
+    async def delete(self, bucket: str, key: str, clock: bytes, quorum: Quorum = STRICT) -> None:
+        query = {"r": quorum.replicas, "w": quorum.replicas, "dw": quorum.replicas, "pw": quorum.primaries}
+        headers = {"X-Riak-Vclock": clock.decode("ascii")} if clock else {}
+        answer = await self._ask("DELETE", self._object(bucket, key), query, headers)
+        if answer.status == 404 and answer.body.startswith(b"not found"):
+            return
+        if answer.status != 204:
+            raise self._failure(answer)
+
+    async def index(
+        self,
+        bucket: str,
+        field: str,
+        low: str,
+        high: str,
+        *,
+        limit: int,
+        continuation: bytes = b"",
+        regex: str = "",
+    ) -> IndexPage:
+        # Equal terms tell nothing apart: they are asked for as a range too.
+        path = f"{self._bucket(bucket)}/index/{_quoted(field)}/{_quoted(low)}/{_quoted(high)}"
+        query = {"max_results": str(limit), "return_terms": "true"}
+        if continuation:
+            query["continuation"] = continuation.decode("ascii")
+        if regex:
+            query["term_regex"] = regex
+        answer = await self._ask("GET", path, query, {"Accept": "application/json"})
+        if answer.status != 200:
+            raise self._failure(answer)
+        try:
+            found: dict[str, Any] = json.loads(answer.body)
+            # A page without a hit has no "results" but an empty "keys".
+            rows = tuple((str(term), str(key)) for row in found.get("results", ()) for term, key in row.items())
+            return IndexPage(rows, str(found.get("continuation", "")).encode("ascii"))
+        except (ValueError, AttributeError, TypeError) as error:
+            raise Unavailable(f"Riak KV {answer.url} answered an index query with what is not its JSON") from error
+
+    async def ping(self) -> None:
+        answer = await self._ask("GET", "/ping", {}, {})
+        if answer.status != 200:
+            raise self._failure(answer)
+
+    async def aclose(self) -> None:
+        """Later calls raise Unavailable. Idempotent."""
+        self._closed = True
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # -- one request --------------------------------------------------------------------------------------------------
+
+    def _bucket(self, bucket: str) -> str:
+        return f"/types/{_quoted(self._options.bucket_type)}/buckets/{_quoted(bucket)}"
+
+    def _object(self, bucket: str, key: str) -> str:
+        return f"{self._bucket(bucket)}/keys/{_quoted(key)}"
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str] | list[tuple[str, str]],
+        body: bytes | None = None,
+    ) -> _Answer:
+        """The first answer of a node that is not about the node itself. Raises Unavailable when none gives one."""
+        if self._under_way >= self._options.waiting:
+            raise Unavailable(
+                f"{self._under_way} requests to Riak KV are under way or waiting, the most there may be: pushed back",
+                retry_after=1.0,
+            )
+        self._under_way += 1
+        failures: list[str] = []
+        last: _Answer | None = None
+        try:
+            for url in self._nodes.order(self._clock.monotonic()):
+                try:
+                    answer = await self._attempt(url, method, path, query, headers, body)
+                except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+                    if self._closed:
+                        break
+                    self._nodes.failed(url, self._clock.monotonic())
+                    failures.append(f"{url}: {error or type(error).__name__}")
+                    continue
+                self._nodes.answered(url)
+                if answer.status < 500:
+                    return answer
+                # Too few replicas here may be enough elsewhere; a second opinion is worth one more request.
+                if last is not None:
+                    return answer
+                last = answer
+        finally:
+            self._under_way -= 1
+        if last is not None:
+            return last
+        if self._closed:
+            raise Unavailable("the connections to Riak KV are closed: this process is stopping")
+        raise Unavailable(
+            f"no node of Riak KV answers ({'; '.join(failures)}): see `riak admin member-status` and riak_kv.endpoints"
+        )
+
+    async def _attempt(
+        self,
+        url: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str] | list[tuple[str, str]],
+        body: bytes | None,
+    ) -> _Answer:
+        asked = {**query, "timeout": str(int(self._options.timeout_s * 1000))} if path != "/ping" else query
+        address = f"{url}{path}?{'&'.join(f'{name}={_quoted(value)}' for name, value in asked.items())}"
+        async with self._connected().request(
+            method, URL(address, encoded=True), headers=headers, data=body, allow_redirects=False
+        ) as response:
+            return _Answer(url, response.status, response.headers, await response.read())
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._closed:
+            raise Unavailable("the connections to Riak KV are closed: this process is stopping")
+        if self._session is None:
+            options = self._options
+            headers = {}
+            if options.username:
+                login = base64.b64encode(f"{options.username}:{options.password}".encode()).decode()
+                headers["Authorization"] = f"Basic {login}"
+            self._session = aiohttp.ClientSession(
+                headers=headers,
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=options.connections, ssl=_tls(options)),
+                # Waiting for a free connection counts as well: at twice the time the bound is felt.
+                timeout=aiohttp.ClientTimeout(
+                    total=options.timeout_s + options.connect_timeout_s, sock_connect=options.connect_timeout_s
+                ),
+                auto_decompress=False,
+            )
+        return self._session
+
+    def _failure(self, answer: _Answer) -> Exception:
+        kind = self._options.bucket_type
+        if answer.body.startswith(b"Unknown bucket type"):
+            return Rejected(
+                f"Riak KV {answer.url} has no active bucket type {kind!r}: let roles/riak create it "
+                f"(riak_bucket_types), or `riak admin bucket-type create` and `activate` it"
+            )
+        if b"indexes_not_supported" in answer.body:
+            return Rejected(
+                f"Riak KV {answer.url} keeps the bucket type {kind!r} in a backend without secondary indexes: "
+                "it must be leveldb or leveled"
+            )
+        if answer.status in (401, 403):
+            return Rejected(
+                f"Riak KV {answer.url} refused the user ({answer.says}): correct riak_kv.username and password"
+            )
+        if 400 <= answer.status < 500 and answer.status not in (404, 408, 409, 429):
+            return Rejected(f"Riak KV {answer.url} refused a request: {answer.says}")
+        return Unavailable(f"Riak KV {answer.url} failed: {answer.says}: see `riak admin member-status`")
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _tls(options: RiakKvOptions) -> ssl.SSLContext | bool:
+    if not any(url.startswith("https:") for url in options.endpoints):
+        return True
+    try:
+        return ssl.create_default_context(cafile=options.ca_file)
+    except (OSError, ValueError) as error:
+        raise Rejected(f"cannot use the TLS file for Riak KV ({options.ca_file}): {error}") from error
