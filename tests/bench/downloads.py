@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.bench.processes import CannotRun, cpu_s, need, running
 from tests.bench.table import Row
 from tests.support.millrace_node import TOKEN, Node
-from tests.support.s3_servers import free_port
+from tests.support.ports import free_port
 
 SMALL, LARGE = 4096, 64 * 1024 * 1024
 _RECEIVE_BYTES = 1 << 20

@@ -30,8 +30,8 @@ from tests.bench.s3_sink import body_of
 from tests.bench.table import Row
 from tests.hosts.replay import signing
 from tests.support import s3_gateway
+from tests.support.ports import free_port
 from tests.support.riak_cs import RiakCs
-from tests.support.s3_servers import free_port
 
 MIB = 1 << 20
 SMALL, LARGE = 4096, 64 * MIB

@@ -30,7 +30,8 @@ from controlplane.model.task import Draft, Op
 from tests.bench.processes import CannotRun, cpu_s, need, running
 from tests.bench.table import Row
 from tests.support.millrace_node import Node
-from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, free_port, seaweedfs_server
+from tests.support.ports import free_port
+from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
 
 SIZE = 4096
 _RCLONE_TRIALS = (

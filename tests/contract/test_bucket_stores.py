@@ -18,7 +18,8 @@ from controlplane.ports.errors import NotFound, Rejected, Unavailable
 from controlplane.ports.object_store import ObjectStore
 from controlplane.wiring.adapters import create_when_missing
 from tests.contract.object_store_suite import ObjectStoreContract, list_all, read_all
-from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, free_port, moto_server
+from tests.support.ports import free_port
+from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, moto_server
 
 _numbers = itertools.count(1)
 A, B = Bucket("bucket-a"), Bucket("bucket-a.b")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.s3_servers import free_port
+from tests.support.ports import free_port
 
 TOKEN = "a-token-of-the-tests"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from tests.support.etcd_cluster import Authority
 from tests.support.millrace_node import Node
+from tests.support.ports import free_port
 from tests.support.riak_cs import RiakCs
-from tests.support.s3_servers import free_port
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ import contextlib
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.ports import free_port
 
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"
@@ -25,20 +26,6 @@ class S3Server:
     url: str
     port: int
     pid: int
-
-
-_GIVEN: set[int] = set()
-
-
-def free_port() -> int:
-    """A port of loopback that nothing listens on; never the same one twice, as the kernel may offer it again."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in _GIVEN:
-            _GIVEN.add(port)
-            return port
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ import pytest
 from tests.integration.cli.conftest import COMMAND, Misbehaving, environ, run, until
 from tests.support.etcd_cluster import Authority
 from tests.support.millrace_node import Node
-from tests.support.s3_servers import free_port
+from tests.support.ports import free_port
 
 DATA = os.urandom(3_000_000)
 MIB = 1024 * 1024

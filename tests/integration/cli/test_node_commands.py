@@ -23,7 +23,7 @@ from controlplane.wiring.adapters import open_catalog, open_journal
 from tests.integration.cli.conftest import COMMAND, Misbehaving, environ, run, until
 from tests.support.etcd_cluster import Authority, EtcdCluster
 from tests.support.millrace_node import Node
-from tests.support.s3_servers import free_port
+from tests.support.ports import free_port
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from controlplane.adapters.etcd import EtcdDirectory, EtcdOptions
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.ports.errors import Corrupt, Rejected, Unavailable
 from tests.contract.directory_suite import endpoint, nodes, watching
-from tests.support.etcd_cluster import EtcdCluster, EtcdFailed, free_ports
+from tests.support.etcd_cluster import EtcdCluster, EtcdFailed
+from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.usefixtures("forgive_lost_connections")
 

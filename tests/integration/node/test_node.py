@@ -21,7 +21,8 @@ from botocore.config import Config
 
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import Node
-from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, free_port, moto_server
+from tests.support.ports import free_port
+from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, moto_server
 
 BUCKET = "mirror"
 

@@ -13,7 +13,7 @@ from controlplane.adapters.riak_cs import RiakCsClient, RiakCsOptions
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Ask, KeyPair
-from tests.support.s3_servers import free_port
+from tests.support.ports import free_port
 
 PAIR = KeyPair("KEY", "secret")
 OK = b'HTTP/1.1 200 OK\r\nETag: "e"\r\nContent-Length: 2\r\n\r\nok'

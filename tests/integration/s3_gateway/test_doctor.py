@@ -8,9 +8,9 @@ from pathlib import Path
 
 from tests.integration.s3_gateway.wire import Wire
 from tests.support import s3_gateway
+from tests.support.ports import free_port
 from tests.support.riak_cs import RiakCs
 from tests.support.s3_gateway import S3Gateway
-from tests.support.s3_servers import free_port
 
 
 def results(gateway: S3Gateway) -> dict[str, tuple[str, str]]:
