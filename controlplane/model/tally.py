@@ -123,3 +123,29 @@ class LifecycleTally:
     """Buckets that could not be swept."""
     directory_errors: int = 0
     last_error: str = ""
+
+
+@dataclass(slots=True)
+class ScanTally:
+    """Scans on this node since the process started."""
+
+    under_way: bool = False
+    runs: int = 0
+    """Finished ones."""
+    failed_buckets: int = 0
+    """Times that a bucket could not be scanned to its end."""
+    last_finished_at: float = 0.0
+    """Unix seconds; 0: never."""
+    last_seconds: float = 0.0
+    keys: int = 0
+    """Compared."""
+    keys_per_second: float = 0.0
+    """Of the last finished scan, by the clock on the wall."""
+    found: dict[str, int] = field(default_factory=dict)
+    """By kind (model.scan_join.Kind), of all scans."""
+    last_found: dict[str, int] = field(default_factory=dict)
+    """The same of the last finished one."""
+    enqueued: int = 0
+    deletes_enqueued: int = 0
+    guard_refusals: int = 0
+    """Buckets in which the guard forbade deletions."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from controlplane.settings.scan import Scan
 from controlplane.settings.section import Seconds, Section
 from controlplane.settings.stores import Store
 
@@ -45,4 +46,5 @@ class Mirror(Section):
         "head", description="head: the ETag and metadata of the copy are read back; read: all its bytes are"
     )
     retry: Retry = Retry()
+    scan: Scan = Scan()
     rules: tuple[MirrorRule, ...] = Field((), description="which S3 objects are copied where; none: none is")

@@ -1,0 +1,304 @@
+"""A scan of all buckets under all rules, one after another; it can be stopped, or killed, at any moment and resumed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from controlplane.model.copies import Copy
+from controlplane.model.keys import Bucket, Key
+from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.scan_join import Kind
+from controlplane.model.scan_ranges import initial
+from controlplane.model.scan_state import Counts, Unit, UnitState, decode_counts, decode_unit_state
+from controlplane.model.tally import ScanTally
+from controlplane.ports.bucket_stores import BucketStores
+from controlplane.ports.catalog import Catalog
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import MillraceError, NotFound
+from controlplane.ports.fault_points import reach
+from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.scan_checkpoints import ScanCheckpoints
+from controlplane.services.proving import read_content
+from controlplane.services.scan_deletes import ScanDeletes
+from controlplane.services.scan_unit import PAGE, Sink, Stopped, UnitScan
+from controlplane.services.store_listing import StoreListing
+from controlplane.services.target_heads import TargetHeads
+
+log = logging.getLogger(__name__)
+
+RUN: Final = "scan"
+"""Name of the checkpoint."""
+SPLITS: Final = "scan-splits"
+"""Name of the keys at which the next scan cuts its shards."""
+
+SAVE_EVERY_S: Final = 2.0
+_VERSION: Final = 1
+_MOST_SPLITS_KEPT: Final = 1000
+
+
+@dataclass(slots=True)
+class UnitReport:
+    unit: Unit
+    counts: Counts
+    error: str = ""
+    """Why it did not come to its end; then nothing is known of the rest."""
+    held_back: str = ""
+    """Why the guard forbade its deletions."""
+
+
+@dataclass(slots=True)
+class Report:
+    started_at: float
+    """Unix seconds."""
+    units: list[UnitReport] = field(default_factory=list)
+    """Those of this process; a resumed scan has the earlier ones in the totals only."""
+    totals: Counts = field(default_factory=Counts)
+    failed: int = 0
+    held_back: int = 0
+    complete: bool = False
+    """False: it was stopped."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """What the checkpoint says beside the totals."""
+
+    finished: str = ""
+    """Order of the last unit that is over; those before it are too."""
+    unit: str = ""
+    state: UnitState | None = None
+
+
+class ScanRun:
+    """`buckets` gives the source's buckets that a rule is about. `deletes`: None reports what is extra, and that is
+    all. `checkpoints`: None for a scan that begins anew each time."""
+
+    def __init__(
+        self,
+        rules: Sequence[MirrorRule],
+        *,
+        source: BucketStores,
+        targets: Mapping[str, BucketStores],
+        catalog: Catalog,
+        buckets: Callable[[MirrorRule], Awaitable[Sequence[Bucket]]],
+        sink: Sink,
+        clock: Clock,
+        tally: ScanTally,
+        workers: int,
+        deletes: ScanDeletes | None = None,
+        checkpoints: ScanCheckpoints | None = None,
+        trust_catalog: bool = True,
+        read: bool = False,
+        on_keys: Callable[[int], None] = lambda _: None,
+        page: int = PAGE,
+    ) -> None:
+        self._rules = tuple(rules)
+        self._source = source
+        self._targets = targets
+        self._catalog = catalog
+        self._buckets = buckets
+        self._sink = sink
+        self._clock = clock
+        self._tally = tally
+        self._workers = workers
+        self._deletes = deletes
+        self._checkpoints = checkpoints
+        self._trust_catalog = trust_catalog
+        self._read = read
+        self._on_keys = on_keys
+        self._page = page
+        self._stopping = False
+        self._saved_at = clock.monotonic()
+        self._saving = False
+        self._splits: dict[str, list[str]] = {}
+
+    def stop(self) -> None:
+        """End soon, with everything that is done in the checkpoint."""
+        self._stopping = True
+
+    async def run(self, chosen: Callable[[Unit], Unit | None] = lambda unit: unit) -> Report:
+        """`chosen`: which units, or narrower ones. A bucket that fails does not keep the others from being scanned.
+        Raises what the checkpoints and the list of buckets raise."""
+        report, progress = await self._resumed()
+        self._tally.under_way = True
+        began, keys = self._clock.monotonic(), self._tally.keys
+        try:
+            async for order, unit in self._units(chosen):
+                if self._stopping:
+                    break
+                if order <= progress.finished:
+                    continue
+                if not await self._scan(unit, report, progress):
+                    break
+                progress.finished = order
+                await self._save(report, progress)
+            else:
+                report.complete = True
+                await self._finish()
+        finally:
+            self._tally.under_way = False
+        if report.complete:
+            self._count(report, self._clock.monotonic() - began, self._tally.keys - keys)
+        return report
+
+    async def _units(self, chosen: Callable[[Unit], Unit | None]) -> AsyncIterator[tuple[str, Unit]]:
+        for number, rule in enumerate(self._rules):
+            for bucket in sorted(await self._buckets(rule)):
+                unit = chosen(Unit(rule, bucket, rule.prefix))
+                if unit is not None:
+                    yield f"{number:06d} {bucket}", unit
+
+    # One unit
+
+    async def _scan(self, unit: Unit, report: Report, progress: _Progress) -> bool:
+        """False: it was stopped."""
+        state = progress.state if progress.unit == unit.name else None
+        if state is None:
+            splits = [Key(key) for key in self._splits.get(unit.name, ())]
+            state = UnitState(initial(splits, self._workers))
+        progress.unit, progress.state = unit.name, state
+        target = self._targets[unit.rule.target]
+        store = target.store(unit.bucket)
+
+        async def moved(keys: int) -> None:
+            self._tally.keys += keys
+            self._on_keys(keys)
+            if self._stopping:
+                raise Stopped
+            await self._save_now_and_then(report, progress)
+
+        scan = UnitScan(
+            unit,
+            state,
+            rules=self._rules,
+            source=StoreListing(self._source.store(unit.bucket), unit.prefix, may_be_missing=False),
+            target=StoreListing(store, unit.prefix, may_be_missing=True),
+            heads=TargetHeads(store, target.bulk(unit.bucket)),
+            catalog=self._catalog,
+            sink=self._sink,
+            clock=self._clock,
+            workers=self._workers,
+            trust_catalog=self._trust_catalog,
+            read=self._reader(store) if self._read else None,
+            moved=moved,
+            page=self._page,
+        )
+        told = UnitReport(unit, state.counts)
+        try:
+            if not state.done:
+                await scan.run()
+            if self._deletes is not None:
+                deleted_before = report.totals.deletes_enqueued
+                enqueued, verdict = await self._deletes.apply(unit, state, store, deleted_before)
+                state.counts.deletes_enqueued += enqueued
+                if not verdict.allowed:
+                    told.held_back = verdict.reason
+        except Stopped:
+            await self._save(report, progress)
+            return False
+        except MillraceError as error:
+            told.error = str(error)
+            log.warning("the scan of %s did not come to its end: %s", unit.name, error)
+        else:
+            self._keep_splits(unit, scan)
+        report.units.append(told)
+        report.totals.add(state.counts)
+        report.failed += bool(told.error)
+        report.held_back += bool(told.held_back)
+        progress.unit, progress.state = "", None
+        return True
+
+    def _reader(self, store: ObjectStore) -> Callable[[Copy], Awaitable[bool]]:
+        async def read(copy: Copy) -> bool:
+            try:
+                content = await read_content(store, copy.key)
+            except NotFound:
+                return False
+            info = await store.head(copy.key)
+            return info.content == content
+
+        return read
+
+    def _keep_splits(self, unit: Unit, scan: UnitScan) -> None:
+        keys = list(scan.samples.keys)
+        self._splits.pop(unit.name, None)
+        if len(keys) > 1:
+            self._splits[unit.name] = [str(key) for key in keys]
+        while len(self._splits) > _MOST_SPLITS_KEPT:
+            del self._splits[next(iter(self._splits))]
+
+    # Checkpoints
+
+    async def _resumed(self) -> tuple[Report, _Progress]:
+        fresh = Report(self._clock.now()), _Progress()
+        if self._checkpoints is None:
+            return fresh
+        splits = await self._checkpoints.load(SPLITS) or {}
+        self._splits = {str(name): [str(key) for key in keys] for name, keys in splits.items()}
+        document = await self._checkpoints.load(RUN)
+        if document is None or document.get("fingerprint") != self._fingerprint():
+            return fresh
+        try:
+            report = Report(float(document["started_at"]), totals=decode_counts(document["totals"]))
+            report.failed, report.held_back = int(document["failed"]), int(document["held_back"])
+            state = document["state"]
+            unit_state = None if state is None else decode_unit_state(state)
+            progress = _Progress(str(document["finished"]), str(document["unit"]), unit_state)
+        except (KeyError, TypeError, ValueError) as error:
+            log.warning("the checkpoint of the scan cannot be read (%s): it begins anew", error)
+            return fresh
+        log.info("the scan goes on where it was: %d keys of the source are done", report.totals.listed_at_source)
+        return report, progress
+
+    def _fingerprint(self) -> str:
+        """A scan is only resumed under the very rules that it began with."""
+        return f"{_VERSION} {self._rules!r}"
+
+    async def _save_now_and_then(self, report: Report, progress: _Progress) -> None:
+        if self._saving or self._clock.monotonic() - self._saved_at < SAVE_EVERY_S:
+            return
+        await self._save(report, progress)
+
+    async def _save(self, report: Report, progress: _Progress) -> None:
+        if self._checkpoints is None:
+            return
+        document: dict[str, Any] = {
+            "fingerprint": self._fingerprint(),
+            "started_at": report.started_at,
+            "totals": report.totals.encoded(),
+            "failed": report.failed,
+            "held_back": report.held_back,
+            "finished": progress.finished,
+            "unit": progress.unit,
+            "state": None if progress.state is None else progress.state.encoded(),
+        }
+        self._saving = True
+        try:
+            await self._checkpoints.save(RUN, document)
+        finally:
+            self._saving = False
+            self._saved_at = self._clock.monotonic()
+        reach("scan.saved")
+
+    async def _finish(self) -> None:
+        if self._checkpoints is not None:
+            await self._checkpoints.save(SPLITS, self._splits)
+            await self._checkpoints.remove(RUN)
+
+    def _count(self, report: Report, seconds: float, keys: int) -> None:
+        tally = self._tally
+        tally.runs += 1
+        tally.failed_buckets += report.failed
+        tally.guard_refusals += report.held_back
+        tally.last_finished_at = self._clock.now()
+        tally.last_seconds = seconds
+        tally.keys_per_second = keys / seconds if seconds > 0 else 0.0
+        totals = report.totals
+        tally.last_found = {kind.value: getattr(totals, kind.value) for kind in Kind}
+        for name, count in tally.last_found.items():
+            tally.found[name] = tally.found.get(name, 0) + count
+        tally.enqueued += totals.enqueued
+        tally.deletes_enqueued += totals.deletes_enqueued
