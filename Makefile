@@ -5,13 +5,14 @@
 #   make hosts    all tests on five real systemd hosts (hosts-quick: fewer of them)
 #   make check    lint, types, imports, unit tests: under a minute
 #   make bench    speed and memory beside nginx, haproxy and rclone
+#   make chaos    faults at random by seed (MINUTES=60, or SEEDS=7,8 to replay) on three nodes, and a checker
 #   make clients  real S3 clients through the gateway and directly at Riak CS: which operations work
 #   make lock     resolve the dependencies anew (UPGRADE="name ..." or UPGRADE=all lifts pins)
 #   make clean    remove what was made here
 
 .POSIX:
 .SUFFIXES:
-.PHONY: help demo test hosts hosts-quick check bench clients lock clean environment static
+.PHONY: help demo test hosts hosts-quick check bench chaos clients lock clean environment static
 
 PYTHON = python3
 VENV = .venv
@@ -19,6 +20,8 @@ CLIENTS = .venv-clients
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 UPGRADE =
+MINUTES = 60
+SEEDS =
 ETCD = etcd-server:etcd
 HOSTS = mmdebstrap:mmdebstrap systemd-container:systemd-nspawn nftables:nft socat:socat openssh-client:ssh iproute2:ip \
   curl:curl dpkg:dpkg-deb
@@ -51,6 +54,10 @@ check: static
 bench: environment
 	@.ci/system-packages nginx-light:nginx rclone:rclone wrk:wrk haproxy:haproxy etcd-server:etcd
 	$(BIN)/python -m tests.bench
+
+chaos: environment
+	@.ci/system-packages $(ETCD) rclone:rclone
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seeds "$(SEEDS)"
 
 clients: environment $(CLIENTS)/.lock-installed
 	@.ci/system-packages etcd-server:etcd openssl:openssl rclone:rclone s3cmd:s3cmd

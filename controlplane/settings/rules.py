@@ -98,6 +98,9 @@ def _directory(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     v2, own, shared = "directory.v2", "directory.v2_endpoints", "directory.etcd.endpoints"
     if _known(values, v2, own, shared) and values[v2] and not values[own] and not values[shared]:
         yield v2, f"needs {own} or {shared}: there is no etcd to write to"
+    mode = "cluster.mode"
+    if _known(values, mode, shared) and values[mode] == "on" and not values[shared]:
+        yield mode, f"needs {shared}: agents divide the work there"
 
 
 def _s3_front(values: Mapping[str, Any]) -> Iterator[Contradiction]:

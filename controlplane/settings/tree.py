@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from controlplane.settings.cluster import Cluster
 from controlplane.settings.mirror import Mirror
 from controlplane.settings.outline import flatten
 from controlplane.settings.rules import contradictions
@@ -187,6 +188,7 @@ class Settings(Section):
     journal: Journal = Journal()
     mirror: Mirror = Mirror()
     directory: Directory = Directory()
+    cluster: Cluster = Cluster()
     s3: S3Front = S3Front()
     gc: Gc = Gc()
     log: Log = Log()

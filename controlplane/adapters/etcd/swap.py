@@ -26,9 +26,9 @@ class Swap:
     value: str | None
     """None deletes."""
     lease: int = 0
-    """A lease that nothing else uses; 0: none."""
+    """A lease under which nothing else writes this key after `granted_at`; 0: none."""
     granted_at: int = 0
-    """A revision of the store before the lease was granted."""
+    """A revision of the store before the lease was granted; or at which the key was not there, for a lease of many."""
 
     def transaction(self) -> Json:
         key = encode(self.key)
@@ -48,16 +48,17 @@ async def swap(
     if expected is not None and expected < 1:
         return None
     if value is None or ttl_s is None:
-        return await _apply(keyspace, Swap(name, expected, value))
+        return await apply(keyspace, Swap(name, expected, value))
     lease, granted_at = await keyspace.grant(ttl_s)
-    revision = await _apply(keyspace, Swap(name, expected, value, lease, granted_at))
+    revision = await apply(keyspace, Swap(name, expected, value, lease, granted_at))
     if revision is None:
         # Nobody needs the lease; and a copy of the request that is still under way can no longer take effect.
         await keyspace.revoke(lease)
     return revision
 
 
-async def _apply(keyspace: Keyspace, wanted: Swap) -> int | None:
+async def apply(keyspace: Keyspace, wanted: Swap) -> int | None:
+    """The revision that was made, or None when the comparison failed. Raises Unavailable, Rejected."""
     # A creation without a lease has nothing to recognise it by, and might come into being after a later delete.
     repeatable = wanted.expected is not None or wanted.lease != 0
     try:

@@ -1,0 +1,89 @@
+"""Members and shards within one process: for tests. Several agents share one InProcessShards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.model.sharding import Ownership, Shard
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Unavailable
+from controlplane.ports.shards import Seen, SessionLost
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    node: str
+    weight: int
+    expires_at: float
+
+
+class InProcessShards:
+    """What all see."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.away = False
+        """Nobody gets an answer."""
+        self.revision = 0
+        self.sessions: dict[str, _Session] = {}
+        self.owners: dict[Shard, Ownership] = {}
+
+    def expire(self) -> None:
+        now = self.clock.monotonic()
+        self.sessions = {name: one for name, one in self.sessions.items() if now < one.expires_at}
+        self.owners = {shard: there for shard, there in self.owners.items() if there.session in self.sessions}
+
+
+class MemoryShardDirectory:
+    """Implements ports.shards.ShardDirectory for one agent."""
+
+    def __init__(self, shared: InProcessShards) -> None:
+        self._shared = shared
+        self._session = ""
+        self._ttl_s = 0.0
+
+    async def join(self, node: str, weight: int, ttl_s: float) -> str:
+        shared = self._ask()
+        shared.revision += 1
+        self._session, self._ttl_s = f"{node}#{shared.revision}", ttl_s
+        shared.sessions[self._session] = _Session(node, weight, shared.clock.monotonic() + ttl_s)
+        return self._session
+
+    async def renew(self) -> None:
+        shared = self._ask()
+        there = self._require_session(shared)
+        shared.sessions[self._session] = _Session(there.node, there.weight, shared.clock.monotonic() + self._ttl_s)
+
+    async def seen(self) -> Seen:
+        shared = self._ask()
+        return Seen({one.node: one.weight for one in shared.sessions.values()}, dict(shared.owners))
+
+    async def take(self, shard: Shard) -> int | None:
+        shared = self._ask()
+        self._require_session(shared)
+        if shard in shared.owners:
+            return None
+        shared.revision += 1
+        shared.owners[shard] = Ownership(self._session, shared.revision)
+        return shared.revision
+
+    async def let_go(self, shard: Shard, epoch: int) -> None:
+        shared = self._ask()
+        if shared.owners.get(shard) == Ownership(self._session, epoch):
+            del shared.owners[shard]
+
+    async def leave(self) -> None:
+        shared = self._ask()
+        shared.sessions.pop(self._session, None)
+        shared.expire()
+
+    def _ask(self) -> InProcessShards:
+        if self._shared.away:
+            raise Unavailable("the directory is away")
+        self._shared.expire()
+        return self._shared
+
+    def _require_session(self, shared: InProcessShards) -> _Session:
+        if self._session not in shared.sessions:
+            raise SessionLost(f"session {self._session or 'none'} is over")
+        return shared.sessions[self._session]
