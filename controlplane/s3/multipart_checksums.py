@@ -1,8 +1,8 @@
 """The checksum of an object that is put together of parts: how the upload began decides its kind, its parts its value.
 
-A part's checksum was verified when the part was sent. What the completion names is held against that which the client
-says of the whole; Riak CS keeps no checksums, so that a client which names another checksum for a part than it sent is
-found only by the ETag, or when its whole does not fit.
+A part's checksum was verified when the part was sent, and kept (services.s3.part_records). What the completion names is
+held against that, and both against what the client says of the whole; a completion that names no checksums of its parts
+is verified by the kept ones.
 
 Source: AWS, "Checking object integrity in Amazon S3", the table of algorithms and checksum types of multipart uploads.
 """
@@ -66,12 +66,64 @@ def _type(values: Mapping[bytes, bytes], algorithm: Algorithm) -> ChecksumType:
     return wanted
 
 
-def check_whole(parts: Sequence[tuple[StoredChecksum | None, int]], fields: Fields) -> StoredChecksum | None:
-    """The checksum of the whole as CompleteMultipartUpload names its parts (checksum and size in bytes), verified
-    against what the request says of it. None when the parts have none.
+@dataclass(frozen=True, slots=True)
+class PartSum:
+    """What was computed of a part when it came."""
 
-    Raises S3Fault: BadDigest, InvalidRequest (a size that differs, checksums that do not go together), InvalidPart (a
-    part without a checksum among others with one), NotImplemented (nothing to verify a given checksum by).
+    checksum: Checksum
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSum:
+    """A part as the completion names it, and what was kept of it."""
+
+    named: StoredChecksum | None
+    size: int
+    kept: tuple[Checksum, ...] = ()
+
+
+def part_checksums(
+    parts: Sequence[NamedSum], fields: Fields, kind: Kind | None
+) -> list[tuple[StoredChecksum | None, int]]:
+    """Checksum and size of each part, for `check_whole`: as named, else as kept; none at all where nothing says which
+    algorithm, or where one of the parts has none and no checksum of the whole is given.
+
+    Raises S3Fault InvalidPart when a checksum named is not that of the part that was sent; InvalidRequest."""
+    for part in parts:
+        if part.named is not None:
+            digest = parse_checksum(part.named.algorithm, part.named.text)
+            if any(kept.algorithm is digest.algorithm and kept != digest for kept in part.kept):
+                raise S3Fault(Code.INVALID_PART, "A checksum named is not that of the part that was sent.")
+    if any(part.named is not None for part in parts):
+        return [(part.named, part.size) for part in parts]
+    given = _given(joined(fields))
+    algorithm = given[0] if given is not None else _algorithm_of(parts, kind)
+    found: list[tuple[StoredChecksum | None, int]] = []
+    for part in parts:
+        kept = next((kept for kept in part.kept if kept.algorithm is algorithm), None)
+        found.append((None if kept is None else StoredChecksum(kept.algorithm, kept.text), part.size))
+    if all(checksum is not None for checksum, _ in found):
+        return found
+    return [(None, size) for _, size in found]
+
+
+def _algorithm_of(parts: Sequence[NamedSum], kind: Kind | None) -> Algorithm | None:
+    """That which the upload began with; else one that every part has."""
+    if kind is not None:
+        return kind.algorithm
+    common = [{kept.algorithm for kept in part.kept} for part in parts]
+    return next((algorithm for algorithm in Algorithm if all(algorithm in one for one in common)), None)
+
+
+def check_whole(
+    parts: Sequence[tuple[StoredChecksum | None, int]], fields: Fields, kind: Kind | None = None
+) -> StoredChecksum | None:
+    """The checksum of the whole from those of its parts (checksum and size in bytes), verified against what the
+    completion says of it. None when the parts have none. `kind`: how the upload began.
+
+    Raises S3Fault: BadDigest, InvalidRequest (a size that differs, checksums that do not go together, nothing to verify
+    a given one by), InvalidPart (a part without a checksum among others with one).
     """
     values = joined(fields)
     _check_size(values, sum(size for _, size in parts))
@@ -79,9 +131,9 @@ def check_whole(parts: Sequence[tuple[StoredChecksum | None, int]], fields: Fiel
     named = [(checksum, size) for checksum, size in parts if checksum is not None]
     if not named:
         if given is not None:
-            raise S3Fault(
-                Code.NOT_IMPLEMENTED,
-                "The checksum of the whole can be verified only by those of the parts: name them in the completion.",
+            _invalid(
+                f"The {given[0].value} of the whole cannot be verified: not every part was sent with one. "
+                "Send the parts with checksums of this algorithm."
             )
         return None
     algorithms = {checksum.algorithm for checksum, _ in named}
@@ -90,7 +142,7 @@ def check_whole(parts: Sequence[tuple[StoredChecksum | None, int]], fields: Fiel
     algorithm = algorithms.pop()
     if given is not None and given[0] is not algorithm:
         _invalid(f"The whole is given by {given[0].value}, its parts by {algorithm.value}.")
-    wanted = _wanted_type(values, algorithm, given)
+    wanted = _wanted_type(values, algorithm, given, kind)
     whole = _computed([(parse_checksum(algorithm, checksum.text), size) for checksum, size in named], wanted)
     if given is not None and given[1] != whole.text:
         raise S3Fault(
@@ -102,11 +154,17 @@ def check_whole(parts: Sequence[tuple[StoredChecksum | None, int]], fields: Fiel
 
 
 def _wanted_type(
-    values: Mapping[bytes, bytes], algorithm: Algorithm, given: tuple[Algorithm, str] | None
+    values: Mapping[bytes, bytes],
+    algorithm: Algorithm,
+    given: tuple[Algorithm, str] | None,
+    kind: Kind | None,
 ) -> ChecksumType:
-    """By the header; else by the form of the checksum given: composite ones end in -<parts>."""
-    if _TYPE not in values and given is not None and algorithm.joins:
-        return ChecksumType.COMPOSITE if "-" in given[1] else ChecksumType.FULL_OBJECT
+    """By the header; else by the form of the checksum given: composite ones end in -<parts>; else as it began."""
+    if _TYPE not in values:
+        if given is not None and algorithm.joins:
+            return ChecksumType.COMPOSITE if "-" in given[1] else ChecksumType.FULL_OBJECT
+        if given is None and kind is not None and kind.algorithm is algorithm:
+            return kind.type
     return _type(values, algorithm)
 
 

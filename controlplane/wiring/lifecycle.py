@@ -17,6 +17,7 @@ from controlplane.services.held_lock import HeldLock
 from controlplane.services.runner import Runner
 from controlplane.services.s3.lifecycle import LifecycleDuty
 from controlplane.services.s3.object_records import ObjectRecords
+from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.subresources import Subresources
 from controlplane.settings.tree import Settings
 from controlplane.wiring.riak_cs import admin_keys, build_accounts, riak_cs_options
@@ -52,6 +53,7 @@ class LifecyclePart:
             self._accounts,
             subresources,
             ObjectRecords(self._upstream, subresources, admin),
+            PartRecords(self._private),
             writes,
             admin,
             self._lock,

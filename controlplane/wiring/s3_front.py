@@ -49,6 +49,7 @@ from controlplane.services.s3.buckets import Buckets
 from controlplane.services.s3.callers import Callers
 from controlplane.services.s3.latest import LatestVersions
 from controlplane.services.s3.object_records import ObjectRecords
+from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.subresources import Subresources
 from controlplane.services.s3.write_locks import WriteLocks
 from controlplane.settings.tree import Settings
@@ -84,6 +85,7 @@ class S3FrontParts:
         closing.push_async_callback(private.aclose)
         subresources = Subresources(private, clock, s3.access_cache_s)
         records = ObjectRecords(self.upstream, subresources, admin)
+        parts = PartRecords(private)
         buckets = Buckets(self.upstream, callers, subresources, admin, clock, s3.access_cache_s)
         executor = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="s3-hash")
         closing.callback(executor.shutdown, wait=False, cancel_futures=True)
@@ -99,19 +101,21 @@ class S3FrontParts:
         acls = AclWrites(self.upstream, callers)
         notes = ObjectNotes(subresources, authoriser, clock)
         through = mirror(self.upstream) if mirror is not None else None
-        reading = ObjectReading(self.upstream, authoriser, latest, notes, through)
+        reading = ObjectReading(self.upstream, authoriser, latest, notes, records, through)
         uploading = Uploading(self.upstream)
         writing = ObjectWriting(self.upstream, uploading, bodies, conditional, acls, records, notes, writes)
-        multipart = MultipartUploads(self.upstream, uploading, bodies, conditional, acls, records, writes)
-        copying = Copying(self.upstream, uploading, bodies, conditional, authoriser, acls, latest, records, writes)
+        multipart = MultipartUploads(self.upstream, uploading, bodies, conditional, acls, records, parts, writes)
+        copying = Copying(
+            self.upstream, uploading, bodies, conditional, authoriser, acls, latest, records, parts, writes
+        )
         authenticator = Authenticator(callers, clock, Rules(s3.region if s3.check_region else None))
         posting = FormUploads(uploading, bodies, conditional, authenticator, authoriser, acls, records, writes, clock)
         origins = CrossOrigin(subresources)
         documents = BucketDocuments(subresources, bodies)
         tags = ObjectTags(subresources, bodies, reading)
         access = AccessVerbs(self.upstream, bodies, buckets, acls, subresources)
-        listings = Listings(self.upstream)
-        verbs = BucketVerbs(self.upstream, bodies, buckets, acls, subresources, s3.region)
+        listings = Listings(self.upstream, parts)
+        verbs = BucketVerbs(self.upstream, bodies, buckets, acls, subresources, parts, s3.region)
         handlers: dict[Operation, Handler] = {
             Operation.LIST_BUCKETS: listings.buckets,
             Operation.LIST_OBJECTS: listings.objects_v1,
@@ -155,7 +159,7 @@ class S3FrontParts:
             Operation.COMPLETE_MULTIPART_UPLOAD: multipart.complete,
             Operation.ABORT_MULTIPART_UPLOAD: multipart.abort,
             Operation.POST_OBJECT: posting.post,
-            Operation.GET_OBJECT_ATTRIBUTES: AttributesVerb(reading).get,
+            Operation.GET_OBJECT_ATTRIBUTES: AttributesVerb(reading, records).get,
         }
         self.front = S3Front(
             handlers,

@@ -20,6 +20,7 @@ from controlplane.ports.errors import (
 )
 from controlplane.s3.error_xml import NO_KEY, render_fault
 from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.own_metadata import OWN_METADATA
 
 log = logging.getLogger(__name__)
 
@@ -41,9 +42,6 @@ _LINES: Final = {
 _DROPPED: Final = frozenset({"server", "date", "content-length"})
 _FIRST_LINES: Final = b"\r\n%b: %b\r\nx-amz-request-id: " % _SERVER
 _ACCEPT_RANGES_LINE: Final = b"\r\n%b: %b" % _ACCEPT_RANGES
-OWN_METADATA: Final = "x-amz-meta-millrace-s3-"
-"""User metadata in which the gateway keeps what Riak CS does not: checksums, Content-Language."""
-
 _OWN_CHECKSUM: Final = OWN_METADATA + "checksum-"
 
 
@@ -94,8 +92,8 @@ def _later(code: Code, retry_after: float, message: str = "") -> S3Fault:
     return S3Fault(code, message, headers=((b"retry-after", b"%d" % max(1, math.ceil(retry_after))),))
 
 
-def object_fields(request: Request, found: Mapping[str, str], *, checksums: bool) -> Fields:
-    """The headers of a stored object for its reader. `checksums`: also those that the gateway has kept."""
+def object_fields(request: Request, found: Mapping[str, str]) -> Fields:
+    """The headers of a stored object for its reader."""
     headers = fields(request)
     names = _PASSED
     for name, value in found.items():
@@ -106,11 +104,8 @@ def object_fields(request: Request, found: Mapping[str, str], *, checksums: bool
             if not name.startswith(OWN_METADATA):
                 headers.append((name.encode(), _bytes(value)))
             else:
-                own = name.removeprefix(OWN_METADATA)
-                if own == "content-language":
+                if name.removeprefix(OWN_METADATA) == "content-language":
                     headers.append((b"content-language", _bytes(value)))
-                elif checksums and own.startswith("checksum-"):
-                    headers.append((b"x-amz-" + own.encode(), _bytes(value)))
     if "accept-ranges" not in found:
         headers.append(_ACCEPT_RANGES)
     return headers

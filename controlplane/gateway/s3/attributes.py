@@ -3,22 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from controlplane.gateway.s3.answers import OWN_METADATA, xml
+from controlplane.gateway.s3.answers import xml
 from controlplane.gateway.s3.call import Call
-from controlplane.gateway.s3.reading import ObjectReading, length_of
+from controlplane.gateway.s3.reading import ObjectReading
+from controlplane.gateway.s3.stored_object import length_of
 from controlplane.http import Response
 from controlplane.ports.errors import Unavailable
-from controlplane.s3.checksums import Algorithm, ChecksumType
-from controlplane.s3.documents.checksum_elements import StoredChecksum
 from controlplane.s3.documents.object_attributes import Attributes, parse_attributes_request, render_attributes
 from controlplane.s3.etag import is_multipart, unquote_etag
+from controlplane.services.s3.object_records import ObjectRecords
 
 
 class AttributesVerb:
-    def __init__(self, reading: ObjectReading) -> None:
+    def __init__(self, reading: ObjectReading, records: ObjectRecords) -> None:
         self._reading = reading
+        self._records = records
 
     async def get(self, call: Call) -> Response:
         wanted = parse_attributes_request(call.headers)
@@ -26,16 +25,8 @@ class AttributesVerb:
         etag, size = unquote_etag(found.get("etag", "")), length_of(found)
         if size is None:
             raise Unavailable("Riak CS answered HEAD without a Content-Length")
-        parts = int(etag.rpartition("-")[2]) if is_multipart(etag) else 0
-        attributes = Attributes(etag, size, checksum=kept_checksum(found), part_count=parts)
+        count = int(etag.rpartition("-")[2]) if is_multipart(etag) else 0
+        kept = await self._records.sums_of(call.bucket, call.key, found)
+        attributes = Attributes(etag, size, checksum=kept.checksum, part_count=count, parts=kept.parts)
         more = ((b"last-modified", found.get("last-modified", "").encode()),)
         return xml(call.request, render_attributes(wanted, attributes), more=more)
-
-
-def kept_checksum(found: Mapping[str, str]) -> StoredChecksum | None:
-    """The checksum that the gateway keeps beside the object."""
-    for algorithm in Algorithm:
-        text = found.get(OWN_METADATA + algorithm.header.removeprefix("x-amz-"))
-        if text is not None:
-            return StoredChecksum(algorithm, text, ChecksumType.FULL_OBJECT)
-    return None

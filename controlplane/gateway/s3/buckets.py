@@ -19,6 +19,7 @@ from controlplane.s3.documents.bucket_documents import (
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.buckets import Buckets, Versioning
+from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.refusals import refusal
 from controlplane.services.s3.subresources import Subresources
 
@@ -35,8 +36,10 @@ class BucketVerbs:
         buckets: Buckets,
         acls: AclWrites,
         subresources: Subresources,
+        parts: PartRecords,
         region: str,
     ) -> None:
+        self._part_records = parts
         self._subresources = subresources
         self._upstream = upstream
         self._bodies = bodies
@@ -74,7 +77,7 @@ class BucketVerbs:
             raise await refusal(reply, key=False)
         reply.close()
         # What a former bucket of this name left must not be this one's.
-        await self._subresources.forget_bucket(call.bucket)
+        await self._forget(call.bucket)
         if acl is not None:
             await self._acls.put(call.bucket, "", call.signer, acl)
             self._buckets.forget(call.bucket)
@@ -86,8 +89,12 @@ class BucketVerbs:
         if reply.status not in (200, 204):
             raise await refusal(reply, key=False)
         reply.close()
-        await self._subresources.forget_bucket(call.bucket)
+        await self._forget(call.bucket)
         return Response(204, empty(call.request).headers)
+
+    async def _forget(self, bucket: str) -> None:
+        await self._subresources.forget_bucket(bucket)
+        await self._part_records.forget_bucket(bucket)
 
     async def head(self, call: Call) -> Response:
         """The bucket's facts were looked up: it is there, and the caller may list it."""

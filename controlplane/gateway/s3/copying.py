@@ -16,9 +16,10 @@ from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call, require_served
 from controlplane.gateway.s3.conditional import Commit, ConditionalWrites
-from controlplane.gateway.s3.multipart import part_query
-from controlplane.gateway.s3.reading import ReplyChunks, length_of, modified_at
+from controlplane.gateway.s3.multipart import part_query, upload_id_of
+from controlplane.gateway.s3.reading import ReplyChunks
 from controlplane.gateway.s3.stored_headers import carried_over, refuse_unserved, stored_headers
+from controlplane.gateway.s3.stored_object import length_of, modified_at
 from controlplane.gateway.s3.writing import Stored, Uploading, asked_tags, object_owner
 from controlplane.http import Response
 from controlplane.ports.errors import Unavailable
@@ -36,6 +37,7 @@ from controlplane.s3.operation import Operation
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.latest import LatestVersions
 from controlplane.services.s3.object_records import ObjectRecords
+from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.refusals import refusal
 
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})\Z")
@@ -81,6 +83,7 @@ class Copying:
         acls: AclWrites,
         latest: LatestVersions,
         records: ObjectRecords,
+        parts: PartRecords,
         writes: WriteLog,
     ) -> None:
         self._upstream = upstream
@@ -91,6 +94,7 @@ class Copying:
         self._acls = acls
         self._latest = latest
         self._records = records
+        self._part_records = parts
         self._writes = writes
 
     async def copy(self, call: Call) -> Response:
@@ -114,13 +118,18 @@ class Copying:
                 tags = await self._records.tags_of(source.bucket, source.key, reply.headers)
             if not replace:
                 headers = {**carried_over(reply.headers), **headers}
+            algorithm = _algorithm(call)
+            if algorithm is None:
+                # As S3 does: a copy has a checksum of its own, by the algorithm of its source.
+                sums = await self._records.sums_of(source.bucket, source.key, reply.headers)
+                algorithm = sums.checksum.algorithm if sums.checksum is not None else None
             async with self._conditional.commit(call, condition) as commit:
-                stored = await self._send(call, reply, commit, headers, ())
+                stored = await self._send(call, reply, commit, headers, (), algorithm)
         finally:
             reply.close()
         if acl is not None:
             await self._acls.put(call.bucket, call.key, call.signer, acl)
-        await self._records.written(call.bucket, call.key, tags)
+        await self._records.written(call.bucket, call.key, stored.etag, tags, stored.to_record)
         await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
         return xml(call.request, render_copied(stored.etag, _stored_at(stored), _checksum(stored)))
 
@@ -128,12 +137,14 @@ class Copying:
         refuse_unserved(call.fields)
         source = source_of(call.headers.get("x-amz-copy-source"))
         query = part_query(call)
+        kind = await self._part_records.kind(call.bucket, upload_id_of(call))
         reply = await self._open(call, source, call.headers.get("x-amz-copy-source-range"))
         try:
             async with self._conditional.commit(call, None) as commit:
-                stored = await self._send(call, reply, commit, {}, query)
+                stored = await self._send(call, reply, commit, {}, query, kind.algorithm if kind is not None else None)
         finally:
             reply.close()
+        await self._part_records.stored(call.bucket, upload_id_of(call), int(query[0][1]), stored.hashed)
         return xml(call.request, render_part_copied(stored.etag, _stored_at(stored), _checksum(stored)))
 
     async def _open(self, call: Call, source: Source, part: str | None) -> Reply:
@@ -162,7 +173,15 @@ class Copying:
             raise
         return reply
 
-    async def _send(self, call: Call, reply: Reply, commit: Commit, headers: dict[str, str], query: Query) -> Stored:
+    async def _send(
+        self,
+        call: Call,
+        reply: Reply,
+        commit: Commit,
+        headers: dict[str, str],
+        query: Query,
+        algorithm: Algorithm | None,
+    ) -> Stored:
         length = length_of(reply.headers)
         if length is None:
             raise Unavailable("Riak CS sent the source of a copy without a Content-Length")
@@ -172,7 +191,7 @@ class Copying:
             md5=bytes.fromhex(etag) if whole else None,
             sha256="",
             checksum=None,
-            algorithm=_algorithm(call),
+            algorithm=algorithm,
             in_trailer=False,
         )
         incoming = self._bodies.fresh(ReplyChunks(reply), length, expected, commit.ready)

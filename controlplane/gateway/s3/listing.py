@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final
 
 from controlplane.gateway.s3.answers import xml
@@ -15,6 +16,7 @@ from controlplane.s3.access.principals import User
 from controlplane.s3.documents.bucket_documents import parse_list_buckets, render_buckets
 from controlplane.s3.documents.multipart_listing import (
     Upload,
+    distinct_parts,
     owned_by,
     page_of_uploads,
     parse_list_parts,
@@ -36,6 +38,7 @@ from controlplane.s3.documents.object_listing import (
 )
 from controlplane.s3.listing import MalformedListing
 from controlplane.s3.riakcs.listings import list_query, parse_buckets, parse_objects, parse_parts, parse_uploads
+from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.refusals import refusal
 
 _MAX_PAGE_BYTES: Final = 16 * 1024 * 1024
@@ -43,8 +46,9 @@ _EMPTY: Final = ObjectPage((), (), truncated=False)
 
 
 class Listings:
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, parts: PartRecords) -> None:
         self._upstream = upstream
+        self._part_records = parts
 
     async def buckets(self, call: Call) -> Response:
         wanted = parse_list_buckets(call.query)
@@ -77,8 +81,10 @@ class Listings:
         wanted = parse_list_parts(call.bucket, call.key, call.query)
         document = await self._document(call.ask("GET", query=(("uploadId", upload_id),)))
         with _readable("the list of parts"):
-            found = parse_parts(document)
-        return xml(call.request, render_parts(wanted, found, _owner(call)))
+            found = distinct_parts(parse_parts(document))
+        records = await self._part_records.of(call.bucket, upload_id)
+        parts = [replace(part, checksum=records.checksum(part.number, part.etag)) for part in found]
+        return xml(call.request, render_parts(wanted, parts, _owner(call), records.kind))
 
     async def _page(self, call: Call, wanted: ListV1 | ListV2 | ListVersions) -> ObjectPage:
         if wanted.max_keys == 0:

@@ -6,22 +6,24 @@ and answers a body that is no XML with status 477 (mp-complete-malformed).
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
-from controlplane.gateway.s3.answers import OWN_METADATA, empty, xml
+from controlplane.gateway.s3.answers import empty, xml
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call
 from controlplane.gateway.s3.conditional import ConditionalWrites
 from controlplane.gateway.s3.stored_headers import refuse_unserved, stored_headers
 from controlplane.gateway.s3.writing import Uploading, asked_tags, object_owner, stored_fields
 from controlplane.http import Response
-from controlplane.ports.errors import Unavailable
+from controlplane.ports.errors import MillraceError, Unavailable
 from controlplane.ports.upstream import Upstream
 from controlplane.ports.write_log import WriteLog
+from controlplane.s3.claim import Fields
 from controlplane.s3.conditions import write_condition
 from controlplane.s3.documents.checksum_elements import StoredChecksum
 from controlplane.s3.documents.multipart_listing import Part, distinct_parts
-from controlplane.s3.documents.tagging import parse_tagging_header
+from controlplane.s3.documents.object_attributes import ObjectPart
 from controlplane.s3.documents.upload_documents import (
     MAX_PARTS,
     NamedPart,
@@ -33,17 +35,20 @@ from controlplane.s3.error_xml import ErrorDocument
 from controlplane.s3.etag import multipart_etag, unquote_etag
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.listing import MalformedListing
-from controlplane.s3.multipart_checksums import check_whole, kind_asked, without_checksums
+from controlplane.s3.multipart_checksums import NamedSum, check_whole, kind_asked, part_checksums, without_checksums
 from controlplane.s3.multipart_xml import parse_completed, parse_initiated
+from controlplane.s3.own_metadata import RECORDED, TAGGING
 from controlplane.s3.riakcs.listings import parse_parts
 from controlplane.s3.xml import MalformedXml
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.object_records import ObjectRecords
+from controlplane.services.s3.part_records import PartRecords, UploadRecords
 from controlplane.services.s3.refusals import refusal
+
+log = logging.getLogger(__name__)
 
 LEAST_PART_BYTES: Final = 5 * 1024 * 1024
 _MAX_ANSWER_BYTES: Final = 8 * 1024 * 1024
-_TAGGING: Final = OWN_METADATA + "tagging"
 _XML: Final = {"content-type": "application/xml"}
 
 
@@ -56,6 +61,7 @@ class MultipartUploads:
         conditional: ConditionalWrites,
         acls: AclWrites,
         records: ObjectRecords,
+        parts: PartRecords,
         writes: WriteLog,
     ) -> None:
         self._upstream = upstream
@@ -64,13 +70,14 @@ class MultipartUploads:
         self._conditional = conditional
         self._acls = acls
         self._records = records
+        self._part_records = parts
         self._writes = writes
 
     async def create(self, call: Call) -> Response:
-        headers = stored_headers(call.fields)
+        headers = {**stored_headers(call.fields), RECORDED: "1"}
         if asked_tags(call):
             # Kept with the upload until it is complete.
-            headers[_TAGGING] = call.headers["x-amz-tagging"]
+            headers[TAGGING] = call.headers["x-amz-tagging"]
         acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
         if acl is not None:
             raise S3Fault(
@@ -91,6 +98,7 @@ class MultipartUploads:
             raise Unavailable(f"Riak CS began an upload and answered what cannot be read: {error}") from error
         more: tuple[tuple[bytes, bytes], ...] = ()
         if asked is not None:
+            await self._part_records.begin(call.bucket, upload_id, asked)
             more = (
                 (b"x-amz-checksum-algorithm", asked.algorithm.value.encode()),
                 (b"x-amz-checksum-type", asked.type.value.encode()),
@@ -105,50 +113,54 @@ class MultipartUploads:
             self._bodies.open(call) as incoming,
         ):
             stored = await self._uploading.send(call, incoming, commit, {}, query)
+        await self._part_records.stored(call.bucket, upload_id_of(call), int(query[0][1]), stored.hashed)
         return empty(call.request, 200, *stored_fields(stored)[:2])
 
     async def complete(self, call: Call) -> Response:
-        upload = (("uploadId", call.parameter("uploadId") or ""),)
         condition = write_condition(call.fields)
         named = parse_complete(await self._bodies.document(call, promises=without_checksums(call.fields)))
         await self._writes.ready(call.bucket, call.key)
-        expected = _etag_of(named)
+        records = await self._part_records.of(call.bucket, upload_id_of(call))
+        parts: tuple[ObjectPart, ...] = ()
         whole: StoredChecksum | None = None
         async with self._conditional.commit(call, condition) as commit:
             await commit.ready()
             known = await self._parts(call)
             if known is None:
                 # A second try after a lost answer: the first one may have been carried out.
-                size = await self._complete_already(call, expected)
-                etag = expected
+                etag = _etag_of(named)
+                size = await self._complete_already(call, etag)
+                sizes = _recorded_sizes(named, records)
             else:
-                size = _check(named, known)
-                whole = check_whole([(part.checksum, known[part.number].size) for part in named], call.fields)
-                etag = await self._finish(call, upload, named)
-        await self._keep_tags(call)
+                sizes = _checked_sizes(named, known)
+                size = sum(sizes)
+            if sizes:
+                whole, parts = _put_together(named, sizes, records, call.fields)
+            if known is not None:
+                etag = await self._finish(call, named)
+        whole = await self._records.completed(call.bucket, call.key, etag, whole, parts)
+        await self._forget(call)
         await self._writes.wrote(call.bucket, call.key, etag, size)
         location = f"{'https' if call.secure else 'http'}://{call.headers.get('host', '')}{call.request.path}"
         return xml(call.request, render_completed(location, call.bucket, call.key, etag, whole))
 
-    async def _keep_tags(self, call: Call) -> None:
-        """Those that were given when the upload began."""
-        reply = await self._upstream.send(call.ask("HEAD"))
-        reply.close()
-        given = reply.headers.get(_TAGGING, "") if reply.status == 200 else ""
-        await self._records.written(call.bucket, call.key, parse_tagging_header(given) if given else ())
+    async def _forget(self, call: Call) -> None:
+        try:
+            await self._part_records.forget(call.bucket, upload_id_of(call))
+        except MillraceError as error:
+            log.warning("the records of an upload of s3://%s/%s stay: %s", call.bucket, call.key, error)
 
     async def abort(self, call: Call) -> Response:
-        upload = (("uploadId", call.parameter("uploadId") or ""),)
-        reply = await self._upstream.send(call.ask("DELETE", query=upload))
+        reply = await self._upstream.send(call.ask("DELETE", query=(("uploadId", upload_id_of(call)),)))
         if reply.status not in (200, 204):
             raise await refusal(reply, key=True)
         reply.close()
+        await self._forget(call)
         return Response(204, empty(call.request).headers)
 
     async def _parts(self, call: Call) -> dict[int, Part] | None:
         """The parts that Riak CS has, of each number the last one; None when it does not know the upload."""
-        upload = (("uploadId", call.parameter("uploadId") or ""),)
-        reply = await self._upstream.send(call.ask("GET", query=upload))
+        reply = await self._upstream.send(call.ask("GET", query=(("uploadId", upload_id_of(call)),)))
         if reply.status != 200:
             fault = await refusal(reply, key=True)
             if fault.code in (Code.NO_SUCH_UPLOAD, Code.NO_SUCH_KEY):
@@ -168,7 +180,7 @@ class MultipartUploads:
             raise S3Fault(Code.NO_SUCH_UPLOAD)
         return int(reply.headers.get("content-length", "0"))
 
-    async def _finish(self, call: Call, upload: tuple[tuple[str, str], ...], named: tuple[NamedPart, ...]) -> str:
+    async def _finish(self, call: Call, named: tuple[NamedPart, ...]) -> str:
         parts = "".join(
             f"<Part><PartNumber>{part.number}</PartNumber><ETag>&quot;{part.etag}&quot;</ETag></Part>" for part in named
         )
@@ -176,8 +188,9 @@ class MultipartUploads:
             '<CompleteMultipartUpload xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
             f"{parts}</CompleteMultipartUpload>"
         ).encode()
+        query = (("uploadId", upload_id_of(call)),)
         reply = await self._upstream.send(
-            call.ask("POST", query=upload, headers=dict(_XML), body=body, repeatable=False)
+            call.ask("POST", query=query, headers=dict(_XML), body=body, repeatable=False)
         )
         if reply.status != 200:
             raise await refusal(reply, key=True)
@@ -192,12 +205,16 @@ class MultipartUploads:
         return done
 
 
+def upload_id_of(call: Call) -> str:
+    return call.parameter("uploadId") or ""
+
+
 def part_query(call: Call) -> tuple[tuple[str, str], ...]:
     """Raises S3Fault InvalidArgument."""
     number = call.number("partNumber", 1, MAX_PARTS)
     if number is None:
         raise S3Fault(Code.INVALID_ARGUMENT, f"partNumber is a number from 1 to {MAX_PARTS}.")
-    return (("partNumber", str(number)), ("uploadId", call.parameter("uploadId") or ""))
+    return (("partNumber", str(number)), ("uploadId", upload_id_of(call)))
 
 
 def _etag_of(named: tuple[NamedPart, ...]) -> str:
@@ -208,9 +225,9 @@ def _etag_of(named: tuple[NamedPart, ...]) -> str:
         raise S3Fault(Code.INVALID_PART) from error
 
 
-def _check(named: tuple[NamedPart, ...], known: dict[int, Part]) -> int:
-    """The size of the whole. Raises S3Fault: InvalidPart, EntityTooSmall."""
-    size = 0
+def _checked_sizes(named: tuple[NamedPart, ...], known: dict[int, Part]) -> list[int]:
+    """The sizes of the parts. Raises S3Fault: InvalidPart, EntityTooSmall."""
+    sizes: list[int] = []
     for part in named:
         found = known.get(part.number)
         if found is None or found.etag != part.etag:
@@ -225,5 +242,29 @@ def _check(named: tuple[NamedPart, ...], known: dict[int, Part]) -> int:
                     ("ETag", part.etag),
                 ),
             )
-        size += found.size
-    return size
+        sizes.append(found.size)
+    return sizes
+
+
+def _recorded_sizes(named: tuple[NamedPart, ...], records: UploadRecords) -> list[int]:
+    """The same from what was kept, for Riak CS has forgotten the parts; empty when one of them was not kept."""
+    kept = [records.parts.get((part.number, part.etag), ()) for part in named]
+    return [sums[0].size for sums in kept] if all(kept) else []
+
+
+def _put_together(
+    named: tuple[NamedPart, ...], sizes: list[int], records: UploadRecords, fields: Fields
+) -> tuple[StoredChecksum | None, tuple[ObjectPart, ...]]:
+    """The checksum of the whole, verified, and what is to be known of the parts. Raises S3Fault."""
+    sums = part_checksums(
+        [
+            NamedSum(
+                part.checksum, size, tuple(kept.checksum for kept in records.parts.get((part.number, part.etag), ()))
+            )
+            for part, size in zip(named, sizes, strict=True)
+        ],
+        fields,
+        records.kind,
+    )
+    parts = tuple(ObjectPart(part.number, size, checksum) for part, (checksum, size) in zip(named, sums, strict=True))
+    return check_whole(sums, fields, records.kind), parts

@@ -88,7 +88,7 @@ class FormUploads:
                 stored = await self._uploading.send(call, incoming, commit, headers)
         if acl is not None:
             await self._acls.put(call.bucket, call.key, call.signer, acl)
-        await self._records.written(call.bucket, call.key, tags)
+        await self._records.written(call.bucket, call.key, stored.etag, tags, stored.to_record)
         await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
         return _answer(call, given, stored)
 

@@ -15,16 +15,18 @@ from controlplane.gateway.s3.answers import Fields, fields, object_fields, plain
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.call import Call
 from controlplane.gateway.s3.object_notes import ObjectNotes
+from controlplane.gateway.s3.stored_object import OnePart, checksum_fields, length_of, modified_at, part_of
 from controlplane.http import Response, StreamBody
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.read_through import ReadThrough
 from controlplane.ports.upstream import Ask, Query, Reply, Upstream
 from controlplane.s3.conditions import Outcome, read_conditions
 from controlplane.s3.dates import MalformedDate, parse_http_date
-from controlplane.s3.etag import is_multipart, unquote_etag
+from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.services.s3.buckets import Versioning
 from controlplane.services.s3.latest import LatestVersions
+from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.refusals import refusal
 
 _WHOLE_BELOW: Final = 256 * 1024
@@ -44,12 +46,14 @@ class ObjectReading:
         authoriser: Authoriser,
         latest: LatestVersions,
         notes: ObjectNotes,
+        records: ObjectRecords,
         mirror: ReadThrough | None,
     ) -> None:
         self._upstream = upstream
         self._authoriser = authoriser
         self._latest = latest
         self._notes = notes
+        self._records = records
         self._mirror = mirror
 
     async def get(self, call: Call) -> Response:
@@ -62,6 +66,7 @@ class ObjectReading:
         wanted = _wanted_range(call)
         conditional = call.has_any(_CONDITIONS)
         part = call.number("partNumber", 1, 10_000)
+        one: OnePart | None = None
         if conditional or part is not None or (wanted is not None and wanted.nothing):
             found = await self._look(call, query)
             if conditional:
@@ -72,7 +77,10 @@ class ObjectReading:
             if wanted is not None and wanted.nothing:
                 raise _unsatisfiable(found)
             if part is not None:
-                wanted = _part(found, part, wanted)
+                if wanted is not None:
+                    raise S3Fault(Code.INVALID_REQUEST, "Range and partNumber exclude each other.")
+                one = part_of(found, await self._records.sums_of(call.bucket, call.key, found), part)
+                wanted = one.wanted
             headers["if-match"] = found.get("etag", "*")
         if wanted is not None:
             headers["range"] = str(wanted)
@@ -83,7 +91,7 @@ class ObjectReading:
             raise _unsatisfiable(await self._look(call, query))
         if reply.status not in (200, 206):
             raise await self._missing(call, reply)
-        return await self._answer(call, reply)
+        return await self._answer(call, reply, one)
 
     async def _get_plainly(self, call: Call) -> Response:
         """A request that asks for nothing but the object: most are. The same answer with less work."""
@@ -105,19 +113,23 @@ class ObjectReading:
         """The headers of the object, its latest version when none is named. Raises S3Fault, Unavailable."""
         return await self._look(call, await self._version(call))
 
-    async def _answer(self, call: Call, reply: Reply) -> Response:
+    async def _answer(self, call: Call, reply: Reply, part: OnePart | None = None) -> Response:
         request, found = call.request, reply.headers
-        whole = reply.status == 200
         mode = call.header(b"x-amz-checksum-mode")
-        headers = object_fields(request, found, checksums=whole and mode is not None and mode.upper() == b"ENABLED")
-        _override(call, headers)
+        checked = mode is not None and mode.upper() == b"ENABLED"
         size = length_of(found)
-        if not self._notes.nothing(call):
-            try:
+        try:
+            headers = object_fields(request, found)
+            if part is not None:
+                headers += part.fields(checked=checked)
+            elif checked and reply.status == 200:
+                headers += checksum_fields((await self._records.sums_of(call.bucket, call.key, found)).checksum)
+            _override(call, headers)
+            if not self._notes.nothing(call):
                 headers += await self._notes.of_read(call, found, _whole(found), modified_at(found))
-            except BaseException:
-                reply.close()
-                raise
+        except BaseException:
+            reply.close()
+            raise
         if request.method == "HEAD":
             reply.close()
             if size is None:
@@ -179,7 +191,7 @@ class ObjectReading:
         match conditions.judge(etag, modified_at(found)):
             case Outcome.NOT_MODIFIED:
                 kept = (b"etag", b"last-modified", b"cache-control", b"expires")
-                headers = [field for field in object_fields(call.request, found, checksums=False) if field[0] in kept]
+                headers = [field for field in object_fields(call.request, found) if field[0] in kept]
                 return Response(304, [*fields(call.request), *headers])
             case Outcome.FAILED:
                 raise S3Fault(Code.PRECONDITION_FAILED)
@@ -240,17 +252,6 @@ def _if_range_holds(call: Call, found: Mapping[str, str]) -> bool:
         return False
 
 
-def _part(found: Mapping[str, str], part: int, wanted: Wanted | None) -> Wanted | None:
-    """Part 1 of an object that was put at once is all of it; the borders of others are not known here."""
-    if wanted is not None:
-        raise S3Fault(Code.INVALID_REQUEST, "Range and partNumber exclude each other.")
-    if is_multipart(unquote_etag(found.get("etag", ""))):
-        raise S3Fault(Code.NOT_IMPLEMENTED, "Riak CS does not keep the borders of parts: read by Range.")
-    if part > 1:
-        raise S3Fault(Code.INVALID_PART_NUMBER)
-    return Wanted(0, None) if length_of(found) else None
-
-
 def _unsatisfiable(found: Mapping[str, str]) -> S3Fault:
     size = found.get("content-length", "*")
     return S3Fault(
@@ -264,18 +265,6 @@ def _whole(found: Mapping[str, str]) -> int | None:
     """Bytes of the object, of which a part may be on its way."""
     total = found.get("content-range", "").rpartition("/")[2]
     return int(total) if total.isascii() and total.isdigit() else length_of(found)
-
-
-def length_of(found: Mapping[str, str]) -> int | None:
-    text = found.get("content-length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
-def modified_at(found: Mapping[str, str]) -> float:
-    try:
-        return parse_http_date(found.get("last-modified", ""))
-    except MalformedDate as error:
-        raise Unavailable("Riak CS sent an object without a Last-Modified that can be read") from error
 
 
 def _override(call: Call, headers: Fields) -> None:

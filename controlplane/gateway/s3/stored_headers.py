@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from controlplane.gateway.s3.answers import OWN_METADATA
 from controlplane.s3.aws_chunked import stored_encoding
 from controlplane.s3.checksums import Checksum
 from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.own_metadata import OWN_METADATA
 
 _KEPT: Final = frozenset({b"content-type", b"content-disposition", b"cache-control", b"expires"})
 _META: Final = b"x-amz-meta-"
 _MOST_METADATA: Final = 2048
 _OWN: Final = OWN_METADATA.encode()
+_LANGUAGE: Final = OWN_METADATA + "content-language"
 _NOT_SERVED: Final = (
     b"x-amz-server-side-encryption", b"x-amz-object-lock-", b"x-amz-website-redirect-location", b"x-amz-write-offset",
 )  # fmt: skip
@@ -75,7 +76,7 @@ def _stored(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
             if text:
                 headers["content-encoding"] = text
         elif name == b"content-language":
-            headers[OWN_METADATA + "content-language"] = value.decode("utf-8", "surrogateescape")
+            headers[_LANGUAGE] = value.decode("utf-8", "surrogateescape")
     if size > _MOST_METADATA:
         raise S3Fault(Code.METADATA_TOO_LARGE, extra=(("Size", str(size)), ("MaxSizeAllowed", str(_MOST_METADATA))))
     return headers
@@ -90,6 +91,11 @@ def own_checksum(checksum: Checksum | None, kind: str = "FULL_OBJECT") -> dict[s
 
 
 def carried_over(found: Mapping[str, str]) -> dict[str, str]:
-    """The stored headers of an existing object, for a copy of it. They come from Riak CS: nothing is refused."""
-    kept = ("content-type", "content-disposition", "cache-control", "expires", "content-encoding")
-    return {name: value for name, value in found.items() if name in kept or name.startswith("x-amz-meta-")}
+    """The stored headers of an existing object, for a copy of it. They come from Riak CS: nothing is refused. Checksums
+    are made anew of what is copied, and tags have a record."""
+    kept = ("content-type", "content-disposition", "cache-control", "expires", "content-encoding", _LANGUAGE)
+    return {
+        name: value
+        for name, value in found.items()
+        if name in kept or (name.startswith("x-amz-meta-") and not name.startswith(OWN_METADATA))
+    }

@@ -19,9 +19,11 @@ from controlplane.ports.write_log import WriteLog
 from controlplane.s3.access.principals import User
 from controlplane.s3.checksums import Checksum, HashedBody
 from controlplane.s3.conditions import write_condition
+from controlplane.s3.documents.checksum_elements import StoredChecksum
 from controlplane.s3.documents.tagging import Tags, parse_tagging_header
 from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.own_metadata import RECORDED
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.buckets import Versioning
 from controlplane.services.s3.object_records import ObjectRecords
@@ -33,12 +35,14 @@ log = logging.getLogger(__name__)
 class Stored:
     """What an upload became."""
 
-    __slots__ = ("etag", "hashed", "reply")
+    __slots__ = ("etag", "hashed", "reply", "to_record")
 
-    def __init__(self, reply: Reply, hashed: HashedBody) -> None:
+    def __init__(self, reply: Reply, hashed: HashedBody, to_record: StoredChecksum | None) -> None:
         self.reply = reply
         self.hashed = hashed
         self.etag = hashed.md5
+        self.to_record = to_record
+        """The checksum, when it was known only after the headers had gone out: it is kept beside the object."""
 
 
 class Uploading:
@@ -53,6 +57,7 @@ class Uploading:
         """`headers` are those to store. Raises S3Fault, Unavailable, Corrupt (the ETag differs; it was removed)."""
         intake = incoming.intake
         body: bytes | AsyncIterator[bytes]
+        recorded = False
         if incoming.small:
             body = await intake.whole()
             if not query:
@@ -60,11 +65,13 @@ class Uploading:
             headers["content-md5"] = b64encode(bytes.fromhex(intake.hashed.md5)).decode()
             await commit.ready()
         else:
-            given = incoming.expected.checksum
-            if given is not None and not query:
-                headers = {**headers, **own_checksum(given)}
-            if incoming.expected.md5 is not None:
-                headers["content-md5"] = b64encode(incoming.expected.md5).decode()
+            expected = incoming.expected
+            if expected.checksum is not None and not query:
+                headers = {**headers, **own_checksum(expected.checksum)}
+            elif expected.algorithm is not None and not query:
+                headers, recorded = {**headers, RECORDED: "1"}, True
+            if expected.md5 is not None:
+                headers["content-md5"] = b64encode(expected.md5).decode()
             await commit.early()
             body = intake.pieces()
         ask = Ask("PUT", call.signer, call.bucket, call.key, query, headers, body, intake.length)
@@ -78,7 +85,8 @@ class Uploading:
             raise Corrupt(
                 f"Riak CS stored s3://{call.bucket}/{call.key} with ETag {etag}, sent was {intake.hashed.md5}"
             )
-        return Stored(reply, intake.hashed)
+        checksum = intake.hashed.checksum if recorded else None
+        return Stored(reply, intake.hashed, None if checksum is None else stored_checksum(checksum))
 
     async def _take_back(self, call: Call, query: Query) -> None:
         if query:
@@ -123,7 +131,7 @@ class ObjectWriting:
             stored = await self._uploading.send(call, incoming, commit, headers)
         if acl is not None:
             await self._acls.put(call.bucket, call.key, call.signer, acl)
-        await self._records.written(call.bucket, call.key, tags)
+        await self._records.written(call.bucket, call.key, stored.etag, tags, stored.to_record)
         await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
         notes = await self._notes.of_write(call, stored.hashed.size, tags)
         return empty(call.request, 200, *stored_fields(stored), *notes)
@@ -190,3 +198,7 @@ def checksum_fields(checksum: Checksum | None) -> list[tuple[bytes, bytes]]:
         (checksum.algorithm.header.encode(), checksum.text.encode()),
         (b"x-amz-checksum-type", b"FULL_OBJECT"),
     ]
+
+
+def stored_checksum(checksum: Checksum) -> StoredChecksum:
+    return StoredChecksum(checksum.algorithm, checksum.text)

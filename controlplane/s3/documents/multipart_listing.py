@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 
 from controlplane.s3.access.principals import User
 from controlplane.s3.dates import iso_timestamp
+from controlplane.s3.documents.checksum_elements import StoredChecksum, checksum_element
 from controlplane.s3.documents.object_listing import written_owner, written_prefixes
 from controlplane.s3.documents.parameters import number, page_size, parameters_of, url_encoded, written
+from controlplane.s3.multipart_checksums import Kind
 from controlplane.s3.uri import Query
 from controlplane.s3.xml_text import document, element, optional
 
@@ -36,6 +38,8 @@ class Part:
     """Without quotes."""
     modified_at: float
     """Unix seconds."""
+    checksum: StoredChecksum | None = None
+    """Riak CS knows none; the gateway keeps them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +162,25 @@ def distinct_parts(parts: Iterable[Part]) -> tuple[Part, ...]:
     return tuple(latest[at] for at in sorted(latest))
 
 
-def render_parts(request: ListParts, parts: Iterable[Part], owner: User, storage_class: str = "STANDARD") -> bytes:
-    """The page of all parts of an upload, in any order and with doubles. `owner` began the upload."""
+def render_parts(request: ListParts, parts: Iterable[Part], owner: User, kind: Kind | None = None) -> bytes:
+    """The page of all parts of an upload, in any order and with doubles. `owner` began the upload, with checksums of
+    this kind."""
     wanted = [part for part in distinct_parts(parts) if part.number > request.after]
     page = wanted[: request.max_parts]
     truncated = len(wanted) > len(page) > 0
     listed = "".join(
         f"<Part><PartNumber>{part.number}</PartNumber><LastModified>{iso_timestamp(part.modified_at)}</LastModified>"
-        f"<ETag>&quot;{part.etag}&quot;</ETag><Size>{part.size}</Size></Part>"
+        f"<ETag>&quot;{part.etag}&quot;</ETag><Size>{part.size}</Size>{checksum_element(part.checksum)}</Part>"
         for part in page
     )
+    asked = ""
+    if kind is not None:
+        asked = element("ChecksumAlgorithm", kind.algorithm.value) + element("ChecksumType", kind.type.value)
     return document(
         "ListPartsResult",
         f"{element('Bucket', request.bucket)}{element('Key', written(request.key, request.url))}"
         f"{element('UploadId', request.upload_id)}{written_owner('Initiator', owner)}{written_owner('Owner', owner)}"
-        f"{element('StorageClass', storage_class)}<PartNumberMarker>{request.after}</PartNumberMarker>"
+        f"{asked}{element('StorageClass', 'STANDARD')}<PartNumberMarker>{request.after}</PartNumberMarker>"
         f"<NextPartNumberMarker>{page[-1].number if page else 0}</NextPartNumberMarker>"
         f"<MaxParts>{request.max_parts}</MaxParts>{element('IsTruncated', truncated)}"
         f"{'<EncodingType>url</EncodingType>' if request.url else ''}{listed}",

@@ -35,6 +35,7 @@ from controlplane.s3.riakcs.listings import list_query, parse_objects, parse_upl
 from controlplane.s3.xml import MalformedXml
 from controlplane.services.held_lock import NEVER, HeldLock
 from controlplane.services.s3.object_records import ObjectRecords
+from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.refusals import refusal
 from controlplane.services.s3.subresources import Kind, Subresources
 
@@ -71,6 +72,7 @@ class LifecycleDuty:
         accounts: Accounts,
         subresources: Subresources,
         records: ObjectRecords,
+        parts: PartRecords,
         writes: WriteLog,
         admin: KeyPair,
         lock: HeldLock,
@@ -83,6 +85,7 @@ class LifecycleDuty:
         self._accounts = accounts
         self._subresources = subresources
         self._records = records
+        self._parts = parts
         self._writes = writes
         self._admin = admin
         self._lock = lock
@@ -253,6 +256,7 @@ class LifecycleDuty:
                 if fault.code not in _GONE:
                     raise fault
             reply.close()
+            await self._parts.forget(bucket, upload.upload_id)
             self._tally.aborted += 1
             log.info("s3://%s/%s: upload %s was abandoned and is aborted", bucket, upload.key, upload.upload_id)
 

@@ -5,6 +5,7 @@ sub-object-after-tagging, sub-put-cors). Layout below the store's prefix:
 
     b/<kind>/<bucket>             a bucket's document, as its client sent it in substance
     o/<bucket>/<sha256 of key>    a record of one object (documents.object_extras), bound to that very object
+    u/<bucket>/...                the checksums of parts of uploads that are not complete (services.s3.part_records)
 
 Invariants: a record never describes another object than the one it was written for (an overwrite, by whatever way,
 drops it); a bucket's documents do not outlive it (`forget_bucket` when it is deleted and when it is made), and where a
@@ -52,6 +53,9 @@ class Kind(Enum):
     OBJECTS = "objects"
     """A mark: objects of this bucket may have records. Without it nobody looks for one, so that plain reads and deletes
     in buckets without tags cost no second request."""
+    RECORDS = "records"
+    """A mark: objects of this bucket may have records that tell only checksums and parts. Deletes and overwrites look
+    for those; reads need not, since such an object says so itself (s3.own_metadata.RECORDED)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,7 @@ class Subresources:
         acknowledged: a crash after the first step must not give the next owner of the name these documents.
 
         The objects' records go first and their mark last, so that an interrupted call can be repeated."""
-        if await self.bucket_document(bucket, Kind.OBJECTS) is not None:
+        if await self._has_records(bucket):
             prefix = f"o/{bucket}/"
             after: Key | None = None
             while True:
@@ -164,16 +168,24 @@ class Subresources:
         if extras.empty:
             await self.forget_object(bucket, key)
             return
-        if await self.bucket_document(bucket, Kind.OBJECTS) is None:
-            await self.put_bucket_document(bucket, Kind.OBJECTS, b"<Objects/>")
+        mark = Kind.OBJECTS if extras.tags else Kind.RECORDS
+        if await self.bucket_document(bucket, mark) is None:
+            await self.put_bucket_document(bucket, mark, b"<Objects/>")
         record = encode_extras(key, identity, extras)
         await self._store.put(_object_key(bucket, key), record, content_type="application/json")
 
     async def forget_object(self, bucket: str, key: str) -> None:
         """After an object was deleted. A record that stays because this fails does no harm: it is bound to the object
         that is gone. Raises Unavailable."""
-        if await self.bucket_document(bucket, Kind.OBJECTS) is not None:
+        if await self._has_records(bucket):
             await self._store.delete(_object_key(bucket, key))
+
+    async def _has_records(self, bucket: str) -> bool:
+        """Whether objects of the bucket may have any. Raises Unavailable."""
+        return (
+            await self.bucket_document(bucket, Kind.OBJECTS) is not None
+            or await self.bucket_document(bucket, Kind.RECORDS) is not None
+        )
 
     async def buckets_with(self, kind: Kind) -> AsyncIterator[str]:
         """The buckets that have a document of this kind, by name. Raises Unavailable."""

@@ -24,6 +24,7 @@ from controlplane.s3.lifecycle import DAY, Filter, LifecycleRule
 from controlplane.services.held_lock import HeldLock
 from controlplane.services.s3.lifecycle import LifecycleDuty
 from controlplane.services.s3.object_records import ObjectRecords, identity_of
+from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.subresources import Kind, Subresources
 from tests.hosts.standin.cs import users
 from tests.hosts.standin.loopback import Standin
@@ -117,7 +118,8 @@ class World:
         lock = HeldLock("locks/s3-lifecycle", node, self.directory, self.clock, ttl_s=30)
         tally = LifecycleTally()
         duty = LifecycleDuty(
-            self.upstream, self.accounts, self.subresources, self.records, self.writes, self.admin, lock, self.clock,
+            self.upstream, self.accounts, self.subresources, self.records, PartRecords(self.private),
+            self.writes, self.admin, lock, self.clock,
             every_s=3600, tally=tally,
         )  # fmt: skip
         return duty, lock, tally

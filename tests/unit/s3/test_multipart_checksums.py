@@ -59,7 +59,7 @@ NONE: list[tuple[StoredChecksum | None, int]] = [(None, 1)]
 @pytest.mark.parametrize(
     ("parts", "fields", "code"),
     [
-        (NONE, [(b"x-amz-checksum-crc32", b"AAAAAA==")], Code.NOT_IMPLEMENTED),
+        (NONE, [(b"x-amz-checksum-crc32", b"AAAAAA==")], Code.INVALID_REQUEST),
         (CRC32 + NONE, [], Code.INVALID_PART),
         (CRC32 + SHA1, [], Code.INVALID_PART),
         (CRC32, [(b"x-amz-checksum-sha1", b"A" * 27 + b"=")], Code.INVALID_REQUEST),
