@@ -9,6 +9,7 @@ from controlplane.model.content import Content
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, ObjectReader, ObjectStore, Page
+from controlplane.ports.part_store import PartStore
 
 
 class PrefixedStores:
@@ -26,6 +27,9 @@ class PrefixedStores:
         return _Folder(self._store, bucket)
 
     def bulk(self, bucket: Bucket) -> BulkStore | None:  # noqa: ARG002 - the port's
+        return None
+
+    def parts(self, bucket: Bucket) -> PartStore | None:  # noqa: ARG002 - the port's
         return None
 
     async def prepare(self, bucket: Bucket) -> None:

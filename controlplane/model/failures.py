@@ -18,5 +18,5 @@ class Failure(Enum):
     """Bytes and digests do not agree, at the source or at the target: looked at again a few times, then by people."""
     GONE = "gone"
     """A bucket, or a source that was promised, is not there."""
-    COLLISION = "collision"
-    """Another content has the same MD5 (I3): a retry cannot help."""
+    HOPELESS = "hopeless"
+    """A retry cannot help: another content has the same MD5 (I3), or the target's nature forbids it."""

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias
 
+from controlplane.model.failures import Failure
 from controlplane.model.manifest import Location
-from controlplane.model.retry import RetrySchedule
+from controlplane.model.retry import Schedules
 from controlplane.model.task import Task
-
-
-class Failure(Enum):
-    """Why an attempt failed, as far as the decision needs to know."""
-
-    OBJECT = "object"
-    """This object's own: it counts against the budget."""
-    STORE = "store"
-    """The whole store is away: it counts against nothing, or an outage would bury the journal."""
-    HOPELESS = "hopeless"
-    """A retry cannot help (a collision at the target): a dead letter at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +28,23 @@ class Failed:
     task: Task
     failure: Failure
     error: str
+    store_away: bool = False
+    """The whole store is away or full, not only this object: it counts against nothing, or an outage would bury the
+    journal."""
 
 
-Outcome: TypeAlias = Done | Failed
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Nothing failed, it is only too early (the grace of a delete)."""
+
+    task: Task
+    due_at: float
+
+
+Worked: TypeAlias = Done | Later
+"""What working a task comes to, unless it raises."""
+
+Outcome: TypeAlias = Worked | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Postpone:
     attempts: int
     due_at: float
     error: str
+    failure: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,29 +66,29 @@ class Bury:
     task: Task
     attempts: int
     error: str
+    failure: Failure
 
 
 Action: TypeAlias = Close | Postpone | Bury
 
 
-def settle(outcome: Outcome, schedule: RetrySchedule, now: float, jitter: float) -> Action:
+def settle(outcome: Outcome, schedules: Schedules, now: float, jitter: float) -> Action:
     """The journal's next step after `outcome`.
 
-    Invariants: nothing but a Done closes an entry (I1); a store's outage never makes a dead letter; every other
-    failure makes one after at most schedule.budget attempts.
+    Invariants: nothing but a Done closes an entry (I1); neither an outage of a store nor its wish to be left alone ever
+    makes a dead letter; every other failure makes one after at most the budget of its category.
     """
     match outcome:
         case Done():
             return Close(outcome)
-        case Failed(task, failure, error):
+        case Later(task, due_at):
+            return Postpone(task, task.attempts, due_at, "")
+        case Failed(task, failure, error, store_away):
+            # Whatever a store that is away says, it is asked again soon: it may be back.
+            schedule = schedules[Failure.UNAVAILABLE if store_away else failure]
+            if store_away or failure is Failure.THROTTLED:
+                return Postpone(task, task.attempts, now + schedule.wait_s(task.attempts + 1, jitter), error, failure)
             attempts = task.attempts + 1
-            due_at = now + schedule.wait_s(attempts, jitter)
-            match failure:
-                case Failure.STORE:
-                    return Postpone(task, task.attempts, due_at, error)
-                case Failure.HOPELESS:
-                    return Bury(task, attempts, error)
-                case Failure.OBJECT if schedule.exhausted(attempts):
-                    return Bury(task, attempts, error)
-                case Failure.OBJECT:
-                    return Postpone(task, attempts, due_at, error)
+            if schedule.exhausted(attempts):
+                return Bury(task, attempts, error, failure)
+            return Postpone(task, attempts, now + schedule.wait_s(attempts, jitter), error, failure)

@@ -23,6 +23,12 @@ class MirrorRule:
     """False: what is deleted at the source stays at the target (an archive)."""
     read_through: bool = False
     """True: readers get from the target what the source lost."""
+    name: str = ""
+    """Unique among the rules; journal entries and operators call it so. Empty: the target's."""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.target)
 
     def covers(self, bucket: Bucket, key: Key) -> bool:
         return key.startswith(self.prefix) and _pattern(self.buckets).fullmatch(bucket) is not None

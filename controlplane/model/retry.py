@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
+
+from controlplane.model.failures import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +30,20 @@ class RetrySchedule:
 
     def exhausted(self, failures: int) -> bool:
         return failures >= self.budget
+
+
+Schedules: TypeAlias = Mapping[Failure, RetrySchedule]
+"""Of each category of failures."""
+
+
+def schedules(base: RetrySchedule) -> Schedules:
+    """The schedule of every category; `base` is that of what is unavailable, the others have their own pace:
+    credentials and buckets are repaired by people, damage seldom goes away by itself."""
+    return {
+        Failure.UNAVAILABLE: base,
+        Failure.THROTTLED: RetrySchedule(max(base.first_s, 1.0), 2.0, max(base.first_s, 60.0), base.budget),
+        Failure.FORBIDDEN: RetrySchedule(base.first_s * 20, 3.0, base.most_s * 6, min(base.budget, 10)),
+        Failure.CORRUPT: RetrySchedule(base.first_s * 2, 4.0, base.most_s * 2, min(base.budget, 6)),
+        Failure.GONE: RetrySchedule(base.first_s * 10, 3.0, base.most_s * 6, min(base.budget, 10)),
+        Failure.HOPELESS: RetrySchedule(base.first_s, 1.0, base.most_s, 1),
+    }

@@ -7,6 +7,7 @@ from typing import Protocol
 from controlplane.model.keys import Bucket, StoreName
 from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.part_store import PartStore
 
 
 class BucketStores(Protocol):
@@ -20,6 +21,10 @@ class BucketStores(Protocol):
 
     def bulk(self, bucket: Bucket) -> BulkStore | None:
         """The way to many small objects of store(bucket) at once; None: there is none."""
+        ...
+
+    def parts(self, bucket: Bucket) -> PartStore | None:
+        """The way to put objects of store(bucket) part by part; None: there is none."""
         ...
 
     async def prepare(self, bucket: Bucket) -> None:

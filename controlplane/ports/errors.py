@@ -23,6 +23,14 @@ class Rejected(MillraceError):
     """The request itself is wrong or not allowed (bad credentials, bad input): a retry cannot help."""
 
 
+class Forbidden(Rejected):
+    """Not with these credentials: people have to see to it."""
+
+
+class Missing(Rejected):
+    """What should hold the thing is not there (a bucket): it proves nothing about the thing itself (I5)."""
+
+
 class Corrupt(MillraceError):
     """Bytes do not match their digests or their length. Nothing of them was kept or served."""
 
@@ -34,6 +42,10 @@ class Unavailable(MillraceError):
         super().__init__(message)
         self.retry_after = retry_after
         """Seconds after which a retry is sensible."""
+
+
+class Throttled(Unavailable):
+    """The other side is there and asks for fewer requests."""
 
 
 class Full(Unavailable):

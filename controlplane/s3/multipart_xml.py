@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from controlplane.s3.error_xml import ErrorDocument, error_of
 from controlplane.s3.etag import unquote_etag
@@ -39,3 +40,52 @@ def parse_completed(document: bytes) -> str | ErrorDocument:
     if root.name != "CompleteMultipartUploadResult" or not etag:
         raise MalformedXml(f"no ETag in <{root.name[:80]}>")
     return unquote_etag(etag)
+
+
+@dataclass(frozen=True, slots=True)
+class PartsPage:
+    parts: tuple[tuple[int, str, int], ...]
+    """Number, ETag (without quotes), size. Riak CS lists parts that were sent twice twice: the last one counts."""
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UploadsPage:
+    uploads: tuple[tuple[str, str], ...]
+    """Key and upload id."""
+    truncated: bool
+    next_key: str
+    next_upload_id: str
+
+
+def parse_parts(document: bytes) -> PartsPage:
+    """An answer of ListParts. Raises MalformedXml."""
+    root = parse_riakcs(document)
+    if root.name != "ListPartsResult":
+        raise MalformedXml(f"<{root.name[:80]}> is no list of parts")
+    parts: list[tuple[int, str, int]] = []
+    for child in root.children:
+        if child.name == "Part":
+            number, size = child.text_of("PartNumber") or "", child.text_of("Size") or ""
+            if not (number.isascii() and number.isdigit() and size.isascii() and size.isdigit()):
+                raise MalformedXml("a part without a number or a size")
+            parts.append((int(number), unquote_etag(child.text_of("ETag") or ""), int(size)))
+    return PartsPage(tuple(parts), root.text_of("IsTruncated") == "true")
+
+
+def parse_uploads(document: bytes) -> UploadsPage:
+    """An answer of ListMultipartUploads, asked for without encoding-type. Raises MalformedXml."""
+    root = parse_riakcs(document)
+    if root.name != "ListMultipartUploadsResult":
+        raise MalformedXml(f"<{root.name[:80]}> is no list of uploads")
+    uploads = tuple(
+        (child.text_of("Key") or "", child.text_of("UploadId") or "")
+        for child in root.children
+        if child.name == "Upload"
+    )
+    return UploadsPage(
+        uploads,
+        root.text_of("IsTruncated") == "true",
+        root.text_of("NextKeyMarker") or "",
+        root.text_of("NextUploadIdMarker") or "",
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -10,14 +10,15 @@ from controlplane.model.content import Content
 from controlplane.model.copy_record import CopyRecord, decode_copy_record
 from controlplane.model.mirror_plan import Done
 from controlplane.model.mirror_rules import MirrorRule, covering
-from controlplane.model.task import Op, Task
+from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.bulk_store import MOST_BYTES, SmallObject, SmallPut
+from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.s3.etag import is_md5
-from controlplane.services.object_copying import ObjectCopier
+from controlplane.services.object_copying import ObjectCopier, unheard
 from controlplane.services.proving import digest
 from controlplane.services.together import Doubtful
 
@@ -53,26 +54,34 @@ class BulkObjectCopier:
         *,
         source: BucketStores,
         targets: Mapping[str, BucketStores],
+        clock: Clock,
+        answered: Callable[[str, float], None] = unheard,
     ) -> None:
+        self._clock = clock
+        self._answered = answered
         self._copier = copier
         self._rules = tuple(rules)
         self._source = source
         self._targets = targets
 
     def group(self, task: Task) -> Hashable | None:
-        """First attempts at small objects of one bucket that have the same one target."""
+        """First attempts at small objects of one bucket for the same rule."""
         draft = task.draft
         if draft.op is not Op.PUT_OBJECT or task.attempts or draft.object_size is None:
             return None
         if draft.object_size > MOST_BYTES or self._copier.has_just_brought(draft):
             return None
-        rules = covering(self._rules, draft.bucket, draft.key)
+        rule = self._rule_of(draft)
         # An archive's tombstone has to be lifted.
-        if len(rules) != 1 or (rules[0].read_through and not rules[0].deletes):
+        if rule is None or (rule.read_through and not rule.deletes):
             return None
-        if self._targets[rules[0].target].bulk(draft.bucket) is None or self._source.bulk(draft.bucket) is None:
+        if self._targets[rule.target].bulk(draft.bucket) is None or self._source.bulk(draft.bucket) is None:
             return None
-        return draft.bucket, rules[0].target
+        return draft.bucket, rule.name
+
+    def _rule_of(self, draft: Draft) -> MirrorRule | None:
+        rules = covering(self._rules, draft.bucket, draft.key)
+        return next((rule for rule in rules if rule.name == draft.rule), None)
 
     async def work(self, tasks: Sequence[Task]) -> tuple[Sequence[Done], Sequence[Doubtful]]:
         try:
@@ -85,12 +94,16 @@ class BulkObjectCopier:
 
     async def _work(self, tasks: Sequence[Task]) -> list[Done]:
         bucket = tasks[0].draft.bucket
-        target = self._targets[covering(self._rules, bucket, tasks[0].draft.key)[0].target]
+        rule = self._rule_of(tasks[0].draft)
+        assert rule is not None
+        target = self._targets[rule.target]
         source, far = self._source.bulk(bucket), target.bulk(bucket)
         assert source is not None
         assert far is not None
         await target.prepare(bucket)
+        began = self._clock.monotonic()
         found = await source.get_small([task.draft.key for task in tasks])
+        self._answered(rule.name, (self._clock.monotonic() - began) / len(tasks))
         reach("objects.fetched")
         reads: list[_Read] = []
         puts: list[SmallPut] = []

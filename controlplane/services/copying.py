@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from dataclasses import replace
@@ -17,6 +18,8 @@ from controlplane.ports.errors import Conflict, Corrupt, NotFound, Rejected, Una
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import Body, ObjectInfo, ObjectReader, ObjectStore
+from controlplane.ports.part_store import PartStore
+from controlplane.services.large_copying import LargeCopier
 from controlplane.services.presence import exists, is_entombed
 from controlplane.services.proving import content_of, read_content
 
@@ -54,7 +57,12 @@ class Copier:
         journal: Journal,
         clock: Clock,
         read_back: bool,
+        large: LargeCopier | None = None,
+        parts: PartStore | None = None,
     ) -> None:
+        """`large` and `parts`: how large blobs go to the persistent store part by part; None: in one go."""
+        self._large = large
+        self._parts = parts
         self._primary = primary
         self._target = persistent
         self._catalog = catalog
@@ -81,9 +89,13 @@ class Copier:
             return await self._without_source(task)
         try:
             content = task.draft.content or await content_of(self._primary, reader.info)
-            body = await _body(reader)
-            reach("mirror.fetched")
-            info, fresh = await self._put(key, body, content, reader.info.content_type)
+            if self._large is not None and self._parts is not None and content.size > self._large.above_bytes:
+                await reader.aclose()
+                info, fresh = await self._put_large(task.draft, reader.info, content, self._large, self._parts)
+            else:
+                body = await _body(reader)
+                reach("mirror.fetched")
+                info, fresh = await self._put(key, body, content, reader.info.content_type)
         finally:
             await reader.aclose()
         return await self.finish(task, info, content, fresh=fresh)
@@ -130,6 +142,19 @@ class Copier:
             return put, True
         except Conflict:
             return await self._target.head(key), False
+
+    async def _put_large(
+        self, draft: Draft, source: ObjectInfo, content: Content, large: LargeCopier, parts: PartStore
+    ) -> tuple[ObjectInfo, bool]:
+        """Like _put()."""
+        with contextlib.suppress(NotFound):
+            return await self._target.head(draft.key), False
+        try:
+            put, _ = await large.copy(draft, self._primary, source, parts, {}, promised=content, if_absent=True)
+        except Conflict:
+            await large.abandon(draft, parts)
+            return await self._target.head(draft.key), False
+        return put, True
 
     async def _prove(self, put: ObjectInfo, content: Content) -> ObjectInfo:
         """Ask the target what it holds now. Raises Conflict when that is another content (I3), DamagedCopy when it is
@@ -191,6 +216,8 @@ class Copier:
         guid = guid_of(key)
         if not await is_entombed(self._primary, guid_of(key)):
             return await self._not_deleted(task, guid)
+        if self._large is not None and self._parts is not None:
+            await self._large.abandon(task.draft, self._parts)
         if await exists(self._primary, key):
             if task.attempts + 1 < _PATIENCE:
                 raise Unavailable(f"{key} is still in {self._primary.name}: its deletion is under way, or broke off")

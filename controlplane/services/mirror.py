@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol
+from typing import Final
 
-from controlplane.model.keys import StoreName, guid_of
+from controlplane.model.failures import Failure
+from controlplane.model.keys import guid_of
 from controlplane.model.manifest import LocationState
-from controlplane.model.mirror_plan import Bury, Close, Done, Failed, Failure, Outcome, Postpone, settle
-from controlplane.model.retry import RetrySchedule
+from controlplane.model.mirror_plan import Bury, Close, Done, Failed, Outcome, Postpone, Worked, settle
+from controlplane.model.retry import RetrySchedule, schedules
 from controlplane.model.tally import MirrorTally
 from controlplane.model.task import Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Conflict, MillraceError, StorageFull
+from controlplane.ports.errors import (
+    Conflict,
+    Corrupt,
+    MillraceError,
+    Missing,
+    NotFound,
+    Rejected,
+    StorageFull,
+    Throttled,
+)
 from controlplane.ports.fault_points import reach
-from controlplane.ports.journal import Journal
+from controlplane.ports.journal import EVERY_RULE, Journal
+from controlplane.services.lanes import Lane, Lanes
 from controlplane.services.together import Together
 
 log = logging.getLogger(__name__)
@@ -31,59 +41,59 @@ _SETTLE_WAIT_S = 0.02
 """Finished tasks are settled together: one journal transaction for all that finish within this time."""
 
 _MOST_TOGETHER = 64
+_SETTLED_AT_ONCE: Final = 256
 
+_LOOK_EVERY_S: Final = 1.0
+"""How soon a pause, or its end, counts."""
+_NAMES_EVERY_S: Final = 10.0
+_EMPTY_S: Final = 0.05
+"""A lane that had nothing due is not asked for again sooner, while others are busy."""
 
-class Checked(Protocol):
-    """A store, or a service of stores, as far as the mirror needs to know it."""
-
-    @property
-    def name(self) -> StoreName: ...
-
-    async def check(self) -> None:
-        """Raises a MillraceError when it cannot be used now."""
-        ...
+_REQUESTS: Final = 4
+"""Of one copy: read the source, write the target, ask both."""
 
 
 class Mirror:
-    """Keeps `concurrency` tasks under way. once() starts what is due and settles what is done."""
+    """Keeps up to `concurrency` tasks of each rule under way. once() starts what is due and settles what is done."""
 
     def __init__(
         self,
-        work: Callable[[Task], Awaitable[Done]],
+        work: Callable[[Task], Awaitable[Worked]],
         *,
         journal: Journal,
         catalog: Catalog,
-        stores: Sequence[Checked],
+        lanes: Lanes,
         clock: Clock,
         schedule: RetrySchedule,
         jitter: Callable[[], float],
         tally: MirrorTally,
-        concurrency: int,
         batch: int,
+        large_bytes: int = 64 << 20,
         together: Together | None = None,
     ) -> None:
+        """`schedule`: of what is unavailable; the other categories of failures have theirs from it."""
         self._work = work
         self._together = together
         self._journal = journal
         self._catalog = catalog
-        self._stores = stores
+        self._lanes = lanes
         self._clock = clock
-        self._schedule = schedule
+        self._schedules = schedules(schedule)
         self._jitter = jitter
         self._tally = tally
-        self._concurrency = concurrency
         self._batch = batch
-        self._waiting: deque[Task] = deque()
-        self._taken: set[int] = set()
-        self._workers: set[asyncio.Task[None]] = set()
+        self._large_bytes = large_bytes
         self._outcomes: list[Outcome] = []
-        self._store_away_until = 0.0
+        self._looked_at = float("-inf")
+        self._named_at = float("-inf")
 
     async def once(self) -> bool:
         """One round; True when there is more to do at once."""
-        if self._clock.now() >= self._store_away_until:
-            await self._take()
-        if not self._taken:
+        await self._look()
+        for lane in self._lanes:
+            if not lane.rests(self._clock.now()):
+                await self._take(lane)
+        if not any(lane.taken for lane in self._lanes):
             return False
         await self._clock.sleep(_SETTLE_WAIT_S)
         await self._settle()
@@ -91,97 +101,141 @@ class Mirror:
 
     async def aclose(self) -> None:
         """Finish the copies under way and settle them; what has not begun stays in the journal."""
-        self._waiting.clear()
-        if self._workers:
-            await asyncio.wait(self._workers)
+        self._lanes.stop()
+        for lane in self._lanes:
+            lane.put_back()
+        if self.workers:
+            await asyncio.wait(self.workers)
         await self._settle()
 
-    async def _take(self) -> None:
-        # Half a batch in reserve keeps the workers busy while the next one is read.
-        if len(self._waiting) * 2 <= self._batch:
-            due = await self._journal.due(self._clock.now(), self._batch, self._taken)
-            self._taken.update(task.seq for task in due)
-            self._waiting.extend(due)
-        while self._waiting and len(self._workers) < self._concurrency:
-            worker = asyncio.ensure_future(self._drain())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+    @property
+    def workers(self) -> list[asyncio.Task[None]]:
+        """Those under way, of all lanes."""
+        return [worker for lane in self._lanes for worker in lane.workers]
 
-    async def _drain(self) -> None:
-        while self._waiting:
-            tasks = self._next()
+    async def _look(self) -> None:
+        """Which rules are paused, and which others the journal knows (those of former settings)."""
+        now = self._clock.monotonic()
+        if now - self._looked_at < _LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        paused = await self._journal.paused()
+        if now - self._named_at >= _NAMES_EVERY_S:
+            self._named_at = now
+            for name in await self._journal.rules():
+                self._lanes.of(name)
+        for lane in self._lanes:
+            lane.paused = lane.name in paused or EVERY_RULE in paused
+            if lane.paused:
+                lane.put_back()
+
+    async def _take(self, lane: Lane) -> None:
+        # Half a batch in reserve keeps the workers busy while the next one is read.
+        if len(lane.waiting) * 2 <= self._batch:
+            now = self._clock.monotonic()
+            if now - lane.looked_at >= _EMPTY_S:
+                due = await self._journal.due(self._clock.now(), self._batch, lane.taken, rule=lane.name)
+                if not due:
+                    lane.looked_at = now
+                lane.taken.update(task.seq for task in due)
+                lane.waiting.extend(due)
+        while lane.waiting and len(lane.workers) < lane.pace.limit:
+            worker = asyncio.ensure_future(self._drain(lane))
+            lane.workers.add(worker)
+            worker.add_done_callback(lane.workers.discard)
+
+    async def _drain(self, lane: Lane) -> None:
+        while lane.waiting and len(lane.workers) <= lane.pace.limit:
+            tasks = self._next(lane)
+            if not await self._lanes.admit(lane.name, _REQUESTS * len(tasks), sum(map(self._size_at_once, tasks))):
+                lane.taken.difference_update(task.seq for task in tasks)
+                return
             self._tally.in_flight += len(tasks)
             try:
                 if self._together is not None and len(tasks) > 1:
-                    await self._attempt_together(tasks, self._together)
+                    await self._attempt_together(lane, tasks, self._together)
                 else:
-                    await self._attempt_one_by_one((task, partial(self._work, task)) for task in tasks)
+                    await self._attempt_one_by_one(lane, ((task, partial(self._work, task)) for task in tasks))
             finally:
                 self._tally.in_flight -= len(tasks)
 
-    def _next(self) -> list[Task]:
+    def _size_at_once(self, task: Task) -> int:
+        """Bytes that a task takes from its rule's bandwidth when it begins; what is large takes them by parts."""
+        size = task.draft.size
+        return size if size <= self._large_bytes and not task.draft.op.is_delete else 0
+
+    def _next(self, lane: Lane) -> list[Task]:
         """One task; or this worker's share of the small ones, up to a bound: what is spread over all workers is done
         sooner, what is done together is done cheaper."""
-        tasks = [self._waiting.popleft()]
+        tasks = [lane.waiting.popleft()]
         together = self._together
         group = None if together is None else together.group(tasks[0])
         if together is not None and group is not None:
-            share = min(len(self._waiting) // self._concurrency, _MOST_TOGETHER - 1)
-            while len(tasks) <= share and together.group(self._waiting[0]) == group:
-                tasks.append(self._waiting.popleft())
+            share = min(len(lane.waiting) // lane.pace.limit, _MOST_TOGETHER - 1)
+            while len(tasks) <= share and together.group(lane.waiting[0]) == group:
+                tasks.append(lane.waiting.popleft())
         return tasks
 
-    async def _attempt_together(self, tasks: Sequence[Task], together: Together) -> None:
+    async def _attempt_together(self, lane: Lane, tasks: Sequence[Task], together: Together) -> None:
         try:
             done, doubtful = await together.work(tasks)
         except Exception:
             log.exception("copying %d objects together failed in an unexpected way: please report it", len(tasks))
-            await self._attempt_one_by_one((task, partial(self._work, task)) for task in tasks)
+            await self._attempt_one_by_one(lane, ((task, partial(self._work, task)) for task in tasks))
             return
         self._outcomes += done
-        await self._attempt_one_by_one((each.task, each.way_on) for each in doubtful)
+        await self._attempt_one_by_one(lane, ((each.task, each.way_on) for each in doubtful))
 
-    async def _attempt_one_by_one(self, ways: Iterable[tuple[Task, Callable[[], Awaitable[Done]]]]) -> None:
+    async def _attempt_one_by_one(
+        self, lane: Lane, ways: Iterable[tuple[Task, Callable[[], Awaitable[Worked]]]]
+    ) -> None:
         for task, way in ways:
             # Not in one expression: the list is another one after the wait.
-            outcome = await self._attempt(task, way)
+            outcome = await self._attempt(lane, task, way)
             self._outcomes.append(outcome)
 
-    async def _attempt(self, task: Task, way: Callable[[], Awaitable[Done]]) -> Outcome:
+    async def _attempt(self, lane: Lane, task: Task, way: Callable[[], Awaitable[Worked]]) -> Outcome:
         try:
             return await way()
-        except Conflict as error:
-            return Failed(task, Failure.HOPELESS, str(error))
         except StorageFull as error:
             # Room is the store's affair, not the object's.
-            self._wait_for_store(str(error))
-            return Failed(task, Failure.STORE, str(error))
+            self._wait_for_store(lane, str(error))
+            return Failed(task, Failure.UNAVAILABLE, str(error), store_away=True)
+        except Throttled as error:
+            lane.pace.throttled()
+            self._rest(lane, max(error.retry_after, self._schedules[Failure.THROTTLED].wait_s(1, self._jitter())))
+            return Failed(task, Failure.THROTTLED, str(error))
         except MillraceError as error:
+            failure = category(error)
+            if failure is Failure.HOPELESS:
+                return Failed(task, failure, str(error))
             # Whatever it says: credentials that ended, or a bucket that is gone, must not bury the journal.
-            failure = Failure.STORE if await self._store_away() else Failure.OBJECT
-            return Failed(task, failure, str(error))
+            return Failed(task, failure, str(error), store_away=await self._store_away(lane))
         except Exception as error:
             log.exception("copying %s failed in an unexpected way: please report it", task.draft.key)
-            return Failed(task, Failure.OBJECT, f"unexpected: {type(error).__name__}: {error}")
+            return Failed(task, Failure.UNAVAILABLE, f"unexpected: {type(error).__name__}: {error}")
 
-    async def _store_away(self) -> bool:
-        """Whether a whole store is away, not only this object: then the journal waits instead of burning its budget."""
-        if self._clock.now() < self._store_away_until:
+    async def _store_away(self, lane: Lane) -> bool:
+        """Whether a whole store is away, not only this object: then the lane waits instead of burning its budget."""
+        if self._clock.now() < lane.away_until:
             return True
-        for store in self._stores:
+        for store in lane.plan.stores:
             try:
                 await store.check()
             except MillraceError as error:
-                self._wait_for_store(f"{store.name}: {error}")
+                self._wait_for_store(lane, f"{store.name}: {error}")
                 return True
         return False
 
-    def _wait_for_store(self, error: str) -> None:
-        now = self._clock.now()
-        if now >= self._store_away_until:
+    def _wait_for_store(self, lane: Lane, error: str) -> None:
+        if self._clock.now() >= lane.away_until:
             self._tally.store_outages += 1
-            log.warning("a store is away or full, the mirror waits for it: %s", error)
-        self._store_away_until = now + self._schedule.wait_s(1, self._jitter())
+            log.warning("a store is away or full, %s waits for it: %s", called(lane.name), error)
+        self._rest(lane, self._schedules[Failure.UNAVAILABLE].wait_s(1, self._jitter()))
+
+    def _rest(self, lane: Lane, wait_s: float) -> None:
+        lane.away_until = max(lane.away_until, self._clock.now() + wait_s)
+        lane.put_back()
 
     async def _settle(self) -> None:
         """Tell the journal what became of the finished tasks. An outcome that it does not take is kept for the next
@@ -191,28 +245,42 @@ class Mirror:
         left, self._outcomes = self._outcomes, []
         try:
             while left:
-                await self._settle_one(left[-1], now, closed)
-                left.pop()
+                # As many as meet share a commit.
+                some = left[-_SETTLED_AT_ONCE:]
+                answers = await asyncio.gather(
+                    *(self._settle_one(outcome, now, closed) for outcome in some), return_exceptions=True
+                )
+                failed = [error for error in answers if isinstance(error, BaseException)]
+                left[-_SETTLED_AT_ONCE:] = [
+                    outcome for outcome, answer in zip(some, answers, strict=True) if answer is not None
+                ]
+                if failed:
+                    raise failed[0]
             await self._close(closed, now)
             closed = []
         finally:
             self._outcomes += [*left, *closed]
 
     async def _settle_one(self, outcome: Outcome, now: float, closed: list[Done]) -> None:
-        match settle(outcome, self._schedule, now, self._jitter()):
+        match settle(outcome, self._schedules, now, self._jitter()):
             case Close(done):
                 closed.append(done)
-            case Postpone(task, attempts, due_at, error):
-                await self._journal.postpone(task.seq, attempts=attempts, due_at=due_at, error=error)
-                self._taken.discard(task.seq)
-                self._tally.retried += 1
-                log.info("copying %s failed, again in %.1f s: %s", task.draft.key, due_at - now, error)
-            case Bury(task, attempts, error):
-                await self._journal.bury(task.seq, attempts=attempts, error=error)
-                self._taken.discard(task.seq)
+            case Postpone(task, attempts, due_at, error, failure):
+                await self._journal.postpone(task.seq, attempts=attempts, due_at=due_at, error=error, failure=failure)
+                self._let_go([task])
+                if failure is not None:
+                    self._tally.retried += 1
+                    log.info("copying %s failed, again in %.1f s: %s", task.draft.key, due_at - now, error)
+            case Bury(task, attempts, error, failure):
+                await self._journal.bury(task.seq, attempts=attempts, error=error, failure=failure)
+                self._let_go([task])
                 self._tally.buried += 1
                 log.error("copying %s given up after %d attempts: %s", task.draft.key, attempts, error)
                 await self._record_failure(task)
+
+    def _let_go(self, tasks: Iterable[Task]) -> None:
+        for task in tasks:
+            self._lanes.of(task.draft.rule).taken.discard(task.seq)
 
     async def _record_failure(self, task: Task) -> None:
         """Let the catalog say what the journal says: the promised copy is a dead letter."""
@@ -235,8 +303,9 @@ class Mirror:
             [(guid_of(done.task.draft.key), done.location) for done in closed if done.location is not None]
         )
         reach("mirror.recorded")
-        await self._journal.close([done.task.seq for done in closed])
-        self._taken.difference_update(done.task.seq for done in closed)
+        copied = {done.task.seq: done.copied_bytes for done in closed if _is_copy(done)}
+        await self._journal.close([done.task.seq for done in closed], copied=copied, now=now)
+        self._let_go(done.task for done in closed)
         reach("mirror.closed")
         for done in closed:
             self._count(done, now)
@@ -251,3 +320,29 @@ class Mirror:
             self._tally.copied += 1
             self._tally.copied_bytes += done.copied_bytes
             self._tally.lag.observe(now - done.task.enqueued_at)
+
+
+def category(error: MillraceError) -> Failure:
+    """What kind of failure an error is."""
+    match error:
+        case Conflict():
+            return Failure.HOPELESS
+        case Throttled():
+            return Failure.THROTTLED
+        case Missing() | NotFound():
+            return Failure.GONE
+        case Rejected():
+            return Failure.FORBIDDEN
+        case Corrupt():
+            return Failure.CORRUPT
+        case _:
+            return Failure.UNAVAILABLE
+
+
+def called(rule: str) -> str:
+    """A rule's lane, for people."""
+    return f"mirror rule {rule}" if rule else "the mirror of blobs"
+
+
+def _is_copy(done: Done) -> bool:
+    return not done.note and not done.task.draft.op.is_delete

@@ -1,4 +1,4 @@
-"""Mirror tasks of S3 objects: what Riak CS holds under a key now is brought to every target of its rules, and proved.
+"""Mirror tasks of S3 objects: what Riak CS holds under a key now is brought to the target of a rule, and proved.
 
 The source is the truth, the journal says where to look. So a task brings the newest version whichever it was written
 for, and the order of two tasks of one key does not matter for where they end: both end with what is there at last.
@@ -9,23 +9,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from controlplane.model.content import Content
 from controlplane.model.copy_record import CopyRecord, decode_copy_record
-from controlplane.model.keys import Bucket, Key
-from controlplane.model.mirror_plan import Done
+from controlplane.model.keys import Bucket, Key, StoreName
+from controlplane.model.mirror_plan import Done, Later, Worked
 from controlplane.model.mirror_rules import MirrorRule, covering
 from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Corrupt, NotFound, Rejected, Unavailable
+from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Rejected, Unavailable
 from controlplane.ports.fault_points import reach
+from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import LocalFile, ObjectInfo, ObjectReader, ObjectStore
 from controlplane.ports.spool import Spool
 from controlplane.s3.etag import is_md5
+from controlplane.services.large_copying import LargeCopier
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.presence import exists
 from controlplane.services.proving import digest, read_content
@@ -42,6 +44,10 @@ _IN_MEMORY: Final = 1 << 20
 _HASHED_INLINE: Final = 64 * 1024
 _CHANGES_FOLLOWED: Final = 3
 _REMEMBERED: Final = 4096
+
+
+def unheard(rule: str, latency_s: float) -> None:
+    """For those who do not want to know how long the source takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class _Brought:
 class ObjectCopier:
     """Works single tasks. Every step may be repeated after a crash at any point.
 
-    Invariants: a task is done only when every target was asked after the put what it holds, and the source after that
+    Invariants: a task is done only when its target was asked after the put what it holds, and the source after that
     still held the very version (I1); only a delete that the source confirms deletes at a target, and a copy that this
     very task made of an object that vanished (I4). An object that the source lost without a delete stays at the target.
     """
@@ -73,76 +79,109 @@ class ObjectCopier:
         source: BucketStores,
         targets: Mapping[str, BucketStores],
         tombstones: ObjectTombstones,
+        journal: Journal,
         spool: Spool,
         clock: Clock,
         read_back: bool,
+        large: LargeCopier | None = None,
+        delete_grace_s: float = 0.0,
+        admit: Callable[[str, int, int], Awaitable[bool]] | None = None,
+        answered: Callable[[str, float], None] = unheard,
     ) -> None:
+        """`answered` is told how long the source took to answer, by the name of the rule; `admit` is waited for before
+        what is too large to be counted when it begins goes in one piece, since its target takes no parts."""
+        self._admit = admit
         self._rules = tuple(rules)
         self._source = source
         self._targets = targets
         self._tombstones = tombstones
+        self._journal = journal
         self._spool = spool
         self._clock = clock
         self._read_back = read_back
-        self._recent: OrderedDict[tuple[Bucket, Key], str] = OrderedDict()
-        """ETags that were brought not long ago: of several writes in a row only one is copied."""
+        self._large = large
+        self._delete_grace_s = delete_grace_s
+        self._answered = answered
+        self._recent: OrderedDict[tuple[str, Bucket, Key], str] = OrderedDict()
+        """ETags that were brought not long ago, by rule: of several writes in a row only one is copied."""
 
-    async def work(self, task: Task) -> Done:
+    async def work(self, task: Task) -> Worked:
         """Raises Unavailable (also when a target keeps what was deleted), Corrupt, Rejected, StorageFull."""
         bucket, key = task.draft.bucket, task.draft.key
+        if not task.draft.op.is_of_object:
+            raise Rejected(f"{key} is a blob, not an S3 object")
         rules = covering(self._rules, bucket, key)
-        if not rules:
-            return Done(task, None, note="no rule mirrors it any more")
-        targets = [_Target(rule, self._targets[rule.target].store(bucket)) for rule in rules]
-        match task.draft.op:
-            case Op.PUT_OBJECT:
-                brought = await self._bring(task, targets)
-                return Done(task, None, brought.copied_bytes, brought.note)
-            case Op.DELETE_OBJECT:
-                return await self._delete(task, targets)
-            case Op.PUT | Op.DELETE:
-                raise Rejected(f"{key} is a blob, not an S3 object")
+        rule = next((rule for rule in rules if rule.name == task.draft.rule), None)
+        if rule is None:
+            return await self._hand_on(task, rules)
+        target = _Target(rule, self._targets[rule.target].store(bucket))
+        if task.draft.op is Op.DELETE_OBJECT:
+            return await self._delete(task, target, rules)
+        brought = await self._bring(task, target)
+        return Done(task, None, brought.copied_bytes, brought.note)
+
+    async def _hand_on(self, task: Task, rules: Sequence[MirrorRule]) -> Done:
+        """The entry names no rule, or none that covers the object in these settings: each that does gets one."""
+        for rule in rules:
+            # Acknowledged when this one was: the lag goes on counting.
+            await self._journal.append(replace(task.draft, rule=rule.name), task.enqueued_at)
+        reach("objects.handed_on")
+        return Done(task, None, note="one entry for each of its rules" if rules else "no rule mirrors it any more")
 
     # Bringing
 
-    async def _bring(self, task: Task, targets: Sequence[_Target]) -> _Brought:
+    async def _bring(self, task: Task, target: _Target) -> _Brought:
         bucket, key = task.draft.bucket, task.draft.key
         source = self._source.store(bucket)
         for _ in range(_CHANGES_FOLLOWED):
+            began = self._clock.monotonic()
             try:
                 reader = await self._in_source(bucket, source.get(key))
             except NotFound:
-                return await self._gone(task, targets)
+                return await self._gone(task, target)
+            self._answered(task.draft.rule, self._clock.monotonic() - began)
             try:
                 seen = reader.info
-                copied_bytes, fresh = await self._copy(task, targets, reader)
+                copied_bytes = await self._copy(task, target, reader)
             finally:
                 await reader.aclose()
+            fresh = copied_bytes is not None
             reach("objects.verified")
             try:
                 again = await self._in_source(bucket, source.head(key))
             except NotFound:
-                return await self._vanished(task, fresh)
+                return await self._vanished(task, target, fresh=fresh)
             if again == seen:
-                await self._lift_of_archives(task, targets)
+                if target.rule.read_through and not target.rule.deletes:
+                    # Where deletes do not reach the target, the tombstone of a former life stays until the key lives.
+                    await self._lift_of_the_living(task)
                 self.remember(task.draft, seen.etag)
-                return _Brought(True, copied_bytes, "" if fresh else "the copy was there already")
+                return _Brought(True, copied_bytes or 0, "" if fresh else "the copy was there already")
         raise Unavailable(f"{bucket}/{key} changes faster than it can be copied")
 
-    async def _copy(
-        self, task: Task, targets: Sequence[_Target], reader: ObjectReader
-    ) -> tuple[int, Sequence[_Target]]:
-        """Bring what the reader has to the targets that lack it; the bytes, and those targets."""
+    async def _copy(self, task: Task, target: _Target, reader: ObjectReader) -> int | None:
+        """Bring what the reader has to the target; the bytes, None: it was there already."""
         info = reader.info
         record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq)
-        lacking = [target for target in targets if not await self._may_skip(task, target, info, record)]
-        if not lacking:
-            return 0, ()
+        if await self._may_skip(task, target, info, record):
+            return None
+        service = self._targets[target.rule.target]
+        parts = service.parts(task.draft.bucket)
+        if self._large is not None and parts is not None and info.size > self._large.above_bytes:
+            await reader.aclose()
+            await service.prepare(task.draft.bucket)
+            source = self._source.store(task.draft.bucket)
+            put, content = await self._large.copy(task.draft, source, info, parts, record.encoded())
+            reach("objects.copied")
+            await self._prove(target.store, put, content, record)
+            return content.size
         if reader.length <= _IN_MEMORY:
             data = b"".join([chunk async for chunk in reader])
             content = digest(data) if len(data) <= _HASHED_INLINE else await asyncio.to_thread(digest, data)
-            await self._put_all(task.draft.bucket, lacking, data, content, info, record)
-            return content.size, lacking
+            await self._put(task.draft.bucket, target, data, content, info, record)
+            return content.size
+        if self._admit is not None and self._large is not None and info.size > self._large.above_bytes:
+            await self._admit(task.draft.rule, 0, info.size)
         # Both digests must be known before the first byte goes out: they are stored beside it.
         writer = self._spool.open(reader.length)
         try:
@@ -153,17 +192,15 @@ class ObjectCopier:
             writer.discard()
             raise
         try:
-            await self._put_all(task.draft.bucket, lacking, spooled.body, spooled.content, info, record)
+            await self._put(task.draft.bucket, target, spooled.body, spooled.content, info, record)
         finally:
             spooled.discard()
-        return spooled.content.size, lacking
+        return spooled.content.size
 
     async def _may_skip(self, task: Task, target: _Target, info: ObjectInfo, record: CopyRecord) -> bool:
         """Whether the target holds this version already. Looked for only where that is likely."""
         draft = task.draft
-        likely = (
-            task.attempts > 0 or info.etag != draft.etag or self._recent.get((draft.bucket, draft.key)) == info.etag
-        )
+        likely = task.attempts > 0 or info.etag != draft.etag or self._recent.get(_place(draft)) == info.etag
         if not likely:
             return False
         try:
@@ -179,32 +216,23 @@ class ObjectCopier:
             return False
         return not self._read_back or await read_content(target.store, draft.key) == held.content
 
-    async def _put_all(
+    async def _put(
         self,
         bucket: Bucket,
-        targets: Sequence[_Target],
+        target: _Target,
         body: bytes | LocalFile,
         content: Content,
         info: ObjectInfo,
         record: CopyRecord,
     ) -> None:
-        if content.size != info.size or (is_md5(info.etag) and content.md5 != info.etag):
-            raise Corrupt(
-                f"{info.key} of {self._source.name} has ETag {info.etag} and {info.size} bytes, but its bytes have MD5 "
-                f"{content.md5} and are {content.size}: it was not copied; compare it with its copies"
-            )
+        require_claimed(info, content, self._source.name)
         reach("objects.fetched")
-        for target in targets:
-            await self._targets[target.rule.target].prepare(bucket)
-            put = await target.store.put(
-                info.key,
-                body,
-                content=content,
-                content_type=info.content_type,
-                metadata=record.encoded(),
-            )
-            reach("objects.copied")
-            await self._prove(target.store, put, content, record)
+        await self._targets[target.rule.target].prepare(bucket)
+        put = await target.store.put(
+            info.key, body, content=content, content_type=info.content_type, metadata=record.encoded()
+        )
+        reach("objects.copied")
+        await self._prove(target.store, put, content, record)
 
     async def _prove(self, target: ObjectStore, put: ObjectInfo, content: Content, record: CopyRecord) -> None:
         """Ask the target what it holds now. What it says must be what was put, word for word."""
@@ -229,18 +257,24 @@ class ObjectCopier:
         if self._read_back and await read_content(target, put.key) != content:
             raise Corrupt(f"the bytes of {put.key} in {target.name} are not those that were put")
 
-    async def _gone(self, task: Task, targets: Sequence[_Target]) -> _Brought:
+    async def _gone(self, task: Task, target: _Target) -> _Brought:
         """The source does not have it: deleted since, by whichever node, or lost. A copy that an earlier attempt of
         this very task made may have come after the deletion had passed the target: it goes."""
         key = task.draft.key
-        for target in targets:
-            if target.rule.deletes and await self._made_by(task, target.store):
-                await target.store.delete(key)
+        await self._abandon(task, target)
+        if target.rule.deletes and await self._made_by(task, target.store):
+            await target.store.delete(key)
         if not await self._tombstones.has(task.draft.bucket, key):
             log.warning(
                 "%s/%s left %s before it was copied: deleted, or lost", task.draft.bucket, key, self._source.name
             )
         return _Brought(False, note="gone from the source before it was copied")
+
+    async def _abandon(self, task: Task, target: _Target) -> None:
+        """Parts of it that an interrupted attempt left at the target go."""
+        parts = self._targets[target.rule.target].parts(task.draft.bucket)
+        if self._large is not None and parts is not None:
+            await self._large.abandon(task.draft, parts)
 
     async def _made_by(self, task: Task, target: ObjectStore) -> bool:
         try:
@@ -249,25 +283,19 @@ class ObjectCopier:
             return False
         return said is not None and said.seq == task.seq
 
-    async def _vanished(self, task: Task, fresh: Sequence[_Target]) -> _Brought:
+    async def _vanished(self, task: Task, target: _Target, *, fresh: bool) -> _Brought:
         """Deleted while it was copied; the deletion may have passed the target before this copy (I4)."""
-        for target in fresh:
-            if target.rule.deletes:
-                await target.store.delete(task.draft.key)
+        if fresh and target.rule.deletes:
+            await target.store.delete(task.draft.key)
         return _Brought(False, note="deleted while it was copied")
-
-    async def _lift_of_archives(self, task: Task, targets: Sequence[_Target]) -> None:
-        """Where deletes do not reach the target, the tombstone of a former life stays until the key lives again."""
-        if any(target.rule.read_through and not target.rule.deletes for target in targets):
-            await self._lift_of_the_living(task)
 
     def has_just_brought(self, draft: Draft) -> bool:
         """Whether this very version is likely to be at the targets: then it takes a look, not a copy."""
-        return self._recent.get((draft.bucket, draft.key)) == draft.etag
+        return self._recent.get(_place(draft)) == draft.etag
 
     def remember(self, draft: Draft, etag: str) -> None:
-        """This version is at every target now."""
-        place = (draft.bucket, draft.key)
+        """This version is at the target of its rule now."""
+        place = _place(draft)
         self._recent[place] = etag
         self._recent.move_to_end(place)
         if len(self._recent) > _REMEMBERED:
@@ -275,46 +303,63 @@ class ObjectCopier:
 
     # Deleting
 
-    async def _delete(self, task: Task, targets: Sequence[_Target]) -> Done:
+    async def _delete(self, task: Task, target: _Target, rules: Sequence[MirrorRule]) -> Worked:
         bucket, key = task.draft.bucket, task.draft.key
         if await self._lives(bucket, key):
-            return await self._still_there(task, targets)
-        self._recent.pop((bucket, key), None)
-        for target in targets:
-            if target.rule.deletes:
-                await target.store.delete(key)
-                reach("objects.target_deleted")
-                if await exists(target.store, key):
-                    # Or another node's copy, begun before the delete, came just now: so it is tried again.
-                    raise Unavailable(
-                        f"{key} is still in {target.store.name} after its deletion: is the bucket versioned or locked?"
-                    )
-        if await self._lives(bucket, key):
-            # Written again meanwhile: what was deleted may have been its copy.
-            return await self._alive(task, targets)
-        readable = [target for target in targets if target.rule.read_through]
-        if readable and all(target.rule.deletes for target in readable):
-            await self._tombstones.lift(bucket, key)
-            reach("objects.tombstone_lifted")
-            for target in readable:
-                # A newer life may have begun, been mirrored and ended while this one's tombstone was about to go.
-                if await exists(target.store, key) and not await self._lives(bucket, key):
-                    await self._tombstones.put(bucket, key)
-                    raise Unavailable(f"{bucket}/{key} was written and deleted again at this very moment")
+            return await self._still_there(task, target, rules)
+        if target.rule.deletes:
+            due_at = task.enqueued_at + self._delete_grace_s
+            if self._clock.now() < due_at:
+                return Later(task, due_at)
+            self._recent.pop(_place(task.draft), None)
+            await self._abandon(task, target)
+            await target.store.delete(key)
+            reach("objects.target_deleted")
+            if await exists(target.store, key):
+                # Or another node's copy, begun before the delete, came just now: so it is tried again.
+                raise Unavailable(
+                    f"{key} is still in {target.store.name} after its deletion: is the bucket versioned or locked?"
+                )
+            if await self._lives(bucket, key):
+                # Written again meanwhile: what was deleted may have been its copy.
+                return await self._alive(task, target, rules)
+        await self._lift_of_the_dead(task, rules)
         return Done(task, None)
 
-    async def _still_there(self, task: Task, targets: Sequence[_Target]) -> Done:
+    async def _lift_of_the_dead(self, task: Task, rules: Sequence[MirrorRule]) -> None:
+        """The tombstone goes when no target that is read through has a copy any more. Each of them has a task that
+        comes here after its deletion: of those that meet, the last one sees all of them empty."""
+        bucket, key = task.draft.bucket, task.draft.key
+        readable = [rule for rule in rules if rule.read_through]
+        if not readable or not all(rule.deletes for rule in readable):
+            return
+        stores = [self._targets[rule.target].store(bucket) for rule in readable]
+        for rule, store in zip(readable, stores, strict=True):
+            try:
+                if rule.name != task.draft.rule and await exists(store, key):
+                    return
+            except MillraceError:
+                return  # it is away, and its own task will come
+        await self._tombstones.lift(bucket, key)
+        reach("objects.tombstone_lifted")
+        for store in stores:
+            # A newer life may have begun, been mirrored and ended while this one's tombstone was about to go.
+            if await exists(store, key) and not await self._lives(bucket, key):
+                await self._tombstones.put(bucket, key)
+                raise Unavailable(f"{bucket}/{key} was written and deleted again at this very moment")
+
+    async def _still_there(self, task: Task, target: _Target, rules: Sequence[MirrorRule]) -> Done:
         """Written again, or not deleted yet, or its deletion broke off before Riak CS was asked."""
         bucket, key = task.draft.bucket, task.draft.key
         if self._clock.now() - task.enqueued_at < TAKE_BACK_AFTER_S:
             raise Unavailable(f"{bucket}/{key} is still in {self._source.name}: its deletion is under way", 1.0)
-        return await self._alive(task, targets)
+        return await self._alive(task, target, rules)
 
-    async def _alive(self, task: Task, targets: Sequence[_Target]) -> Done:
-        brought = await self._bring(task, targets)
+    async def _alive(self, task: Task, target: _Target, rules: Sequence[MirrorRule]) -> Done:
+        brought = await self._bring(task, target)
         if not brought.there:
             raise Unavailable(f"{task.draft.bucket}/{task.draft.key} was deleted at this very moment")
-        if any(target.rule.read_through for target in targets):
+        if any(rule.read_through for rule in rules):
             await self._lift_of_the_living(task)
         note = "the object was written again, or its deletion broke off before it was acknowledged"
         return Done(task, None, brought.copied_bytes, note)
@@ -345,3 +390,16 @@ class ObjectCopier:
             if await self._source.has(bucket):
                 raise
             raise NotFound(f"bucket {bucket} is gone") from None
+
+
+def _place(draft: Draft) -> tuple[str, Bucket, Key]:
+    return draft.rule, draft.bucket, draft.key
+
+
+def require_claimed(info: ObjectInfo, content: Content, source: StoreName) -> None:
+    """Raise Corrupt unless the bytes that were read are what the source says that it has."""
+    if content.size != info.size or (is_md5(info.etag) and content.md5 != info.etag):
+        raise Corrupt(
+            f"{info.key} of {source} has ETag {info.etag} and {info.size} bytes, but its bytes have MD5 "
+            f"{content.md5} and are {content.size}: it was not copied; compare it with its copies"
+        )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from controlplane.model.keys import Bucket, Key
@@ -57,7 +59,7 @@ class ObjectWriteLog:
         rules = covering(self._rules, *place)
         if rules:
             # The journal first: a write that turns out to be gone is promised in vain, which costs one look.
-            await self._append(Draft(Op.PUT_OBJECT, *place, etag=etag, object_size=size))
+            await self._append(Draft(Op.PUT_OBJECT, *place, etag=etag, object_size=size), rules)
             reach("objects.write_journalled")
             if any(rule.read_through for rule in rules):
                 await self._fence.end_write(*place, etag)
@@ -68,13 +70,13 @@ class ObjectWriteLog:
         readable = any(rule.read_through for rule in rules)
         if readable:
             await self._fence.begin_write(*place)
-        if self._promises(rules):
+        if self._concerned(rules):
             self._deleting[place] = self._clock.monotonic()
             self._deleting.move_to_end(place)
             if len(self._deleting) > _REMEMBERED:
                 self._deleting.popitem(last=False)
             # Before the tombstone, so that there is never one that nobody will lift.
-            await self._append(Draft(Op.DELETE_OBJECT, *place))
+            await self._append(Draft(Op.DELETE_OBJECT, *place), self._concerned(rules))
             reach("objects.delete_journalled")
         if readable:
             await self._tombstones.put(*place)
@@ -83,7 +85,7 @@ class ObjectWriteLog:
     async def deleted(self, bucket: str, key: str) -> None:
         place = Bucket(bucket), Key(key)
         rules = covering(self._rules, *place)
-        if not self._promises(rules):
+        if not self._concerned(rules):
             return
         began = self._deleting.pop(place, float("-inf"))
         # The agent may have taken a slow delete for one that broke off, and have lifted its tombstone.
@@ -91,18 +93,28 @@ class ObjectWriteLog:
         readable = any(rule.read_through for rule in rules)
         lifted = readable and not await self._tombstones.has(*place)
         if slow or lifted:
-            await self._append(Draft(Op.DELETE_OBJECT, *place))
+            await self._append(Draft(Op.DELETE_OBJECT, *place), self._concerned(rules))
         if lifted:
             await self._tombstones.put(*place)
         if readable:
             self._fence.end_delete(*place)
 
-    def _promises(self, rules: Sequence[MirrorRule]) -> bool:
-        """Whether a delete is anybody's work: a target's, or a tombstone's end."""
-        return any(rule.deletes or rule.read_through for rule in rules)
+    def _concerned(self, rules: Sequence[MirrorRule]) -> Sequence[MirrorRule]:
+        """Those to which a delete is work: their target's, or a tombstone's end."""
+        return [rule for rule in rules if rule.deletes or rule.read_through]
 
-    async def _append(self, draft: Draft) -> None:
-        await self._journal.append(draft, self._clock.now())
+    async def _append(self, draft: Draft, rules: Sequence[MirrorRule]) -> None:
+        """One entry for each rule: their targets do not wait for each other. All are on stable storage after this."""
+        now = self._clock.now()
+        if len(rules) == 1:
+            await self._journal.append(replace(draft, rule=rules[0].name), now)
+            return
+        answers = await asyncio.gather(
+            *(self._journal.append(replace(draft, rule=rule.name), now) for rule in rules), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
 
     async def _require_room(self) -> None:
         now = self._clock.monotonic()

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from controlplane.model.mirror_plan import Done
+from controlplane.model.mirror_plan import Done, Worked
 from controlplane.model.task import Task
 
 
@@ -15,7 +15,7 @@ class Doubtful:
     """A task that could not be finished together with others."""
 
     task: Task
-    way_on: Callable[[], Awaitable[Done]]
+    way_on: Callable[[], Awaitable[Worked]]
     """Works it alone, from the step that is in doubt; raises what working it alone raises."""
 
 

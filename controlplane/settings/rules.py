@@ -149,6 +149,7 @@ def _same_bucket(values: Mapping[str, Any]) -> Iterator[Contradiction]:
 def _mirror_rules(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Rules copy what the S3 front lets into Riak CS, to some other place."""
     front = values.get("s3.endpoints")
+    names: dict[str, str] = {}
     for path, value in values.items():
         match path.split("."):
             case ["mirror", "rules", _, "buckets"] if front == ():
@@ -160,6 +161,12 @@ def _mirror_rules(values: Mapping[str, Any]) -> Iterator[Contradiction]:
                 secret = f"mirror.rules.{number}.target.secret_key"
                 if secret in values and bool(value) != bool(values[secret]):
                     yield path, f"is of no use without {secret}: give both or neither"
+            case ["mirror", "rules", _, "name"] if value:
+                if value == "blobs":
+                    yield path, "is how the mirror of blobs is called: take another name"
+                if value in names:
+                    yield path, f"is the same as {names[value]}: rules must be told apart"
+                names.setdefault(value, path)
 
 
 def _places(values: Mapping[str, Any]) -> Iterator[Contradiction]:

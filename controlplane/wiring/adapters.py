@@ -13,6 +13,7 @@ from controlplane.adapters.memory.object_store import MemoryObjectStore
 from controlplane.adapters.spool import DiskSpool
 from controlplane.adapters.sqlite.catalog import SqliteCatalog
 from controlplane.adapters.sqlite.journal import SqliteJournal
+from controlplane.adapters.sqlite.upload_ledger import SqliteUploadLedger
 from controlplane.model.keys import StoreName
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory
@@ -118,6 +119,13 @@ async def open_catalog(settings: Settings) -> SqliteCatalog:
     catalog = SqliteCatalog(settings.node.data_dir / "catalog.db")
     await catalog.open()
     return catalog
+
+
+async def open_upload_ledger(settings: Settings) -> SqliteUploadLedger:
+    """The agent's own."""
+    ledger = SqliteUploadLedger(settings.node.data_dir / "uploads.db")
+    await ledger.open()
+    return ledger
 
 
 async def open_hot_cache(settings: Settings, clock: Clock) -> HotCache:

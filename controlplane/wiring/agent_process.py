@@ -4,48 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import ssl
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from controlplane.adapters.endpoint_probe import EndpointProbe
 from controlplane.adapters.no_write_log import NoWriteLog
 from controlplane.adapters.riak_cs_gc import RiakCsCollector
-from controlplane.adapters.s3 import S3ObjectStore
 from controlplane.model.endpoints import Endpoint
 from controlplane.model.gc_plan import Times
-from controlplane.model.mirror_plan import Done
-from controlplane.model.retry import RetrySchedule
-from controlplane.model.tally import GcTally, MirrorTally, PublishTally
-from controlplane.model.task import Task
+from controlplane.model.tally import GcTally, PublishTally
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory
-from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.upload_ledger import UploadLedger
 from controlplane.ports.write_log import WriteLog
-from controlplane.services.bulk_copying import BulkCopier
-from controlplane.services.bulk_object_copying import BulkObjectCopier
-from controlplane.services.copying import Copier
 from controlplane.services.fill_fence import FillFence
 from controlplane.services.gc_duty import GcDuty
 from controlplane.services.held_lock import HeldLock
-from controlplane.services.mirror import Checked, Mirror
-from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.object_write_log import ObjectWriteLog
 from controlplane.services.publish import Publisher
 from controlplane.services.runner import Runner
-from controlplane.services.together import Combined, Together
 from controlplane.settings.tree import Settings
 from controlplane.status.admin_api import Check
 from controlplane.status.exposition import Sources
 from controlplane.version import VERSION
-from controlplane.wiring.adapters import build_v2_publisher, open_agent_spool
+from controlplane.wiring.adapters import build_v2_publisher
 from controlplane.wiring.gateway_process import build_labels
+from controlplane.wiring.mirror_part import MirrorPart
 from controlplane.wiring.probe_token import probe_token
 from controlplane.wiring.s3_mirror import S3Mirror
 
@@ -53,8 +41,6 @@ if TYPE_CHECKING:
     from controlplane.wiring.lifecycle import LifecyclePart
 
 log = logging.getLogger(__name__)
-
-Work: TypeAlias = Callable[[Task], Awaitable[Done]]
 
 SERVICE = "blobs"
 """The name under which gateways are published."""
@@ -67,7 +53,7 @@ LOCK_ROUNDS = 6
 
 
 class AgentProcess:
-    """Mirror and publisher over stores, journal, catalog and directory that its owner opened and will close."""
+    """Mirror and publisher over stores, journal, catalog, ledger and directory that its owner opened and will close."""
 
     def __init__(
         self,
@@ -78,6 +64,7 @@ class AgentProcess:
         s3_mirror: S3Mirror | None,
         journal: Journal,
         catalog: Catalog,
+        uploads: UploadLedger,
         directory: Directory,
         gateway_url: str,
         clock: Clock,
@@ -92,9 +79,19 @@ class AgentProcess:
         self._gc_tasks: list[asyncio.Task[None]] = []
         self.sources = Sources(publish=PublishTally(), labels=build_labels(settings))
         self._s3_mirror = s3_mirror
-        self._mirror = None
+        self._mirror: MirrorPart | None = None
         if persistent is not None or s3_mirror is not None:
-            self._mirror = self._build_mirror(primary, persistent, s3_mirror, journal, catalog)
+            self._mirror = MirrorPart(
+                settings,
+                primary=primary,
+                persistent=persistent,
+                s3_mirror=s3_mirror,
+                journal=journal,
+                catalog=catalog,
+                uploads=uploads,
+                clock=clock,
+            )
+            self.sources.mirror = self._mirror.tally
         self._publisher = self._build_publisher(gateway_url)
         self._gc = self._build_gc()
         self._lifecycle = self._build_lifecycle(journal)
@@ -102,7 +99,7 @@ class AgentProcess:
     def start(self) -> None:
         """Begin the loops."""
         if self._mirror is not None:
-            self._run(Runner("mirror", self._mirror.once, self._clock, every_s=self._settings.mirror.idle_s))
+            self._mirror.start(self._run)
         interval = self._settings.directory.probe_interval_s
         self._run(Runner("publish", self._publisher.once, self._clock, every_s=interval))
         if self._gc is not None:
@@ -176,67 +173,6 @@ class AgentProcess:
             clock=self._clock,
         )
 
-    def _build_mirror(
-        self,
-        primary: ObjectStore,
-        persistent: ObjectStore | None,
-        s3_mirror: S3Mirror | None,
-        journal: Journal,
-        catalog: Catalog,
-    ) -> Mirror:
-        mirror = self._settings.mirror
-        retry = mirror.retry
-        read_back = mirror.verify == "read"
-        stores: list[Checked] = [primary]
-        blobs: Work | None = None
-        together: list[Together] = []
-        if persistent is not None:
-            copier = Copier(
-                primary=primary,
-                persistent=persistent,
-                catalog=catalog,
-                journal=journal,
-                clock=self._clock,
-                read_back=read_back,
-            )
-            blobs = copier.work
-            stores.append(persistent)
-            if isinstance(primary, S3ObjectStore) and isinstance(persistent, S3ObjectStore) and not read_back:
-                together.append(BulkCopier(copier, primary=primary.bulk, persistent=persistent.bulk))
-        objects: Work | None = None
-        if s3_mirror is not None:
-            spool = open_agent_spool(self._settings)
-            self._closing.callback(spool.close)
-            object_copier = ObjectCopier(
-                s3_mirror.rules,
-                source=s3_mirror.source,
-                targets=s3_mirror.targets,
-                tombstones=s3_mirror.tombstones,
-                spool=spool,
-                clock=self._clock,
-                read_back=read_back,
-            )
-            objects = object_copier.work
-            if not read_back:
-                together.append(
-                    BulkObjectCopier(object_copier, s3_mirror.rules, source=s3_mirror.source, targets=s3_mirror.targets)
-                )
-            stores += [s3_mirror.source, *s3_mirror.targets.values()]
-        self.sources.mirror = MirrorTally()
-        return Mirror(
-            partial(_work, blobs, objects),
-            journal=journal,
-            catalog=catalog,
-            stores=stores,
-            clock=self._clock,
-            schedule=RetrySchedule(retry.first_s, retry.factor, retry.most_s, retry.budget),
-            jitter=random.random,
-            tally=self.sources.mirror,
-            concurrency=mirror.concurrency,
-            batch=mirror.batch,
-            together=Combined(*together),
-        )
-
     def _build_gc(self) -> tuple[GcDuty, HeldLock] | None:
         settings = self._settings.gc
         if settings.socket is None:
@@ -274,14 +210,6 @@ class AgentProcess:
             failures_allowed=settings.directory.probe_failures,
             tally=self.sources.publish,
         )
-
-
-async def _work(blobs: Work | None, objects: Work | None, task: Task) -> Done:
-    """What the settings no longer name a target for stays in the journal, and is said."""
-    work, setting = (objects, "mirror.rules") if task.draft.op.is_of_object else (blobs, "persistent")
-    if work is None:
-        raise Rejected(f"nothing says where {task.draft.bucket}/{task.draft.key} is to be copied: set {setting}")
-    return await work(task)
 
 
 def _own_certificate(settings: Settings) -> ssl.SSLContext | None:

@@ -31,6 +31,7 @@ from controlplane.wiring.adapters import (
     build_store,
     open_catalog,
     open_journal,
+    open_upload_ledger,
 )
 from controlplane.wiring.gateway_process import GatewayProcess, start_admin
 from controlplane.wiring.logs import set_up_logs
@@ -163,6 +164,7 @@ async def _with_agent(settings: Settings, base: _Foundation, gateway_url: str, s
     from controlplane.wiring.agent_process import AgentProcess
 
     directory = build_directory(settings, base.clock)
+    uploads = await open_upload_ledger(settings)
     agent = AgentProcess(
         settings,
         primary=base.primary,
@@ -170,6 +172,7 @@ async def _with_agent(settings: Settings, base: _Foundation, gateway_url: str, s
         s3_mirror=base.s3_mirror,
         journal=base.journal,
         catalog=base.catalog,
+        uploads=uploads,
         directory=directory,
         gateway_url=gateway_url,
         clock=base.clock,
@@ -185,6 +188,7 @@ async def _with_agent(settings: Settings, base: _Foundation, gateway_url: str, s
         await agent.stop()
         await admin.stop(1.0)
         await directory.aclose()
+        await uploads.aclose()
 
 
 def _new_gateway(settings: Settings, base: _Foundation) -> GatewayProcess:

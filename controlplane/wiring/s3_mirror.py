@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import random
 from collections.abc import Sequence
@@ -12,10 +14,13 @@ from controlplane.adapters.s3 import S3Buckets, S3Options
 from controlplane.adapters.s3.buckets import BUCKET
 from controlplane.model.keys import StoreName
 from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.rate import Limit
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
 from controlplane.ports.object_store import ObjectStore
 from controlplane.services.object_tombstones import ObjectTombstones
+from controlplane.settings.mirror import MirrorRule as RuleSettings
+from controlplane.settings.mirror import RateLimit
 from controlplane.settings.stores import S3Store, Store
 from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import build_store, create_when_missing, s3_options
@@ -23,6 +28,7 @@ from controlplane.wiring.adapters import build_store, create_when_missing, s3_op
 log = logging.getLogger(__name__)
 
 SOURCE = StoreName("riak-cs")
+_DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +57,53 @@ async def open_s3_mirror(settings: Settings, primary: ObjectStore, clock: Clock)
             name = StoreName(f"target-{len(known) + 1}")
             known.append((rule.target, name))
             targets[name] = await _build_target(name, rule.target, clock)
-        rules.append(MirrorRule(rule.buckets, rule.prefix, name, deletes=rule.deletes, read_through=rule.read_through))
+        rules.append(
+            MirrorRule(
+                rule.buckets,
+                rule.prefix,
+                name,
+                deletes=rule.deletes,
+                read_through=rule.read_through,
+                name=rule_name(rule),
+            )
+        )
     jitter = random.Random()  # noqa: S311 - jitter, not a secret
     source = S3Buckets(SOURCE, _source_options(settings), clock, jitter, lenient=True)
     return S3Mirror(tuple(rules), source, targets, ObjectTombstones(primary, clock))
+
+
+def rule_name(rule: RuleSettings) -> str:
+    """What entries in the journal call it. Where the settings give no name, one that stays the same as long as the rule
+    is about the same objects and the same target, whatever its place among the others."""
+    if rule.name:
+        return rule.name
+    target = rule.target
+    match target:
+        case S3Store():
+            place = [target.endpoints[0], target.bucket, target.prefix]
+        case _:
+            place = [str(getattr(target, "path", ""))]
+    text = json.dumps([rule.buckets, rule.prefix, target.kind, *place])
+    return f"rule-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def limits_of(timetable: Sequence[RateLimit]) -> tuple[Limit, ...]:
+    """A timetable of the settings as values of the model."""
+    return tuple(
+        Limit(
+            limit.bytes_per_s,
+            limit.requests_per_s,
+            frozenset(_DAYS.index(day) for day in limit.days) or frozenset(range(7)),
+            _minutes(limit.begins),
+            _minutes(limit.ends),
+        )
+        for limit in timetable
+    )
+
+
+def _minutes(time_of_day: str) -> int:
+    hours, minutes = time_of_day.split(":")
+    return int(hours) * 60 + int(minutes)
 
 
 def _source_options(settings: Settings) -> S3Options:

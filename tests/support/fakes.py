@@ -18,6 +18,7 @@ from controlplane.adapters.memory.object_store import MemoryObjectStore
 from controlplane.adapters.spool import DiskSpool
 from controlplane.model.content import Content, Guid, Md5, Sha256
 from controlplane.model.endpoints import Endpoint
+from controlplane.model.failures import Failure
 from controlplane.model.keys import Key, StoreName, blob_key
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.model.retry import RetrySchedule
@@ -33,6 +34,7 @@ from controlplane.services.bulk_copying import BulkCopier
 from controlplane.services.copying import Copier
 from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
+from controlplane.services.lanes import LanePlan, Lanes
 from controlplane.services.mirror import Mirror
 from controlplane.services.open_blob import OpenBlob
 from controlplane.services.reading import BlobReader
@@ -223,17 +225,19 @@ class FakeJournal(MemoryJournal):
         self.history.append(task)
         return task
 
-    async def close(self, seqs: Sequence[int]) -> None:
+    async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
         await self.faults.meet("close")
-        await super().close(seqs)
+        await super().close(seqs, copied=copied, now=now)
 
-    async def postpone(self, seq: int, *, attempts: int, due_at: float, error: str) -> None:
+    async def postpone(
+        self, seq: int, *, attempts: int, due_at: float, error: str, failure: Failure | None = None
+    ) -> None:
         await self.faults.meet("postpone")
-        await super().postpone(seq, attempts=attempts, due_at=due_at, error=error)
+        await super().postpone(seq, attempts=attempts, due_at=due_at, error=error, failure=failure)
 
-    async def bury(self, seq: int, *, attempts: int, error: str) -> None:
+    async def bury(self, seq: int, *, attempts: int, error: str, failure: Failure | None = None) -> None:
         await self.faults.meet("bury")
-        await super().bury(seq, attempts=attempts, error=error)
+        await super().bury(seq, attempts=attempts, error=error, failure=failure)
 
     @property
     def open_tasks(self) -> list[Task]:
@@ -364,12 +368,11 @@ class Node:
             copier.work,
             journal=self.journal,
             catalog=self.catalog,
-            stores=(self.near, self.persistent),
+            lanes=Lanes(self.clock, {"": LanePlan((self.near, self.persistent))}, concurrency=self._concurrency),
             clock=self.clock,
             schedule=self.schedule,
             jitter=lambda: 1.0,
             tally=self.mirror_tally,
-            concurrency=self._concurrency,
             batch=self._batch,
             together=bulk,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from controlplane.adapters.memory.upload_ledger import MemoryUploadLedger
 from controlplane.adapters.spool import DiskSpool
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.mirror_rules import MirrorRule
@@ -19,6 +20,8 @@ from controlplane.ports.upstream import Ask, KeyPair, Reply
 from controlplane.s3.sigv2 import http_date
 from controlplane.services.bulk_object_copying import BulkObjectCopier
 from controlplane.services.fill_fence import FillFence
+from controlplane.services.lanes import LanePlan, Lanes
+from controlplane.services.large_copying import LargeCopier
 from controlplane.services.mirror import Mirror
 from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.object_read_through import ObjectReadThrough
@@ -26,6 +29,7 @@ from controlplane.services.object_replies import Told
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.object_write_log import ObjectWriteLog
 from tests.support.fakes import FakeCatalog, FakeJournal, FakeStore, OneByOne
+from tests.support.part_store import FakeParts
 
 OWNER = KeyPair("owner", "secret")
 B = Bucket("photos")
@@ -41,6 +45,8 @@ class FakeBuckets:
         self.prepared: list[Bucket] = []
         self.gone: set[Bucket] = set()
         self.in_bulk = False
+        self.takes_parts = False
+        self.part_stores: dict[Bucket, FakeParts] = {}
         self.bulks: dict[Bucket, OneByOne] = {}
 
     @property
@@ -58,6 +64,13 @@ class FakeBuckets:
         if bucket not in self.bulks:
             self.bulks[bucket] = OneByOne(self.store(bucket))
         return self.bulks[bucket]
+
+    def parts(self, bucket: Bucket) -> FakeParts | None:
+        if not self.takes_parts:
+            return None
+        if bucket not in self.part_stores:
+            self.part_stores[bucket] = FakeParts(self.store(bucket))
+        return self.part_stores[bucket]
 
     async def prepare(self, bucket: Bucket) -> None:
         self.prepared.append(bucket)
@@ -122,8 +135,13 @@ class ObjectNode:
         memory_bytes: int = 1 << 20,
         concurrency: int = 16,
         bulk: bool = False,
+        large_bytes: int = 64 << 20,
+        delete_grace_s: float = 0.0,
     ) -> None:
         self.clock = clock
+        self.uploads = MemoryUploadLedger()
+        self.large_bytes = large_bytes
+        self.delete_grace_s = delete_grace_s
         self.rules = rules
         self.source = like.source if like else FakeBuckets("riak-cs", clock)
         self.targets = like.targets if like else {rule.target: FakeBuckets(rule.target, clock) for rule in rules}
@@ -160,27 +178,34 @@ class ObjectNode:
 
     def new_mirror(self) -> Mirror:
         """As a fresh process has it."""
+        plans = {rule.name: LanePlan((self.source, self.targets[rule.target])) for rule in self.rules}
+        self.lanes = Lanes(self.clock, plans, concurrency=self._concurrency)
+        large = LargeCopier(self.uploads, self.clock, above_bytes=self.large_bytes, buffers=2, admit=self.lanes.admit)
         copier = ObjectCopier(
             self.rules,
             source=self.source,
             targets=self._targets,
             tombstones=self.tombstones,
+            journal=self.journal,
             spool=self.spool,
             clock=self.clock,
             read_back=self._read_back,
+            large=large,
+            delete_grace_s=self.delete_grace_s,
+            answered=self.lanes.answered,
         )
         return Mirror(
             copier.work,
             journal=self.journal,
             catalog=FakeCatalog(),
-            stores=(self.source, *self.targets.values()),
+            lanes=self.lanes,
             clock=self.clock,
             schedule=self._schedule,
             jitter=lambda: 1.0,
             tally=self.tally,
-            concurrency=self._concurrency,
             batch=256,
-            together=BulkObjectCopier(copier, self.rules, source=self.source, targets=self._targets),
+            large_bytes=self.large_bytes,
+            together=BulkObjectCopier(copier, self.rules, source=self.source, targets=self._targets, clock=self.clock),
         )
 
     # A client through the gateway

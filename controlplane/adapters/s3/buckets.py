@@ -15,6 +15,7 @@ from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import NotFound, Rejected
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.part_store import PartStore
 
 BUCKET: Final = "{bucket}"
 """Stands for the source bucket's name in the bucket and in the prefix of the options."""
@@ -70,6 +71,9 @@ class S3Buckets:
 
     def bulk(self, bucket: Bucket) -> BulkStore:
         return self.store(bucket).bulk
+
+    def parts(self, bucket: Bucket) -> PartStore:
+        return self.store(bucket).parts
 
     async def prepare(self, bucket: Bucket) -> None:
         options = self.options(bucket)

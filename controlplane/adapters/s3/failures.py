@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
 
-from controlplane.ports.errors import Conflict, Corrupt, MillraceError, NotFound, Rejected, StorageFull, Unavailable
+from controlplane.ports.errors import (
+    Conflict,
+    Corrupt,
+    Forbidden,
+    MillraceError,
+    Missing,
+    NotFound,
+    Rejected,
+    StorageFull,
+    Throttled,
+    Unavailable,
+)
 from controlplane.s3.error_xml import ErrorDocument, parse_error
 
 DEFAULT_RETRY_AFTER_S: Final = 5.0
@@ -18,6 +29,10 @@ _RETRYABLE_CODES: Final = frozenset(
         "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded",
     }
 )  # fmt: skip
+_THROTTLED_CODES: Final = frozenset(
+    {"SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded"}
+)
+_FORBIDDEN_STATUS: Final = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _FULL_CODES: Final = frozenset(
     {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "StorageFull"}
 )
@@ -96,6 +111,8 @@ def error_of(failure: Failure, what: str) -> MillraceError:
         return StorageFull(f"{text}; free space or raise the quota there", wait)
     if code == "NotImplemented":
         return Rejected(text)
+    if status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED_CODES:
+        return Throttled(text, wait)
     if failure.retryable or status >= 500 or code in _LOST_UPLOAD_CODES:
         return Unavailable(text, wait)
     if code in _CORRUPT_CODES:
@@ -106,4 +123,8 @@ def error_of(failure: Failure, what: str) -> MillraceError:
         return Conflict(text)
     if failure.document is None and (failure.has_body or status != HTTPStatus.FORBIDDEN):
         return Unavailable(f"{text}; is something else than S3 answering at this address?", wait)
+    if code == "NoSuchBucket":
+        return Missing(text)
+    if status in _FORBIDDEN_STATUS:
+        return Forbidden(text)
     return Rejected(text)

@@ -45,6 +45,15 @@ class MultipartUpload:
         finally:
             answer.close()
 
+    @property
+    def upload_id(self) -> str:
+        return self._upload_id
+
+    def resume(self, upload_id: str, parts: dict[int, tuple[bytes, str]]) -> None:
+        """Take over an upload that was begun before: raw MD5 and ETag of each part by its number."""
+        self._upload_id = upload_id
+        self._parts = parts
+
     async def part(self, number: int, body: memoryview | Chunks, length: int, md5: Callable[[], bytes]) -> None:
         """`md5` gives the raw MD5 of the part once it was sent."""
         if number > MOST_PARTS:

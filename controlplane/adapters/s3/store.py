@@ -12,6 +12,7 @@ from controlplane.adapters.s3.client import Answer, Request, S3Client
 from controlplane.adapters.s3.failures import Failure, error_of
 from controlplane.adapters.s3.metadata import MalformedAnswer, content_range, number, object_headers, object_info
 from controlplane.adapters.s3.options import S3Options
+from controlplane.adapters.s3.parts import S3Parts
 from controlplane.adapters.s3.pool import ConnectionPool
 from controlplane.adapters.s3.reader import S3Reader
 from controlplane.adapters.s3.upload import Draft, Uploads
@@ -48,6 +49,7 @@ class S3ObjectStore:
         self._options = options
         self._client = S3Client(options, clock, random, pool)
         self._uploads = Uploads(self._client, options, clock, self.head)
+        self.parts = S3Parts(self._client, options, clock, self._full, self.head, self.delete)
         self.bulk = Bulk(
             self._client, clock, self._full, most_depth=options.pipeline, conditional_put=options.conditional_put
         )

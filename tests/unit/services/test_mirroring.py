@@ -88,9 +88,9 @@ async def test_i1_a_crash_between_any_two_steps_then_a_fresh_mirror_finishes(new
     running = asyncio.ensure_future(node.drain(mirror))
     await node.clock.sleep(step * 0.5 + 0.25)
     running.cancel()
-    for worker in tuple(mirror._workers):
+    for worker in mirror.workers:
         worker.cancel()
-    await asyncio.wait((running, *mirror._workers))
+    await asyncio.wait((running, *mirror.workers))
     for part in slow:
         part.latency = 0.0
     await node.drain(node.new_mirror())
@@ -211,7 +211,7 @@ async def test_back_off_follows_the_schedule(new_node: NewNode) -> None:
     def note(op: str, key: Key) -> None:
         if op == "put":
             tried.append(node.clock.now())
-            raise Rejected("no")
+            raise Unavailable("no")
 
     node.persistent.fault = note
     await node.drain()

@@ -449,9 +449,9 @@ async def test_i1_a_crash_between_any_two_steps(new_node: NewNode, step: int) ->
     running = asyncio.ensure_future(node.drain(mirror))
     await node.clock.sleep(step * 0.5 + 0.25)
     running.cancel()
-    for worker in tuple(mirror._workers):
+    for worker in mirror.workers:
         worker.cancel()
-    await asyncio.wait((running, *mirror._workers))
+    await asyncio.wait((running, *mirror.workers))
     for part in slow:
         part.latency = 0.0
     await node.drain(node.new_mirror())

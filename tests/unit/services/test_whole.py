@@ -86,9 +86,9 @@ async def mirroring(node: Node, chance: random.Random) -> None:
         while not life.done():
             if not await mirror.once():
                 await node.clock.sleep(0.02)
-        for worker in tuple(mirror._workers):
+        for worker in mirror.workers:
             worker.cancel()
-        await asyncio.gather(*mirror._workers, return_exceptions=True)
+        await asyncio.gather(*mirror.workers, return_exceptions=True)
 
 
 async def changing(node: Node, weather: Weather, chance: random.Random) -> None:

@@ -1,0 +1,179 @@
+"""The agent's mirror from its settings: lanes, copiers, the uploads in parts and their sweep."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from controlplane.adapters.s3 import S3ObjectStore
+from controlplane.model.mirror_plan import Worked
+from controlplane.model.retry import RetrySchedule
+from controlplane.model.tally import MirrorTally
+from controlplane.model.task import Task
+from controlplane.ports.catalog import Catalog
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Rejected
+from controlplane.ports.journal import Journal
+from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.part_store import PartStore
+from controlplane.ports.upload_ledger import Upload, UploadLedger
+from controlplane.services.bulk_copying import BulkCopier
+from controlplane.services.bulk_object_copying import BulkObjectCopier
+from controlplane.services.copying import Copier
+from controlplane.services.lanes import LanePlan, Lanes
+from controlplane.services.large_copying import LargeCopier, UploadSweep
+from controlplane.services.mirror import Mirror
+from controlplane.services.object_copying import ObjectCopier
+from controlplane.services.runner import Runner
+from controlplane.services.together import Combined, Together
+from controlplane.settings.tree import Settings
+from controlplane.wiring.adapters import open_agent_spool
+from controlplane.wiring.s3_mirror import limits_of, rule_name
+
+if TYPE_CHECKING:
+    from controlplane.wiring.s3_mirror import S3Mirror
+
+Work: TypeAlias = Callable[[Task], Awaitable[Worked]]
+
+BLOBS: Final = ""
+"""The lane of blobs, as entries in the journal name it."""
+_SWEEP_EVERY_S: Final = 3600.0
+
+
+class MirrorPart:
+    """Over stores, journal, catalog and ledger that its owner opened and will close. `run` starts a loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        primary: ObjectStore,
+        persistent: ObjectStore | None,
+        s3_mirror: S3Mirror | None,
+        journal: Journal,
+        catalog: Catalog,
+        uploads: UploadLedger,
+        clock: Clock,
+    ) -> None:
+        mirror = settings.mirror
+        self.tally = MirrorTally()
+        self._settings = settings
+        self._clock = clock
+        self._persistent = persistent
+        self._s3_mirror = s3_mirror
+        self._closing = ExitStack()
+        self._lanes = self._build_lanes(primary)
+        large = LargeCopier(
+            uploads, clock, above_bytes=mirror.large_bytes, buffers=mirror.part_buffers, admit=self._lanes.admit
+        )
+        together: list[Together] = []
+        blobs: Work | None = None
+        if persistent is not None:
+            copier = Copier(
+                primary=primary,
+                persistent=persistent,
+                catalog=catalog,
+                journal=journal,
+                clock=clock,
+                read_back=mirror.verify == "read",
+                large=large,
+                parts=_parts_of(persistent),
+            )
+            blobs = copier.work
+            if isinstance(primary, S3ObjectStore) and isinstance(persistent, S3ObjectStore):
+                bulk = BulkCopier(copier, primary=primary.bulk, persistent=persistent.bulk)
+                together += [] if mirror.verify == "read" else [bulk]
+        objects: Work | None = None
+        if s3_mirror is not None:
+            object_copier = self._build_object_copier(s3_mirror, journal, large)
+            objects = object_copier.work
+            bulk_objects = BulkObjectCopier(
+                object_copier,
+                s3_mirror.rules,
+                source=s3_mirror.source,
+                targets=s3_mirror.targets,
+                clock=clock,
+                answered=self._lanes.answered,
+            )
+            together += [] if mirror.verify == "read" else [bulk_objects]
+        retry = mirror.retry
+        self._mirror = Mirror(
+            partial(_work, blobs, objects),
+            journal=journal,
+            catalog=catalog,
+            lanes=self._lanes,
+            clock=clock,
+            schedule=RetrySchedule(retry.first_s, retry.factor, retry.most_s, retry.budget),
+            jitter=random.random,
+            tally=self.tally,
+            batch=mirror.batch,
+            large_bytes=mirror.large_bytes,
+            together=Combined(*together),
+        )
+        self._sweep = UploadSweep(uploads, clock, parts_of=self._parts, after_s=mirror.abandon_parts_after_s)
+
+    def start(self, run: Callable[[Runner], asyncio.Task[None]]) -> None:
+        run(Runner("mirror", self._mirror.once, self._clock, every_s=self._settings.mirror.idle_s))
+        run(Runner("upload sweep", self._sweep.once, self._clock, every_s=_SWEEP_EVERY_S, most_s=_SWEEP_EVERY_S))
+
+    async def aclose(self) -> None:
+        """After the runners were told to stop: finish the copies under way."""
+        await self._mirror.aclose()
+        self._closing.close()
+
+    def _build_lanes(self, primary: ObjectStore) -> Lanes:
+        settings = self._settings.mirror
+        plans: dict[str, LanePlan] = {}
+        if self._persistent is not None:
+            plans[BLOBS] = LanePlan((primary, self._persistent), limits_of(settings.limits))
+        s3_mirror = self._s3_mirror
+        if s3_mirror is not None:
+            timetables = {rule_name(rule): limits_of(rule.limits) for rule in settings.rules}
+            for rule in s3_mirror.rules:
+                stores = (s3_mirror.source, s3_mirror.targets[rule.target])
+                plans[rule.name] = LanePlan(stores, timetables[rule.name])
+        return Lanes(self._clock, plans, concurrency=settings.concurrency)
+
+    def _build_object_copier(self, s3_mirror: S3Mirror, journal: Journal, large: LargeCopier) -> ObjectCopier:
+        spool = open_agent_spool(self._settings)
+        self._closing.callback(spool.close)
+        settings = self._settings.mirror
+        return ObjectCopier(
+            s3_mirror.rules,
+            source=s3_mirror.source,
+            targets=s3_mirror.targets,
+            tombstones=s3_mirror.tombstones,
+            journal=journal,
+            spool=spool,
+            clock=self._clock,
+            read_back=settings.verify == "read",
+            large=large,
+            delete_grace_s=settings.delete_grace_s,
+            admit=self._lanes.admit,
+            answered=self._lanes.answered,
+        )
+
+    def _parts(self, upload: Upload) -> PartStore | None:
+        """Where an upload of the ledger is."""
+        if upload.rule == BLOBS:
+            return None if self._persistent is None else _parts_of(self._persistent)
+        if self._s3_mirror is None:
+            return None
+        rule = next((rule for rule in self._s3_mirror.rules if rule.name == upload.rule), None)
+        return None if rule is None else self._s3_mirror.targets[rule.target].parts(upload.bucket)
+
+
+def _parts_of(store: ObjectStore) -> PartStore | None:
+    return store.parts if isinstance(store, S3ObjectStore) else None
+
+
+async def _work(blobs: Work | None, objects: Work | None, task: Task) -> Worked:
+    """What the settings no longer name a target for stays in the journal, and is said."""
+    work, setting = (objects, "mirror.rules") if task.draft.op.is_of_object else (blobs, "persistent")
+    if work is None:
+        raise Rejected(f"nothing says where {task.draft.bucket}/{task.draft.key} is to be copied: set {setting}")
+    return await work(task)
