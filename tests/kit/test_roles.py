@@ -54,6 +54,54 @@ def test_argument_specs_repeat_the_defaults(role):
 
 
 @pytest.mark.parametrize("role", ROLES, ids=names(ROLES))
+def test_what_an_operator_says_by_e_is_taken_as_yes_or_no(role):
+    """`-e name=false` is the word "false": a condition refuses it, and an expression takes it for true."""
+    specs = read(role / "meta/argument_specs.yml")["argument_specs"].values()
+    options = {key: option for spec in specs for key, option in (spec.get("options") or {}).items()}
+    words = "|".join(key for key, option in options.items() if option["type"] == "bool") or "(?!)"
+    use = re.compile(rf"(?<!\w)({words})(?!\w|[ ]*\|[ ]*bool)")
+    for path in [*(role / "tasks").glob("*.yml"), *(role / "vars").glob("*.yml")]:
+        for text in expressions(read(path)):
+            assert not use.search(text), f"{path.name}: {text}"
+    for path in role.rglob("*.j2"):
+        for text in re.findall(r"{[{%].*?[%}]}", path.read_text()):
+            assert not use.search(text), f"{path.name}: {text}"
+
+
+def expressions(node, key=""):
+    """All conditions and templates; not those that hand a value over as it is: the module that gets it casts it."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from expressions(value, name)
+    elif isinstance(node, list):
+        for value in node:
+            yield from expressions(value, key)
+    elif isinstance(node, str) and key in ("when", "that", "until", "changed_when", "failed_when"):
+        yield node
+    elif isinstance(node, str) and not re.fullmatch(r"{{ \w+ }}", node):
+        yield from re.findall(r"{[{%].*?[%}]}", node, re.DOTALL)
+
+
+@pytest.mark.parametrize("word", ["false", "no"])
+def test_no_by_e_is_no(tool, tmp_path, word):
+    play = [
+        {
+            "hosts": "localhost",
+            "gather_facts": False,
+            "tasks": [
+                {"ansible.builtin.include_role": {"name": "host", "tasks_from": "firewall", "public": True}},
+                {"ansible.builtin.assert": {"that": ["'nftables' not in __host_packages"]}},
+            ],
+        }
+    ]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(play))
+    command = ("ansible-playbook", "-i", "localhost,", "-c", "local", "-e", f"host_firewall_enabled={word}")
+    run = tool(*command, tmp_path / "play.yml")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "skipped=1" in run.stdout
+
+
+@pytest.mark.parametrize("role", ROLES, ids=names(ROLES))
 def test_no_group_is_named_inside_a_role(role):
     for path in [*role.rglob("*.yml"), *role.rglob("*.j2")]:
         assert not re.search(r"groups\[|groups\.|group_names", path.read_text()), path
