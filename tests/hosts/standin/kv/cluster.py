@@ -126,11 +126,11 @@ class Cluster:
         with self.lock:
             if ring.cluster != self.ring.cluster or ring.version <= self.ring.version:
                 return
+            self.ring = ring
             if self.node not in ring.members:
                 self.forget()
                 self._bye()
                 return
-            self.ring = ring
             self._save(ring)
         self.changed.set()
 

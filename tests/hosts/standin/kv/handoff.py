@@ -10,6 +10,9 @@ from tests.hosts.standin.kv.log_store import Place
 from tests.hosts.standin.kv.objects import dump
 from tests.hosts.standin.kv.vnodes import Vnodes
 
+_FAREWELL = 20.0
+"""Seconds that the transfers of a node that has left may still take."""
+
 
 class Handoff:
     """At most `limit()` transfers at a time; each takes at least `pace` seconds."""
@@ -23,7 +26,15 @@ class Handoff:
         threading.Thread(target=self._run, daemon=True, name="handoff").start()
 
     def stop(self) -> None:
+        """A node that has left its cluster first ends what is under way, and keeps nothing of what others own now."""
         self._stop.set()
+        if self._cluster.node in self._cluster.ring.members:
+            return
+        end = time.monotonic() + _FAREWELL
+        while self.active and time.monotonic() < end:
+            time.sleep(0.05)
+        for partition, node in self._due().items():
+            self._transfer(partition, node)
 
     def waiting(self) -> int:
         """Partitions here that belong elsewhere or are about to."""
