@@ -1,10 +1,6 @@
 """upgrade.yml: backup first, a question before each node, a power cut while it installs, and a second run."""
 
-import os
-import pty
 import re
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -13,56 +9,12 @@ from tests.hosts import packages as package_files
 from tests.hosts.cluster import INVENTORY, RIAK, ROOT, Cluster
 from tests.hosts.lifecycle import Kept, whole
 from tests.hosts.packages import Packages
+from tests.support.terminal import Terminal
 
 
-class Terminal:
-    """A playbook whose operator sits at a terminal."""
-
-    def __init__(self, cluster: Cluster, packages: Packages, *words: str) -> None:
-        self._master, slave = pty.openpty()
-        # Ansible asks only at the terminal of its own session: without one it goes on as if it had an answer.
-        session = ["setsid", "--ctty", "--wait"]
-        command = [*session, "ansible-playbook", "-i", str(INVENTORY), str(ROOT / "playbooks/upgrade.yml"), *words]
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=cluster.environment(packages) | {"COLUMNS": "200"},
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-        )
-        os.close(slave)
-        os.set_blocking(self._master, False)
-        self.output = ""
-
-    def wait_for(self, pattern: str, timeout: float = 600) -> None:
-        end = time.monotonic() + timeout
-        while not re.search(pattern, self.output):
-            if time.monotonic() > end or not self._read():
-                raise AssertionError(f"{pattern!r} did not come:\n{self.output[-4000:]}")
-
-    def enter(self) -> None:
-        os.write(self._master, b"\r")
-
-    def finish(self, timeout: float = 600) -> int:
-        end = time.monotonic() + timeout
-        while self._read():
-            if time.monotonic() > end:
-                raise AssertionError(f"it does not end:\n{self.output[-4000:]}")
-        os.close(self._master)
-        return self._process.wait(60)
-
-    def _read(self) -> bool:
-        """Takes what there is; False when it has ended."""
-        try:
-            self.output += os.read(self._master, 65536).decode(errors="replace").replace("\r", "")
-        except BlockingIOError:
-            if self._process.poll() is not None:
-                return False
-            time.sleep(0.1)
-        except OSError:  # the other end is closed
-            return False
-        return True
+def at_a_terminal(cluster: Cluster, packages: Packages, *words: str) -> Terminal:
+    command = ["ansible-playbook", "-i", str(INVENTORY), str(ROOT / "playbooks/upgrade.yml"), *words]
+    return Terminal(command, ROOT, cluster.environment(packages))
 
 
 @pytest.fixture(scope="module")
@@ -85,20 +37,31 @@ def test_a_way_down_is_refused(cluster: Cluster) -> None:
     assert run.changed == 0
 
 
+def test_a_question_that_nobody_can_answer_changes_nothing(cluster: Cluster, newer: Packages) -> None:
+    before = versions(cluster)
+    run = cluster.playbook("upgrade", "-e", "upgrade_pause=true", packages=newer, check=False)
+    assert run.code != 0
+    assert re.search(r"Nothing was changed on n1.*A question needs a\s+terminal", run.output, re.DOTALL)
+    assert run.changed == 0
+    assert versions(cluster) == before
+
+
 def test_a_power_cut_while_it_installs(cluster: Cluster, newer: Packages, tmp_path: Path) -> None:
     kept = Kept(cluster, "kept-upgrade", count=15)
     kept.write()
     old, new = versions(cluster)["n1"], "3.2.5-1 3.2.4-1"
     with cluster.traffic("upgrade") as traffic:
-        terminal = Terminal(cluster, newer, "-e", "upgrade_pause=true")
+        terminal = at_a_terminal(cluster, newer, "-e", "upgrade_pause=true")
+        terminal.wait_for(r"Begin\?")
+        terminal.answer("yes", until="Somebody said yes")
         terminal.wait_for(r"Upgrade n1 now\?")
         for name in RIAK:
             assert cluster.sudo(name, "ls /var/backups/millrace").split(), f"{name} has no backup"
         assert set(versions(cluster).values()) == {old}
-        terminal.enter()
+        terminal.answer("yes", until="Somebody said yes")
         terminal.wait_for(r"Upgrade n2 now\?")
         assert list(versions(cluster).values()) == [new, old, old, old]
-        terminal.enter()
+        terminal.answer("yes", until="Somebody said yes")
         terminal.wait_for(r"TASK \[riak : Copy it\] \*+(\n.*)?\nchanged: \[n2\]")
         cluster.lab.crash("n2")
         assert terminal.finish() != 0
