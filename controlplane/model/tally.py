@@ -149,3 +149,19 @@ class ScanTally:
     deletes_enqueued: int = 0
     guard_refusals: int = 0
     """Buckets in which the guard forbade deletions."""
+
+
+@dataclass(slots=True)
+class ShardTally:
+    """An agent's part in the cluster: what is so now, and counts since its start."""
+
+    members: int = 0
+    """Of the cluster, as they were seen last."""
+    owned: int = 0
+    taken: int = 0
+    let_go: int = 0
+    sessions_lost: int = 0
+    """How often its lease ended although it lived."""
+    cancelled: int = 0
+    """Pieces of work that were under way when their shard was lost."""
+    directory_errors: int = 0

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Collection, Coroutine
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from controlplane.model.sharding import Drain, LetGo, Shard, Take, plan
+from controlplane.model.tally import ShardTally
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError
 from controlplane.ports.shards import NotOwner, SessionLost, ShardDirectory
@@ -20,20 +20,6 @@ T = TypeVar("T")
 
 NEVER: Final = float("-inf")
 _AT_ONCE: Final = 16
-
-
-@dataclass
-class OwnershipTally:
-    """Counts since the start, and what is so now."""
-
-    members: int = 0
-    owned: int = 0
-    taken: int = 0
-    let_go: int = 0
-    sessions_lost: int = 0
-    cancelled: int = 0
-    """Pieces of work that were under way when their shard was lost."""
-    directory_errors: int = 0
 
 
 class ShardOwnership:
@@ -58,7 +44,7 @@ class ShardOwnership:
         self._draining: set[Shard] = set()
         self._busy: Counter[Shard] = Counter()
         self._under_way: dict[asyncio.Task[Any], frozenset[Shard]] = {}
-        self.tally = OwnershipTally()
+        self.tally = ShardTally()
 
     @property
     def is_sure(self) -> bool:

@@ -17,6 +17,7 @@ from controlplane.model.tally import (
     MirrorTally,
     PublishTally,
     RequestTally,
+    ShardTally,
 )
 from controlplane.ports.hot_cache import HotCache
 from controlplane.ports.journal import JournalStats
@@ -39,6 +40,7 @@ class Sources:
     lifecycle: LifecycleTally | None = None
     s3: RequestTally | None = None
     """Requests of the S3 front, by operation in place of the method."""
+    shards: ShardTally | None = None
 
 
 def render(sources: Sources, journal: JournalStats | None, now: float) -> bytes:
@@ -77,6 +79,8 @@ class _Snapshot(Collector):
             yield from _gc(sources.gc)
         if sources.lifecycle is not None:
             yield from _lifecycle(sources.lifecycle)
+        if sources.shards is not None:
+            yield from _shards(sources.shards)
         if self._journal is not None:
             yield from _journal(self._journal, self._now)
 
@@ -121,6 +125,22 @@ def _hot(cache: HotCache) -> Iterator[Metric]:
     yield CounterMetricFamily("millrace_hot_cache_hits", "Look-ups that hit.", stats.hits)
     yield CounterMetricFamily("millrace_hot_cache_misses", "Look-ups that missed.", stats.misses)
     yield CounterMetricFamily("millrace_hot_cache_evictions", "Blobs evicted for room.", stats.evictions)
+
+
+def _shards(tally: ShardTally) -> Iterator[Metric]:
+    yield GaugeMetricFamily("millrace_cluster_members", "Agents that are members, as seen last.", tally.members)
+    yield GaugeMetricFamily("millrace_cluster_shards_owned", "Shards of this agent.", tally.owned)
+    yield CounterMetricFamily("millrace_cluster_shards_taken", "Shards taken.", tally.taken)
+    yield CounterMetricFamily("millrace_cluster_shards_let_go", "Shards handed over in order.", tally.let_go)
+    yield CounterMetricFamily(
+        "millrace_cluster_sessions_lost", "Leases that ended while the agent lived.", tally.sessions_lost
+    )
+    yield CounterMetricFamily(
+        "millrace_cluster_cancelled_work", "Work that was under way when its shard was lost.", tally.cancelled
+    )
+    yield CounterMetricFamily(
+        "millrace_cluster_directory_errors", "Failed rounds with the directory.", tally.directory_errors
+    )
 
 
 def _mirror(tally: MirrorTally) -> Iterator[Metric]:

@@ -39,6 +39,7 @@ from controlplane.wiring.s3_mirror import S3Mirror
 
 if TYPE_CHECKING:
     from controlplane.wiring.lifecycle import LifecyclePart
+    from controlplane.wiring.shards_part import ShardsPart
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class AgentProcess:
         self._gc_tasks: list[asyncio.Task[None]] = []
         self.sources = Sources(publish=PublishTally(), labels=build_labels(settings))
         self._s3_mirror = s3_mirror
+        self._shards = self._build_shards(journal)
         self._mirror: MirrorPart | None = None
         if persistent is not None or s3_mirror is not None:
             self._mirror = MirrorPart(
@@ -89,6 +91,7 @@ class AgentProcess:
                 journal=journal,
                 catalog=catalog,
                 uploads=uploads,
+                shards=self._shards,
                 clock=clock,
             )
             self.sources.mirror = self._mirror.tally
@@ -98,6 +101,8 @@ class AgentProcess:
 
     def start(self) -> None:
         """Begin the loops."""
+        if self._shards is not None:
+            self._shards.start()
         if self._mirror is not None:
             self._mirror.start(self._run)
         interval = self._settings.directory.probe_interval_s
@@ -124,6 +129,8 @@ class AgentProcess:
         await self._publisher.withdraw()
         if self._mirror is not None:
             await self._mirror.aclose()
+        if self._shards is not None:
+            await self._shards.end()
         await self._closing.aclose()
 
     def checks(self) -> dict[str, Check]:
@@ -172,6 +179,18 @@ class AgentProcess:
             fence=FillFence(self._clock, mirror.source),
             clock=self._clock,
         )
+
+    def _build_shards(self, journal: Journal) -> ShardsPart | None:
+        if self._settings.cluster.mode == "off":
+            if journal.is_shared:
+                log.warning("cluster.mode is off, and the journal is shared: right for a single agent, not for several")
+            return None
+        # Not at the top: etcd brings in aiohttp.
+        from controlplane.wiring.shards_part import ShardsPart
+
+        part = ShardsPart(self._settings, self._clock)
+        self.sources.shards = part.tally
+        return part
 
     def _build_gc(self) -> tuple[GcDuty, HeldLock] | None:
         settings = self._settings.gc

@@ -36,6 +36,7 @@ from controlplane.wiring.s3_mirror import limits_of, rule_name
 
 if TYPE_CHECKING:
     from controlplane.wiring.s3_mirror import S3Mirror
+    from controlplane.wiring.shards_part import ShardsPart
 
 Work: TypeAlias = Callable[[Task], Awaitable[Worked]]
 
@@ -57,6 +58,7 @@ class MirrorPart:
         journal: Journal,
         catalog: Catalog,
         uploads: UploadLedger,
+        shards: ShardsPart | None,
         clock: Clock,
     ) -> None:
         mirror = settings.mirror
@@ -101,9 +103,13 @@ class MirrorPart:
             )
             together += [] if mirror.verify == "read" else [bulk_objects]
         retry = mirror.retry
+        work: Work = partial(_work, blobs, objects)
+        combined: Together = Combined(*together)
+        if shards is not None:
+            work, combined = shards.guard(journal, work, combined)
         self._mirror = Mirror(
-            partial(_work, blobs, objects),
-            journal=journal,
+            work,
+            journal=journal if shards is None else shards.journal(journal),
             catalog=catalog,
             lanes=self._lanes,
             clock=clock,
@@ -112,7 +118,7 @@ class MirrorPart:
             tally=self.tally,
             batch=mirror.batch,
             large_bytes=mirror.large_bytes,
-            together=Combined(*together),
+            together=combined,
         )
         self._sweep = UploadSweep(uploads, clock, parts_of=self._parts, after_s=mirror.abandon_parts_after_s)
 

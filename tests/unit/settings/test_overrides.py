@@ -100,7 +100,7 @@ def test_lists_of_tables_grow_by_number() -> None:
         ("GATEWAY__PRT", "1", "gateway.prt", "did you mean gateway.port?"),
         ("GATWAY__PORT", "1", "gatway", "did you mean gateway?"),
         ("GATEWAY_PORT", "1", "gateway_port", "gateway"),
-        ("GATEWAY__LEASE_TTL_S", "1", "gateway.lease_ttl_s", "belongs to directory.lease_ttl_s"),
+        ("GATEWAY__LEASE_TTL_S", "1", "gateway.lease_ttl_s", "directory.lease_ttl_s or gc.lease_ttl_s"),
         ("GATEWAY__PORT", "eighty", "gateway.port", "integer"),
         ("GATEWAY__PORT", "70000", "gateway.port", "65535"),
         ("GATEWAY__PORT", "", "gateway.port", "integer"),
