@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from controlplane.model.content import Content
 from controlplane.model.copy_record import CopyRecord, decode_copy_record
@@ -18,9 +19,12 @@ from controlplane.ports.errors import MillraceError
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.s3.etag import is_md5
-from controlplane.services.object_copying import ObjectCopier, unheard
+from controlplane.services.object_copying import Answered, ObjectCopier, unheard
 from controlplane.services.proving import digest
 from controlplane.services.together import Doubtful
+
+_TELLING: Final = 8
+"""In smaller batches the way there and back outweighs the source's work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class BulkObjectCopier:
         source: BucketStores,
         targets: Mapping[str, BucketStores],
         clock: Clock,
-        answered: Callable[[str, float], None] = unheard,
+        answered: Answered = unheard,
     ) -> None:
         self._clock = clock
         self._answered = answered
@@ -103,7 +107,8 @@ class BulkObjectCopier:
         await target.prepare(bucket)
         began = self._clock.monotonic()
         found = await source.get_small([task.draft.key for task in tasks])
-        self._answered(rule.name, (self._clock.monotonic() - began) / len(tasks))
+        if len(tasks) >= _TELLING:
+            self._answered(rule.name, (self._clock.monotonic() - began) / len(tasks), "bulk")
         reach("objects.fetched")
         reads: list[_Read] = []
         puts: list[SmallPut] = []

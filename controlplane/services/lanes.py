@@ -128,6 +128,6 @@ class Lanes:
             left -= _SLICE_S
         return True
 
-    def answered(self, rule: str, latency_s: float) -> None:
+    def answered(self, rule: str, latency_s: float, kind: str = "") -> None:
         """The source took that long for one answer to this rule's copies."""
-        self.of(rule).pace.answered(latency_s)
+        self.of(rule).pace.answered(latency_s, kind)

@@ -11,7 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from controlplane.model.content import Content
 from controlplane.model.copy_record import CopyRecord, decode_copy_record
@@ -44,9 +44,16 @@ _IN_MEMORY: Final = 1 << 20
 _HASHED_INLINE: Final = 64 * 1024
 _CHANGES_FOLLOWED: Final = 3
 _REMEMBERED: Final = 4096
+_GRACE_LOOK_S: Final = 5.0
 
 
-def unheard(rule: str, latency_s: float) -> None:
+class Answered(Protocol):
+    """Is told how long the source took to answer, by the name of the rule and the kind of request."""
+
+    def __call__(self, rule: str, latency_s: float, kind: str = "") -> None: ...
+
+
+def unheard(rule: str, latency_s: float, kind: str = "") -> None:
     """For those who do not want to know how long the source takes."""
 
 
@@ -86,7 +93,7 @@ class ObjectCopier:
         large: LargeCopier | None = None,
         delete_grace_s: float = 0.0,
         admit: Callable[[str, int, int], Awaitable[bool]] | None = None,
-        answered: Callable[[str, float], None] = unheard,
+        answered: Answered = unheard,
     ) -> None:
         """`answered` is told how long the source took to answer, by the name of the rule; `admit` is waited for before
         what is too large to be counted when it begins goes in one piece, since its target takes no parts."""
@@ -308,9 +315,11 @@ class ObjectCopier:
         if await self._lives(bucket, key):
             return await self._still_there(task, target, rules)
         if target.rule.deletes:
+            now = self._clock.now()
             due_at = task.enqueued_at + self._delete_grace_s
-            if self._clock.now() < due_at:
-                return Later(task, due_at)
+            if now < due_at:
+                # Looked at in between, ever more seldom: what is written again meanwhile waits behind this entry.
+                return Later(task, min(due_at, now + max((now - task.enqueued_at) / 2, _GRACE_LOOK_S)))
             self._recent.pop(_place(task.draft), None)
             await self._abandon(task, target)
             await target.store.delete(key)

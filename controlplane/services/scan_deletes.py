@@ -88,7 +88,7 @@ class ScanDeletes:
                 if enqueued + len(drafts) >= most:
                     break
                 if self._is_due(unit, row, since) and await self._is_gone(source, target, row.key):
-                    drafts.append(Draft(Op.DELETE_OBJECT, unit.bucket, row.key))
+                    drafts.append(Draft(Op.DELETE_OBJECT, unit.bucket, row.key, rule=unit.rule.name))
             await self._queue.append(drafts)
             enqueued += len(drafts)
         return enqueued

@@ -36,7 +36,7 @@ class JournalSink:
         """Extra objects are not told here: whether they go is decided at the end (services/scan_deletes.py)."""
         drafts = [
             # With the version's own ETag: it is copied whatever the target claims to have.
-            Draft(Op.PUT_OBJECT, unit.bucket, one.key, etag=one.etag, object_size=one.size)
+            Draft(Op.PUT_OBJECT, unit.bucket, one.key, etag=one.etag, object_size=one.size, rule=unit.rule.name)
             for one in differences
             if one.kind in _TO_COPY
         ]

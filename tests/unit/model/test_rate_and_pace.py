@@ -1,0 +1,111 @@
+"""Limits keep to their rates whatever is asked for; concurrency gives way to whoever else uses the source."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controlplane.model.pace import Pace
+from controlplane.model.rate import UNLIMITED, Limit, TokenBucket, limit_at
+from controlplane.model.rule_stats import RuleStats
+from controlplane.model.stall import stalled_s
+
+RATES = st.floats(1, 1e9)
+
+
+@given(RATES, st.lists(st.tuples(st.floats(0, 5), st.floats(0, 1)), min_size=1, max_size=50))
+def test_a_bucket_never_grants_more_than_its_rate_and_one_burst(rate: float, asked: list[tuple[float, float]]) -> None:
+    bucket = TokenBucket(burst_s=1.0)
+    now, granted = 100.0, 0.0
+    began = now
+    for pause, share in asked:
+        now += pause
+        amount = share * rate * 3  # often more than a burst
+        now += bucket.take(amount, rate, now)
+        granted += amount
+        # When the wait is over, all that was granted fits into the time that passed.
+        assert granted <= rate * (now - began + 1.0) * (1 + 1e-6) + 1e-6
+
+
+@given(RATES, st.floats(0, 1e12))
+def test_one_large_thing_waits_no_longer_than_it_takes(rate: float, amount: float) -> None:
+    assert TokenBucket().take(amount, rate, 5.0) <= amount / rate * (1 + 1e-9)
+
+
+def test_without_a_limit_nobody_waits_and_a_new_limit_holds_at_once() -> None:
+    bucket = TokenBucket()
+    assert bucket.take(1e12, None, 0.0) == 0.0
+    assert bucket.take(100, 100, 1.0) == 0.0
+    assert bucket.take(100, 100, 1.0) == pytest.approx(1.0)
+    assert bucket.take(0, 50, 1.0) == pytest.approx(2.0)
+    assert bucket.take(0, None, 1.0) == 0.0
+
+
+def test_the_first_limit_that_holds_counts() -> None:
+    office = Limit(bytes_per_s=1e6, days=frozenset(range(5)), from_min=8 * 60, to_min=18 * 60)
+    night = Limit(bytes_per_s=1e8, from_min=22 * 60, to_min=6 * 60)
+    friday = Limit(requests_per_s=5, days=frozenset({4}), from_min=23 * 60, to_min=60)
+    table = (friday, office, night)
+    assert limit_at(table, 0, 8 * 60) is office
+    assert limit_at(table, 0, 18 * 60) is UNLIMITED
+    assert limit_at(table, 5, 12 * 60) is UNLIMITED
+    assert limit_at(table, 2, 23 * 60) is night
+    assert limit_at(table, 2, 5 * 60) is night
+    assert limit_at(table, 4, 23 * 60) is friday
+    assert limit_at(table, 5, 30) is friday  # it began on Friday
+    assert limit_at(table, 4, 30) is night
+    assert limit_at((), 4, 30) is UNLIMITED
+
+
+@given(st.integers(1, 64), st.lists(st.floats(0, 10), max_size=300))
+def test_the_pace_stays_within_its_bounds(most: int, latencies: list[float]) -> None:
+    pace = Pace(most)
+    for latency in latencies:
+        before = pace.limit
+        pace.answered(latency)
+        assert 1 <= pace.limit <= most
+        assert pace.limit <= before + 1
+
+
+def simulated(pace: Pace, *, foreground: float, seconds: int) -> float:
+    """A source that serves 100 requests a second at 10 ms each as long as at most 8 are in it; then they queue. The
+    mean limit of the last half."""
+    limits = []
+    for _ in range(seconds * 10):
+        inside = pace.limit + foreground
+        latency = 0.010 * max(inside / 8.0, 1.0)
+        for _ in range(max(pace.limit // 2, 1)):
+            pace.answered(latency)
+        limits.append(pace.limit)
+    tail = limits[len(limits) // 2 :]
+    return sum(tail) / len(tail)
+
+
+def test_it_gives_way_to_foreground_traffic_and_takes_up_again() -> None:
+    pace = Pace(64)
+    pace.answered(0.010)
+    alone = simulated(pace, foreground=0, seconds=60)
+    assert 8 <= alone <= 24  # as much as the source takes, without making its queue long
+    busy = simulated(pace, foreground=12, seconds=60)
+    assert busy <= alone / 2
+    again = simulated(pace, foreground=0, seconds=60)
+    assert again >= alone * 0.7
+
+
+def test_a_store_that_wants_fewer_requests_gets_half() -> None:
+    pace = Pace(16)
+    pace.throttled()
+    assert pace.limit == 8
+    for _ in range(9):
+        pace.throttled()
+    assert pace.limit == 1
+
+
+def test_it_stands_still_only_with_work_and_without_a_pause() -> None:
+    working = RuleStats(pending=3, oldest_enqueued_at=100.0, progress_at=150.0)
+    assert stalled_s(working, 200.0, paused=False) == 50.0
+    assert stalled_s(working, 200.0, paused=True) == 0.0
+    assert stalled_s(RuleStats(progress_at=150.0), 200.0, paused=False) == 0.0
+    # It had rested for want of work.
+    assert stalled_s(RuleStats(pending=1, oldest_enqueued_at=199.0, progress_at=10.0), 200.0, paused=False) == 1.0

@@ -1,0 +1,310 @@
+"""Large objects: parts that go on after a crash, never of two versions, never left behind, memory bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controlplane.model.copy_record import decode_copy_record
+from controlplane.model.failures import Failure
+from controlplane.model.keys import Key
+from controlplane.model.mirror_rules import MirrorRule
+from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Unavailable
+from controlplane.ports.fault_points import reach
+from controlplane.services import large_copying
+from controlplane.services.large_copying import UploadSweep
+from controlplane.services.mirror import Mirror
+from tests.support.object_node import B, ObjectNode
+from tests.support.part_store import FakeParts
+from tests.support.virtual_time import VirtualClock
+
+RULE = MirrorRule("*", "", "t", name="far")
+LARGE = bytes(range(256)) * 4096 * 5 + b"and a bit"  # five parts of 1 MiB and a small one
+OTHER = LARGE[::-1]
+K = Key("large")
+NewNode = Callable[..., ObjectNode]
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def new_node(clock: VirtualClock, tmp_path: Path) -> Iterator[NewNode]:
+    nodes: list[ObjectNode] = []
+
+    def make(**more: Any) -> ObjectNode:
+        node = ObjectNode(clock, tmp_path / f"spool{len(nodes)}", RULE, large_bytes=2 << 20, **more)
+        node.targets["t"].takes_parts = True
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.spool.close()
+
+
+def parts_of(node: ObjectNode) -> FakeParts:
+    parts = node.targets["t"].parts(B)
+    assert parts is not None
+    return parts
+
+
+async def crash_at(node: ObjectNode, monkeypatch: pytest.MonkeyPatch, point: str, nth: int = 1) -> Mirror:
+    """Run the mirror until it comes to a fault point; what a fresh process would have comes back."""
+    reached = 0
+    arrived = asyncio.Event()
+
+    def stop_there(name: str) -> None:
+        nonlocal reached
+        if name == point:
+            reached += 1
+            if reached == nth:
+                arrived.set()
+                raise Crash
+        reach(name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(large_copying, "reach", stop_there)
+        running = asyncio.ensure_future(node.drain())
+        waiting = asyncio.ensure_future(arrived.wait())
+        await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED)
+        assert arrived.is_set(), f"{point} was never reached"
+        for worker in node.mirror.workers:
+            worker.cancel()
+        for each in (running, *node.mirror.workers):
+            each.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Crash):
+                await each
+    node.mirror = node.new_mirror()
+    return node.mirror
+
+
+async def test_it_arrives_whole_with_all_that_is_said_of_it(new_node: NewNode) -> None:
+    node = new_node()
+    await node.put("large", LARGE, metadata={"a": "b"})
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+    copy = await node.targets["t"].store(B).head(K)
+    record = decode_copy_record(copy.metadata)
+    assert record is not None
+    assert (record.metadata, copy.content_type) == ({"a": "b"}, "text/plain")
+    assert copy.content is not None
+    assert copy.content.sha256 == hashlib.sha256(LARGE).hexdigest()
+    assert copy.etag.endswith("-6")
+    assert sorted(parts_of(node).sent) == [1, 2, 3, 4, 5, 6]
+    assert await node.uploads.all() == []
+
+
+@pytest.mark.parametrize(
+    ("point", "nth", "parts_kept"),
+    [
+        ("large.announced", 1, 0),
+        ("large.begun", 1, 0),
+        ("large.recorded", 1, 0),
+        ("large.part", 1, 1),
+        ("large.part", 4, 4),
+        ("large.sent", 1, 6),
+    ],
+)
+async def test_a_crash_at_any_step_then_it_goes_on_and_leaves_nothing(
+    new_node: NewNode, monkeypatch: pytest.MonkeyPatch, point: str, nth: int, parts_kept: int
+) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    await crash_at(node, monkeypatch, point, nth)
+    assert node.copies() == {}
+    before = len(parts_of(node).sent)
+    assert before >= parts_kept
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+    assert len(parts_of(node).sent) == 6 if parts_kept else True  # no part was sent twice
+    assert parts_of(node).open == {}
+    assert await node.uploads.all() == []
+
+
+async def test_a_crash_after_the_completion_does_not_copy_again(
+    new_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    await crash_at(node, monkeypatch, "large.completed")
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+    assert parts_of(node).begun == 1
+
+
+async def test_another_version_after_a_crash_takes_nothing_from_the_old_one(
+    new_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    await crash_at(node, monkeypatch, "large.part", 3)
+    await node.put("large", OTHER)
+    await node.drain()
+    assert node.copies() == {"large": OTHER}
+    assert parts_of(node).open == {}
+
+
+async def test_deleted_after_a_crash_its_parts_go(new_node: NewNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    await crash_at(node, monkeypatch, "large.part", 3)
+    await node.delete("large")
+    await node.drain()
+    assert node.copies() == {}
+    assert parts_of(node).open == {}
+    assert await node.uploads.all() == []
+
+
+async def test_it_never_mixes_two_versions(new_node: NewNode) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    writes: list[asyncio.Future[str]] = []
+
+    def overwrite(op: str, number: int) -> None:
+        if op == "put_part" and number == 3:
+            parts_of(node).fault = lambda op, number: None
+            writes.append(asyncio.ensure_future(node.put("large", OTHER)))
+
+    parts_of(node).fault = overwrite
+    await node.drain()
+    assert node.copies() == {"large": OTHER}
+    assert parts_of(node).open == {}
+
+
+async def test_the_old_copy_stays_until_the_new_one_is_whole(
+    new_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    await node.drain()
+    await node.put("large", OTHER)
+    await crash_at(node, monkeypatch, "large.part", 5)
+    assert node.copies() == {"large": LARGE}
+    await node.drain()
+    assert node.copies() == {"large": OTHER}
+
+
+async def test_a_part_that_fails_is_sent_again_and_no_other(new_node: NewNode) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    failures = 0
+
+    def fail_twice(op: str, number: int) -> None:
+        nonlocal failures
+        if op == "put_part" and number == 4 and failures < 2:
+            failures += 1
+            raise Unavailable("told to")
+
+    parts_of(node).fault = fail_twice
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+    assert sorted(parts_of(node).sent) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_an_upload_that_somebody_aborted_is_begun_anew(
+    new_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    await crash_at(node, monkeypatch, "large.part", 3)
+    parts_of(node).open.clear()
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+
+
+async def test_a_damaged_source_is_not_copied_and_said(new_node: NewNode) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    node.source.store(B).replace_bytes("large", OTHER, honest_etag=False)
+    await node.drain()
+    (letter,) = await node.journal.failed()
+    assert letter.failure is Failure.CORRUPT
+    assert node.copies() == {}
+    assert parts_of(node).begun == 0
+
+
+@pytest.mark.parametrize("lie", ["nothing", "damage", "short"])
+async def test_a_lying_target_is_found(new_node: NewNode, lie: str) -> None:
+    node = new_node(read_back=True)
+    await node.put("large", LARGE)
+    node.targets["t"].store(B).lie = lie
+    for _ in range(50):
+        if not await node.mirror.once():
+            await node.clock.sleep(0.1)
+    assert len(node.journal.open_tasks) == 1
+    node.targets["t"].store(B).lie = None
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+
+
+async def test_uploads_that_nobody_goes_on_with_are_aborted(new_node: NewNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    await crash_at(node, monkeypatch, "large.part", 2)
+    sweep = UploadSweep(node.uploads, node.clock, parts_of=lambda upload: parts_of(node), after_s=3600)
+    await sweep.once()
+    assert len(parts_of(node).open) == 1
+    await node.clock.sleep(3601)
+    await sweep.once()
+    assert parts_of(node).open == {}
+    assert await node.uploads.all() == []
+
+
+@given(
+    data=st.lists(
+        st.tuples(st.sampled_from(["put", "delete", "crash", "fail", "drain"]), st.integers(0, 6), st.floats(0.1, 20)),
+        min_size=1,
+        max_size=8,
+    )
+)
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+async def test_any_course_ends_with_what_the_source_has(data: list[tuple[str, int, float]], new_node: NewNode) -> None:
+    node = new_node()
+    for step, number, seconds in data:
+        match step:
+            case "put":
+                await node.put("large", LARGE[number:])
+            case "delete":
+                with contextlib.suppress(NotFound):
+                    await node.delete("large")
+            case "crash":
+                node.targets["t"].store(B).latency = 0.5
+                running = asyncio.ensure_future(node.drain())
+                await node.clock.sleep(seconds)
+                for each in (running, *node.mirror.workers):
+                    each.cancel()
+                await asyncio.gather(running, *node.mirror.workers, return_exceptions=True)
+                node.targets["t"].store(B).latency = 0.0
+                node.mirror = node.new_mirror()
+            case "fail":
+                left = [number]
+
+                def fault(op: str, at: int, left: list[int] = left) -> None:
+                    if left[0] > 0:
+                        left[0] -= 1
+                        error: MillraceError = Unavailable("told to") if at % 2 else Corrupt("told to")
+                        raise error
+
+                parts_of(node).fault = fault
+            case _:
+                for _ in range(20):
+                    await node.mirror.once()
+    parts_of(node).fault = lambda op, number: None
+    await node.journal.revive(None, node.clock.now())
+    await node.drain()
+    held = node.source.store(B)
+    assert node.copies() == ({"large": held.data("large")} if held.has("large") else {})
+    assert parts_of(node).open == {}
+    assert await node.uploads.all() == []
