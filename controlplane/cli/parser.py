@@ -6,6 +6,7 @@ import argparse
 import math
 from typing import TypeAlias
 
+from controlplane.cli import simulate_arguments
 from controlplane.cli.exit_codes import MEANINGS
 from controlplane.version import VERSION
 
@@ -46,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _users(commands)
     _settings(commands)
     _doctor(commands)
+    _simulate(commands)
     _command(commands, "version", "print the version", "config_commands:version")
     return parser
 
@@ -192,6 +194,13 @@ def _doctor(commands: Commands) -> None:
     doctor.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir: that of `millrace dev`")
     _json(doctor)
     _config(doctor)
+
+
+def _simulate(commands: Commands) -> None:
+    what = "what a cluster of a given size would cost, and where the design would bend"
+    simulate = _command(commands, "simulate", what, "simulate_commands:simulate")
+    simulate_arguments.add(simulate)
+    _json(simulate)
 
 
 def _port(text: str) -> int:
