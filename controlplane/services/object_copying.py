@@ -145,7 +145,10 @@ class ObjectCopier:
             try:
                 reader = await self._in_source(bucket, source.get(key))
             except NotFound:
-                return await self._gone(task, target)
+                gone = await self._gone(task, target)
+                if await self._lives(bucket, key):
+                    continue  # written again: what was removed may have been the copy of that, by another node
+                return gone
             self._answered(task.draft.rule, self._clock.monotonic() - began)
             try:
                 seen = reader.info
@@ -157,7 +160,10 @@ class ObjectCopier:
             try:
                 again = await self._in_source(bucket, source.head(key))
             except NotFound:
-                return await self._vanished(task, target, fresh=fresh)
+                vanished = await self._vanished(task, target, fresh=fresh)
+                if await self._lives(bucket, key):
+                    continue
+                return vanished
             if again == seen:
                 if target.rule.read_through and not target.rule.deletes:
                     # Where deletes do not reach the target, the tombstone of a former life stays until the key lives.

@@ -178,6 +178,7 @@ def _settings(
             "port": port, "endpoints": [source], "admin_urls": [riak_cs.admin_url], "admin_key": riak_cs.key,
             "admin_secret": {"file": secrets["source"]}, "read_timeout_s": 4,
         },
+        "cluster": {"mode": "on", "lease_ttl_s": 5},
         "mirror": {"rules": [rule], "retry": {"first_s": 0.2, "most_s": 3.0}},
     }  # fmt: skip
 

@@ -298,6 +298,38 @@ async def test_i4_deleted_while_a_batch_is_copied(new_node: NewNode, step: int) 
     assert one.primary.names == []
 
 
+@pytest.mark.parametrize("gap", range(4))
+@pytest.mark.parametrize("step", range(6))
+async def test_i1_a_slow_node_that_finds_a_key_gone_does_not_remove_its_next_life(
+    new_node: NewNode, step: int, gap: int
+) -> None:
+    """Deleted, and written again, and both mirrored by other nodes, at every step of a slow agent."""
+    slow = new_node(PLAIN, concurrency=1)
+    await slow.put("k", b"first")
+    stores = (slow.source.store(B), slow.targets["t"].store(B))
+    deleting, writing = new_node(PLAIN, like=slow), new_node(PLAIN, like=slow)
+
+    def slowness(seconds: float) -> None:
+        for store in stores:
+            store.latency = seconds
+
+    slowness(1.0)
+    draining = asyncio.ensure_future(slow.drain())
+    await slow.clock.sleep(step + 0.1)
+    slowness(0.0)
+    await deleting.delete("k")
+    await deleting.drain()
+    slowness(1.0)
+    await slow.clock.sleep(gap)
+    slowness(0.0)
+    await writing.put("k", b"second life")
+    await writing.drain()
+    slowness(1.0)
+    await draining
+    slowness(0.0)
+    assert slow.copies() == {"k": b"second life"}
+
+
 # Deletes
 
 
