@@ -23,7 +23,7 @@ _PAGE = 1000
 
 def status(arguments: Namespace) -> int:
     """1 when there are dead letters, or a copy has been pending for longer than --max-age."""
-    settings = _settings(arguments)
+    settings = node_settings(arguments)
     facts = asyncio.run(_status(settings))
     age = facts["oldest_age_s"]
     late = arguments.max_age is not None and age is not None and age > arguments.max_age
@@ -101,7 +101,7 @@ def _tell(facts: dict[str, Any], *, late: bool) -> None:
 
 def failed(arguments: Namespace) -> int:
     """Every dead letter, in the order in which the writes were acknowledged."""
-    tasks = asyncio.run(_failed(_settings(arguments)))
+    tasks = asyncio.run(_failed(node_settings(arguments)))
     if arguments.json:
         output.document([_entry(task) for task in tasks])
     elif tasks:
@@ -143,7 +143,7 @@ def retry(arguments: Namespace) -> int:
     if bool(arguments.seqs) == arguments.all:
         raise UsageError("mirror retry: name what to try again: either numbers or --all")
     wanted = sorted(set(arguments.seqs))
-    revived = asyncio.run(_retry(_settings(arguments), wanted or None))
+    revived = asyncio.run(_retry(node_settings(arguments), wanted or None))
     if arguments.json:
         output.document({"revived": revived})
     else:
@@ -162,7 +162,7 @@ async def _retry(settings: Settings, seqs: list[int] | None) -> int:
         return await journal.revive(seqs, time.time())
 
 
-def _settings(arguments: Namespace) -> Settings:
+def node_settings(arguments: Namespace) -> Settings:
     """The settings, once it is sure that there is a journal: looking must not make one."""
     settings = settings_source.load(arguments.config, data_dir=arguments.data_dir)
     data_dir = settings.node.data_dir

@@ -133,10 +133,34 @@ def _mirror(commands: Commands) -> None:
     retry = _command(mirror, "retry", "try failed copies again", "mirror_commands:retry")
     retry.add_argument("seqs", nargs="*", type=int, metavar="SEQ", help="numbers, as `mirror failed` prints them")
     retry.add_argument("--all", action="store_true", help="all that failed")
-    for parser in (status, failed, retry):
+    scans = _scans(mirror)
+    for parser in (status, failed, retry, *scans):
         _json(parser)
         parser.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir: that of `millrace dev`")
         _config(parser)
+
+
+def _scans(mirror: Commands) -> tuple[argparse.ArgumentParser, ...]:
+    diff = _command(mirror, "diff", "what differs between Riak CS and its copies; exit code 1", "scan_commands:diff")
+    verify = _command(
+        mirror, "verify", "the same, asking for every copy; exit code 6: damaged bytes", "scan_commands:verify"
+    )
+    verify.add_argument("--read", action="store_true", help="read all bytes of the copies too")
+    verify.add_argument("--repair", action="store_true", help="put what is found into the journal, to be copied")
+    backfill = _command(
+        mirror, "backfill", "put what is missing or different into the journal, to be copied", "scan_commands:backfill"
+    )
+    backfill.add_argument(
+        "--allow-deletes",
+        type=_count,
+        metavar="N",
+        help="also delete up to N copies whose objects are gone (for mirror.scan.grace_s), past the guard's bounds",
+    )
+    for parser in (diff, verify, backfill):
+        parser.add_argument("what", nargs="?", metavar="RULE|BUCKET", help="only this rule, or this bucket")
+        parser.add_argument("--prefix", default="", metavar="PREFIX", help="only keys that begin with it")
+        parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return diff, verify, backfill
 
 
 def _endpoints(commands: Commands) -> None:
@@ -206,6 +230,12 @@ def _simulate(commands: Commands) -> None:
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= 65_535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of objects")
     return int(text)
 
 

@@ -17,6 +17,7 @@ from controlplane.model.tally import (
     MirrorTally,
     PublishTally,
     RequestTally,
+    ScanTally,
     ShardTally,
 )
 from controlplane.ports.hot_cache import HotCache
@@ -38,6 +39,7 @@ class Sources:
     """Of millrace_build_info: version, cluster, node."""
     gc: GcTally | None = None
     lifecycle: LifecycleTally | None = None
+    scan: ScanTally | None = None
     s3: RequestTally | None = None
     """Requests of the S3 front, by operation in place of the method."""
     shards: ShardTally | None = None
@@ -81,6 +83,8 @@ class _Snapshot(Collector):
             yield from _lifecycle(sources.lifecycle)
         if sources.shards is not None:
             yield from _shards(sources.shards)
+        if sources.scan is not None:
+            yield from _scan(sources.scan)
         if self._journal is not None:
             yield from _journal(self._journal, self._now)
 
@@ -212,4 +216,31 @@ def _lifecycle(tally: LifecycleTally) -> Iterator[Metric]:
     yield CounterMetricFamily("millrace_lifecycle_errors", "Buckets that could not be swept.", tally.errors)
     yield CounterMetricFamily(
         "millrace_lifecycle_lock_errors", "Failed rounds of the duty's lock.", tally.directory_errors
+    )
+
+
+def _scan(tally: ScanTally) -> Iterator[Metric]:
+    yield GaugeMetricFamily("millrace_scan_under_way", "1 while this node compares stores.", tally.under_way)
+    yield CounterMetricFamily("millrace_scan_runs", "Scans finished here.", tally.runs)
+    yield CounterMetricFamily("millrace_scan_keys", "Keys compared.", tally.keys)
+    yield GaugeMetricFamily(
+        "millrace_scan_last_timestamp_seconds", "When the last was finished here; 0: never.", tally.last_finished_at
+    )
+    yield GaugeMetricFamily("millrace_scan_last_duration_seconds", "How long that took.", tally.last_seconds)
+    yield GaugeMetricFamily("millrace_scan_last_keys_per_second", "How fast it was.", tally.keys_per_second)
+    found = CounterMetricFamily("millrace_scan_found", "Differences found, by kind.", labels=("kind",))
+    for kind, count in sorted(tally.found.items()):
+        found.add_metric((kind,), count)
+    yield found
+    last = GaugeMetricFamily("millrace_scan_last_found", "Those of the last finished scan.", labels=("kind",))
+    for kind, count in sorted(tally.last_found.items()):
+        last.add_metric((kind,), count)
+    yield last
+    yield CounterMetricFamily("millrace_scan_enqueued", "Copies put into the journal.", tally.enqueued)
+    yield CounterMetricFamily("millrace_scan_deletes_enqueued", "Deletions put into it.", tally.deletes_enqueued)
+    yield CounterMetricFamily(
+        "millrace_scan_guard_refusals", "Buckets in which the guard forbade deletions.", tally.guard_refusals
+    )
+    yield CounterMetricFamily(
+        "millrace_scan_failed_buckets", "Buckets that were not scanned to their end.", tally.failed_buckets
     )

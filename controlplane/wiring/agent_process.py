@@ -39,6 +39,7 @@ from controlplane.wiring.s3_mirror import S3Mirror
 
 if TYPE_CHECKING:
     from controlplane.wiring.lifecycle import LifecyclePart
+    from controlplane.wiring.scan import ScanPart
     from controlplane.wiring.shards_part import ShardsPart
 
 log = logging.getLogger(__name__)
@@ -98,6 +99,7 @@ class AgentProcess:
         self._publisher = self._build_publisher(gateway_url)
         self._gc = self._build_gc()
         self._lifecycle = self._build_lifecycle(journal)
+        self._scan = self._build_scan(journal, catalog)
 
     def start(self) -> None:
         """Begin the loops."""
@@ -117,13 +119,15 @@ class AgentProcess:
 
         if self._lifecycle is not None:
             self._lifecycle.start(self._run)
+        if self._scan is not None:
+            self._scan.start(self._run)
 
     async def stop(self) -> None:
         """Withdraw the endpoint at once, then finish the copies under way; the rest stays in the journal."""
         for runner in self._runners:
             runner.stop()
         # Copies under way may take longer than the lease of the duty: garbage collection ends at once.
-        await asyncio.gather(self._publisher.withdraw(), self._end_gc(), self._end_lifecycle())
+        await asyncio.gather(self._publisher.withdraw(), self._end_gc(), self._end_lifecycle(), self._end_scan())
         await asyncio.gather(*self._tasks)
         # A round that was in progress may have announced once more.
         await self._publisher.withdraw()
@@ -156,6 +160,20 @@ class AgentProcess:
     async def _end_lifecycle(self) -> None:
         if self._lifecycle is not None:
             await self._lifecycle.end()
+
+    async def _end_scan(self) -> None:
+        if self._scan is not None:
+            await self._scan.end()
+
+    def _build_scan(self, journal: Journal, catalog: Catalog) -> ScanPart | None:
+        if self._s3_mirror is None or not self._settings.mirror.scan.interval_s:
+            return None
+        # Not at the top: most agents do not scan.
+        from controlplane.wiring.scan import ScanPart
+
+        part = ScanPart(self._settings, self._s3_mirror, journal, catalog, self._directory, self._clock)
+        self.sources.scan = part.tally
+        return part
 
     def _build_lifecycle(self, journal: Journal) -> LifecyclePart | None:
         if not self._settings.s3.endpoints:

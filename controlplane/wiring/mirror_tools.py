@@ -1,0 +1,101 @@
+"""What the commands over the mirror's stores need: opened in one place, closed in the right order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from controlplane.adapters.filesystem.documents import FileDocuments
+from controlplane.adapters.system_clock import SystemClock
+from controlplane.model.tally import ScanTally
+from controlplane.ports.catalog import Catalog
+from controlplane.ports.clock import Clock
+from controlplane.ports.errors import Rejected
+from controlplane.ports.journal import Journal
+from controlplane.ports.object_store import ObjectStore
+from controlplane.services.scan_queue import JournalSink
+from controlplane.services.scan_run import ScanRun
+from controlplane.services.scan_unit import Sink
+from controlplane.settings.tree import Settings
+from controlplane.wiring.adapters import PRIMARY, build_store, open_catalog, open_journal
+from controlplane.wiring.node_lock import hold_node_lock
+from controlplane.wiring.riak_cs import build_accounts
+from controlplane.wiring.s3_mirror import S3Mirror, open_s3_mirror
+from controlplane.wiring.scan import SourceBuckets, build_deletes, build_queue
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorTools:
+    settings: Settings
+    clock: Clock
+    mirror: S3Mirror
+    primary: ObjectStore
+    journal: Journal
+    catalog: Catalog
+    buckets: SourceBuckets
+
+    def queue(self) -> JournalSink:
+        return build_queue(self.settings, self.journal, self.clock)
+
+    def scan(
+        self,
+        sink: Sink,
+        *,
+        on_keys: Callable[[int], None],
+        trust_catalog: bool = True,
+        read: bool = False,
+        allowed_deletes: int | None = None,
+        resumable_as: str = "",
+    ) -> ScanRun:
+        """`allowed_deletes`: None reports what is extra. `resumable_as`: what is asked for, in words: a scan of the
+        same that was broken off is taken up."""
+        deletes = None
+        if allowed_deletes is not None:
+            deletes = build_deletes(
+                self.settings, self.mirror, self.catalog, self.queue(), self.clock, allowed=allowed_deletes
+            )
+        checkpoints = None
+        if resumable_as:
+            name = hashlib.sha256(resumable_as.encode()).hexdigest()[:16]
+            checkpoints = FileDocuments(self.settings.node.data_dir / "scans" / name)
+        return ScanRun(
+            self.mirror.rules,
+            source=self.mirror.source,
+            targets=self.mirror.targets,
+            catalog=self.catalog,
+            buckets=self.buckets,
+            sink=sink,
+            clock=self.clock,
+            tally=ScanTally(),
+            workers=self.settings.mirror.scan.workers,
+            deletes=deletes,
+            checkpoints=checkpoints,
+            trust_catalog=trust_catalog,
+            read=read,
+            on_keys=on_keys,
+        )
+
+
+@asynccontextmanager
+async def open_mirror_tools(settings: Settings, *, alone: str = "") -> AsyncIterator[MirrorTools]:
+    """`alone`: a name under which one command at a time may run on this node. Raises Rejected when no rule is set, and
+    what opening a store may raise."""
+    clock = SystemClock()
+    async with AsyncExitStack() as closing:
+        if alone:
+            closing.enter_context(hold_node_lock(settings.node.data_dir, alone))
+        primary = await build_store(PRIMARY, settings.primary, clock)
+        closing.push_async_callback(primary.aclose)
+        mirror = await open_s3_mirror(settings, primary, clock)
+        if mirror is None:
+            raise Rejected("no mirror rule is set: [[mirror.rules]] say which buckets are mirrored where")
+        closing.push_async_callback(mirror.aclose)
+        journal = await open_journal(settings)
+        closing.push_async_callback(journal.aclose)
+        catalog = await open_catalog(settings)
+        closing.push_async_callback(catalog.aclose)
+        accounts = build_accounts(settings, clock)
+        closing.push_async_callback(accounts.aclose)
+        yield MirrorTools(settings, clock, mirror, primary, journal, catalog, SourceBuckets(settings, accounts))

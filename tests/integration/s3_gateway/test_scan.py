@@ -1,0 +1,233 @@
+"""Scans of a real Riak CS and SeaweedFS: what was lost, damaged or left over is found, and repaired by the agent."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from tests.integration.s3_gateway.wire import Wire
+from tests.support import s3_gateway
+from tests.support.etcd_cluster import EtcdCluster
+from tests.support.riak_cs import RiakCs, User
+from tests.support.s3_gateway import S3Gateway
+from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+
+def client(url: str, key: str, secret: str) -> S3Client:
+    config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, read_timeout=60)
+    return boto3.client(
+        "s3", endpoint_url=url, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1",
+        config=config,
+    )  # fmt: skip
+
+
+@dataclass
+class Scanned:
+    """A gateway and an agent whose one rule mirrors `s-*` to SeaweedFS. The agent scans when a test says so."""
+
+    gateway: S3Gateway
+    s3: S3Client
+    target: S3Client
+    beneath: Wire
+
+    def bucket(self) -> str:
+        name = f"s-{secrets.token_hex(5)}"
+        self.s3.create_bucket(Bucket=name)
+        return name
+
+    def fill(self, bucket: str, count: int) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda n: self.put(bucket, f"k{n:04d}", f"bytes {n}".encode()), range(count)))
+
+    def put(self, bucket: str, key: str, body: bytes) -> None:
+        self.s3.put_object(Bucket=bucket, Key=key, Body=body)
+
+    def settle(self) -> None:
+        until = time.monotonic() + 60
+        while True:
+            metrics = self.gateway.node.metrics("gateway")
+            assert metrics["millrace_journal_failed_entries"] == 0, self.gateway.node.cli("mirror", "failed").stdout
+            if not metrics["millrace_journal_pending_entries"]:
+                return
+            assert time.monotonic() < until, self.gateway.node.log("agent")[-3000:]
+            time.sleep(0.05)
+
+    def copies(self, bucket: str) -> dict[str, bytes]:
+        found = self.target.list_objects(Bucket="mirror", Prefix=f"{bucket}/").get("Contents", [])
+        keys = [each["Key"] for each in found]
+        return {
+            key.removeprefix(f"{bucket}/"): self.target.get_object(Bucket="mirror", Key=key)["Body"].read()
+            for key in keys
+        }
+
+    def mirror(self, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+        """A command's exit code, and its lines of JSON."""
+        ran = self.gateway.node.cli("mirror", *arguments, "--json")
+        lines = [json.loads(line) for line in ran.stdout.splitlines()]
+        assert ran.stdout or ran.stderr
+        return ran.returncode, lines
+
+    def lose(self, bucket: str, key: str) -> None:
+        """Behind the gateway's back."""
+        assert self.beneath.ask("DELETE", f"/{bucket}/{key}").status == 204
+
+
+@pytest.fixture(scope="module")
+def scanned(
+    riak_cs: RiakCs,
+    s3_folder: Path,
+    s3_etcd: EtcdCluster,
+    alice: User,
+    beneath: Wire,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Scanned]:
+    folder = s3_folder / "scanned"
+    folder.mkdir()
+    secret = folder / "target-secret"
+    secret.write_text(SECRET_KEY)
+    secret.chmod(0o600)
+    with seaweedfs_server(tmp_path_factory.mktemp("seaweedfs")) as seaweedfs:
+        target = {
+            "kind": "s3", "endpoints": [seaweedfs.url], "bucket": "mirror", "create_bucket": True,
+            "access_key": ACCESS_KEY, "secret_key": {"file": str(secret)}, "attempts": 1, "read_timeout_s": 5,
+        }  # fmt: skip
+        extra: dict[str, dict[str, Any]] = {
+            "mirror": {
+                "rules": [{"name": "all", "buckets": "s-*", "target": target}],
+                "retry": {"first_s": 0.2, "most_s": 2.0},
+                "scan": {"grace_s": 0.5, "deletes": True, "most_share": 0.5},
+            }
+        }
+        with s3_gateway.running(folder, riak_cs, s3_etcd.urls, name="scanning", extra=extra) as gateway:
+            gateway.node.start("agent")
+            s3 = client(gateway.url, alice.key, alice.secret)
+            yield Scanned(gateway, s3, client(seaweedfs.url, ACCESS_KEY, SECRET_KEY), beneath)
+
+
+def kinds(lines: list[dict[str, Any]]) -> dict[str, str]:
+    return {line["key"]: line["kind"] for line in lines if "key" in line}
+
+
+def test_a_lost_a_damaged_and_an_extra_copy_are_found_and_repaired(scanned: Scanned) -> None:
+    bucket = scanned.bucket()
+    scanned.fill(bucket, 30)
+    scanned.settle()
+    before = scanned.copies(bucket)
+    assert scanned.mirror("diff", bucket)[0] == 0
+    scanned.target.delete_object(Bucket="mirror", Key=f"{bucket}/k0003")
+    said = scanned.target.head_object(Bucket="mirror", Key=f"{bucket}/k0004")
+    scanned.target.put_object(
+        Bucket="mirror", Key=f"{bucket}/k0004", Body=b"BYTES 4", Metadata=said["Metadata"], ContentType="text/plain"
+    )
+    scanned.target.put_object(Bucket="mirror", Key=f"{bucket}/somebody's", Body=b"not ours")
+    scanned.lose(bucket, "k0005")
+    code, lines = scanned.mirror("diff", bucket)
+    assert code == 1
+    assert kinds(lines) == {"k0003": "missing", "k0004": "different", "k0005": "extra", "somebody's": "foreign"}
+    time.sleep(0.6)
+    code, lines = scanned.mirror("backfill", bucket, "--allow-deletes", "1")
+    assert (code, lines[-1]["summary"]["enqueued"], lines[-1]["summary"]["deletes_enqueued"]) == (0, 2, 1)
+    scanned.settle()
+    del before["k0005"]
+    assert scanned.copies(bucket) == {**before, "somebody's": b"not ours"}
+    assert scanned.mirror("diff", bucket)[0] == 0
+    assert scanned.mirror("verify", bucket, "--read")[0] == 0
+
+
+def test_i6_the_guard_holds_back_and_an_empty_bucket_deletes_nothing(scanned: Scanned) -> None:
+    bucket = scanned.bucket()
+    scanned.fill(bucket, 4)
+    scanned.settle()
+    for n in range(3):
+        scanned.lose(bucket, f"k{n:04d}")
+    scanned.mirror("diff", bucket)
+    time.sleep(0.6)
+    code, lines = scanned.mirror("backfill", bucket, "--allow-deletes", "2")
+    assert (code, lines[-1]["summary"]["deletes_enqueued"], lines[-1]["summary"]["held_back_buckets"]) == (1, 0, 1)
+    scanned.lose(bucket, "k0003")
+    code, lines = scanned.mirror("backfill", bucket, "--allow-deletes", "100")
+    assert (code, lines[-1]["summary"]["deletes_enqueued"]) == (1, 0)
+    assert len(scanned.copies(bucket)) == 4
+
+
+def test_a_multipart_object_is_known_by_its_etag_of_the_source(scanned: Scanned) -> None:
+    bucket = scanned.bucket()
+    upload = scanned.s3.create_multipart_upload(Bucket=bucket, Key="large")["UploadId"]
+    parts = [
+        {"PartNumber": number, "ETag": scanned.s3.upload_part(
+            Bucket=bucket, Key="large", UploadId=upload, PartNumber=number, Body=body)["ETag"]}
+        for number, body in ((1, bytes(5 << 20)), (2, b"the end"))
+    ]  # fmt: skip
+    scanned.s3.complete_multipart_upload(
+        Bucket=bucket, Key="large", UploadId=upload, MultipartUpload={"Parts": parts}  # type: ignore[typeddict-item]
+    )  # fmt: skip
+    scanned.settle()
+    code, lines = scanned.mirror("diff", bucket)
+    assert (code, lines[-1]["summary"]["same"], lines[-1]["summary"]["heads"]) == (0, 1, 1)
+    code, lines = scanned.mirror("diff", bucket)
+    assert (code, lines[-1]["summary"]["same"], lines[-1]["summary"]["heads"]) == (0, 1, 0)
+
+
+def test_a_bucket_that_was_never_mirrored_is_backfilled_by_prefix(scanned: Scanned) -> None:
+    bucket = scanned.bucket()
+    for name in ("a/1", "a/2", "b/1"):
+        assert scanned.beneath.ask("PUT", f"/{bucket}/{name}", body=name.encode()).status == 200
+    assert scanned.mirror("backfill", "all", "--prefix", "a/")[0] == 0
+    scanned.settle()
+    assert scanned.copies(bucket) == {"a/1": b"a/1", "a/2": b"a/2"}
+    assert kinds(scanned.mirror("diff", bucket)[1]) == {"b/1": "missing"}
+
+
+@pytest.mark.parametrize("what", ["nothing-like-this", "S-*"])
+def test_what_no_rule_mirrors_is_not_found(scanned: Scanned, what: str) -> None:
+    ran = scanned.gateway.node.cli("mirror", "diff", what)
+    assert ran.returncode == 3
+    assert b"nothing to compare" in ran.stderr
+
+
+@pytest.mark.parametrize("fault", ["scan.told:2", "scan.saved:1"])
+def test_the_agents_scan_goes_on_after_sigkill_and_repairs_all(scanned: Scanned, fault: str) -> None:
+    """It is killed in the middle; the next one ends it, and what was lost is there again."""
+    node = scanned.gateway.node
+    bucket = scanned.bucket()
+    scanned.fill(bucket, 40)
+    scanned.settle()
+    before = scanned.copies(bucket)
+    assert len(before) == 40
+    for n in range(0, 40, 4):
+        scanned.target.delete_object(Bucket="mirror", Key=f"{bucket}/k{n:04d}")
+    config = node.config.read_text()
+    node.stop("agent")
+    try:
+        node.config.write_text(config.replace("scan = { ", "scan = { interval_s = 1.0, "))
+        assert "interval_s" in node.config.read_text()
+        agent = node.start("agent", fault=fault)
+        assert agent.wait(60) == -signal.SIGKILL
+        node.start("agent")
+        until = time.monotonic() + 60
+        while not node.metrics("agent").get("millrace_scan_runs_total"):
+            assert time.monotonic() < until, node.log("agent")[-3000:]
+            time.sleep(0.2)
+        scanned.settle()
+        assert scanned.copies(bucket) == before
+        metrics = node.metrics("agent")
+        assert metrics["millrace_scan_last_timestamp_seconds"] > 0
+        assert metrics["millrace_scan_keys_total"] > 0
+    finally:
+        node.stop("agent")
+        node.config.write_text(config)
+        node.start("agent")
