@@ -29,8 +29,10 @@ from controlplane.gateway.s3.document_verbs import (
 )
 from controlplane.gateway.s3.front import Handler, S3Front
 from controlplane.gateway.s3.listing import Listings
+from controlplane.gateway.s3.mirror_reads import MirrorReads
 from controlplane.gateway.s3.multipart import MultipartUploads
 from controlplane.gateway.s3.object_notes import ObjectNotes
+from controlplane.gateway.s3.patience import Patience
 from controlplane.gateway.s3.posting import FormUploads
 from controlplane.gateway.s3.reading import ObjectReading
 from controlplane.gateway.s3.writing import ObjectWriting, Uploading
@@ -93,20 +95,24 @@ class S3FrontParts:
         closing.push_async_callback(accounts.aclose)
         closing.push_async_callback(callers.aclose)
         closing.push_async_callback(buckets.aclose)
-        authoriser = Authoriser(self.upstream, buckets, records, clock, s3.admin_key)
+        authoriser = Authoriser(self.upstream, buckets, records, clock, admin)
         latest = LatestVersions(self.upstream)
         locks = WriteLocks(directory, clock, jitter, settings.node.name, s3.lock_ttl_s)
         conditional = ConditionalWrites(self.upstream, locks, latest)
         bodies = Bodies(executor, spool, s3.max_object_bytes)
         acls = AclWrites(self.upstream, callers)
         notes = ObjectNotes(subresources, authoriser, clock)
-        through = mirror(self.upstream) if mirror is not None else None
-        reading = ObjectReading(self.upstream, authoriser, latest, notes, records, through)
+        through = MirrorReads(self.upstream, mirror(self.upstream) if mirror is not None else None)
+        patience = Patience()
+        closing.push_async_callback(patience.aclose)
+        reading = ObjectReading(authoriser, latest, notes, records, through)
         uploading = Uploading(self.upstream)
         writing = ObjectWriting(self.upstream, uploading, bodies, conditional, acls, records, notes, writes)
-        multipart = MultipartUploads(self.upstream, uploading, bodies, conditional, acls, records, parts, writes)
+        multipart = MultipartUploads(
+            self.upstream, uploading, bodies, conditional, acls, records, parts, patience, writes
+        )
         copying = Copying(
-            self.upstream, uploading, bodies, conditional, authoriser, acls, latest, records, parts, writes
+            uploading, bodies, conditional, authoriser, acls, latest, records, parts, through, patience, writes
         )
         authenticator = Authenticator(callers, clock, Rules(s3.region if s3.check_region else None))
         posting = FormUploads(uploading, bodies, conditional, authenticator, authoriser, acls, records, writes, clock)
@@ -151,7 +157,7 @@ class S3FrontParts:
             Operation.HEAD_OBJECT: reading.get,
             Operation.PUT_OBJECT: writing.put,
             Operation.DELETE_OBJECT: writing.delete,
-            Operation.DELETE_OBJECTS: MultiDelete(writing, bodies, authoriser, writes).delete,
+            Operation.DELETE_OBJECTS: MultiDelete(writing, bodies, conditional, authoriser, writes).delete,
             Operation.COPY_OBJECT: copying.copy,
             Operation.UPLOAD_PART_COPY: copying.copy_part,
             Operation.CREATE_MULTIPART_UPLOAD: multipart.create,

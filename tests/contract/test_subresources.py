@@ -92,7 +92,7 @@ class TestMemory(SubresourceContract):
         for n in range(100):
             await kept.extras("b", f"k{n}", "e")
             await kept.forget_object("b", f"k{n}")
-        assert asked == ["get b/objects/b"]
+        assert asked == ["get b/objects/b", "get b/records/b"]
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,8 @@
 
 Both must allow. Riak CS applies object ACLs rightly and is left to it; where it is wider (listings, ACLs, a Deny on the
 owner, the admin user), this is narrower (I8). Where a bucket's policy allows what Riak CS opens for no policy, it is
-asked with the key of the bucket's owner, whose policy it is.
+asked with the key of the bucket's owner, whose policy it is. The same where an ACL lets another user change ACLs: Riak
+CS lets only the owner (anon-put-acl-as-bob is 409).
 """
 
 from __future__ import annotations
@@ -40,19 +41,20 @@ _TYPES: Final = {
     Scheme.V2_FORM: ("POST", "AWS"),
 }
 _MAX_ACL_BYTES: Final = 256 * 1024
+_OBJECT_ACLS: Final = frozenset({Operation.GET_OBJECT_ACL, Operation.PUT_OBJECT_ACL})
 
 
 class Authoriser:
-    """`admin_key` is the access key of Riak CS's admin user, whom Riak CS lets read and write everything."""
+    """`admin` is the key of Riak CS's admin user, whom Riak CS lets read and write everything."""
 
     def __init__(
-        self, upstream: Upstream, buckets: Buckets, records: ObjectRecords, clock: Clock, admin_key: str
+        self, upstream: Upstream, buckets: Buckets, records: ObjectRecords, clock: Clock, admin: KeyPair
     ) -> None:
         self._upstream = upstream
         self._buckets = buckets
         self._records = records
         self._clock = clock
-        self._admin_key = admin_key
+        self._admin = admin
 
     async def admit(self, call: Call) -> None:
         """Look the bucket up and decide. Raises S3Fault: AccessDenied, NoSuchBucket; Unavailable."""
@@ -94,9 +96,9 @@ class Authoriser:
                     facts.decisions[known] = allowed
             if allowed is False:
                 raise S3Fault(Code.ACCESS_DENIED)
-            if allowed is None and own is not None and own.access_key == self._admin_key:
-                await self._ask_object(call, operation, bucket, key, version_id, facts)
-            return own
+            return await self._signer(
+                call, operation, bucket, key, version_id, facts, _NO_CONTEXT, allowed=None if allowed is None else True
+            )
         owner = facts.acl.owner
         if facts.policy_unreadable and not (caller.id is not None and caller.id == owner.id):
             raise S3Fault(Code.ACCESS_DENIED, "The bucket's policy cannot be evaluated: only its owner is let in.")
@@ -109,11 +111,36 @@ class Authoriser:
         if decision.allowed is False:
             raise S3Fault(Code.ACCESS_DENIED)
         if decision.reason is Reason.POLICY_ALLOW and caller.id != owner.id:
-            account = await self._buckets.owner(owner.id)
-            return account.keys if account is not None and account.enabled else own
-        if decision.allowed is None and own is not None and own.access_key == self._admin_key:
-            await self._ask_object(call, operation, bucket, key, version_id, facts, context)
+            return await self._keys_of(owner.id) or own
+        return await self._signer(call, operation, bucket, key, version_id, facts, context, allowed=decision.allowed)
+
+    async def _signer(
+        self,
+        call: Call,
+        operation: Operation,
+        bucket: str,
+        key: str,
+        version_id: str | None,
+        facts: BucketFacts,
+        context: Context,
+        *,
+        allowed: bool | None,
+    ) -> KeyPair | None:
+        """With whose key Riak CS is asked for what ownership and ACLs allow, or (None) leave to the object's ACL."""
+        own = call.account.keys if call.account is not None else None
+        if allowed is None:
+            admin = own is not None and own.access_key == self._admin.access_key
+            if not admin and operation not in _OBJECT_ACLS:
+                return own  # Riak CS applies object ACLs rightly
+            owner = await self._ask_object(call, operation, bucket, key, version_id, facts, context)
+            return await self._keys_of(owner) or own if operation in _OBJECT_ACLS and owner else own
+        if operation is Operation.PUT_BUCKET_ACL and call.caller.id != facts.acl.owner.id:
+            return await self._keys_of(facts.acl.owner.id) or own
         return own
+
+    async def _keys_of(self, canonical_id: str) -> KeyPair | None:
+        account = await self._buckets.owner(canonical_id)
+        return account.keys if account is not None and account.enabled else None
 
     async def _ask_object(
         self,
@@ -123,14 +150,15 @@ class Authoriser:
         key: str,
         version_id: str | None,
         facts: BucketFacts,
-        context: Context = _NO_CONTEXT,
-    ) -> None:
-        """Decide for the admin by the object's own ACL: S3 knows no user who may all (admin-get-foreign)."""
+        context: Context,
+    ) -> str:
+        """Decide by the object's own ACL: for the admin, since S3 knows no user who may all (admin-get-foreign), and
+        for the permissions to read and write ACLs. The canonical id of the object's owner; empty when there is no object,
+        which Riak CS is left to say. Raises S3Fault AccessDenied, Unavailable."""
         query: Query = (
             (("acl", ""), ("versionId", version_id)) if version_id not in (None, "", "null") else (("acl", ""),)
         )
-        own = call.account.keys if call.account is not None else None
-        reply = await self._upstream.send(Ask("GET", own, bucket, key, query))
+        reply = await self._upstream.send(Ask("GET", self._admin, bucket, key, query))
         acl: Acl | None = None
         try:
             if reply.status == 200:
@@ -142,8 +170,11 @@ class Authoriser:
         finally:
             reply.close()
         resource = Resource(bucket, key, version_id)
+        if acl is None and operation in _OBJECT_ACLS and self.may_list(call, facts):
+            return ""  # whoever may list learns that it is not there
         if decide(call.caller, operation, resource, Acls(facts.acl, acl), facts.policy, context).allowed is not True:
             raise S3Fault(Code.ACCESS_DENIED)
+        return acl.owner.id if acl is not None else ""
 
     def may(self, call: Call, operation: Operation) -> bool:
         """Whether the caller may do this too, by what is known of the bucket; no object's ACL is asked."""

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from controlplane.gateway.s3.call import Call
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.upstream import Upstream
+from controlplane.ports.upstream import Ask, KeyPair, Upstream
 from controlplane.s3.conditions import WriteCondition
 from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import Code, S3Fault
@@ -20,9 +20,13 @@ from controlplane.services.s3.write_locks import WriteLocks
 class Commit:
     """One write. Without a condition, ready() does nothing."""
 
-    def __init__(self, writes: ConditionalWrites, call: Call, condition: WriteCondition | None) -> None:
+    def __init__(
+        self, writes: ConditionalWrites, call: Call, key: str, signer: KeyPair | None, condition: WriteCondition | None
+    ) -> None:
         self._writes = writes
         self._call = call
+        self._key = key
+        self._signer = signer
         self.condition = condition
         self.held = AsyncExitStack()
         self.deadline = asyncio.timeout(None)
@@ -30,14 +34,14 @@ class Commit:
     async def early(self) -> None:
         """Look before a large body is taken in: most conditions that fail do so now."""
         if self.condition is not None:
-            await self._writes.judge(self._call, self.condition)
+            await self._writes.judge(self._call, self._key, self._signer, self.condition)
 
     async def ready(self) -> None:
         """Take the lock and judge. What follows must be over before the lease is. Raises S3Fault, Unavailable."""
         if self.condition is not None:
-            left = await self.held.enter_async_context(self._writes.locks.hold(self._call.bucket, self._call.key))
+            left = await self.held.enter_async_context(self._writes.locks.hold(self._call.bucket, self._key))
             self.deadline.reschedule(asyncio.get_running_loop().time() + left)
-            await self._writes.judge(self._call, self.condition)
+            await self._writes.judge(self._call, self._key, self._signer, self.condition)
 
 
 class ConditionalWrites:
@@ -49,7 +53,15 @@ class ConditionalWrites:
     @asynccontextmanager
     async def commit(self, call: Call, condition: WriteCondition | None) -> AsyncIterator[Commit]:
         """The lock that ready() takes is given back at the end. Raises Unavailable when the lease would end first."""
-        commit = Commit(self, call, condition)
+        async with self.commit_one(call, call.key, call.signer, condition) as commit:
+            yield commit
+
+    @asynccontextmanager
+    async def commit_one(
+        self, call: Call, key: str, signer: KeyPair | None, condition: WriteCondition | None
+    ) -> AsyncIterator[Commit]:
+        """The same for one key of several, to be looked at with `signer`."""
+        commit = Commit(self, call, key, signer, condition)
         try:
             async with commit.held, commit.deadline:
                 yield commit
@@ -60,10 +72,10 @@ class ConditionalWrites:
                 "the lock of a conditional write ran out before Riak CS had answered: the outcome is unknown"
             ) from error
 
-    async def judge(self, call: Call, condition: WriteCondition) -> None:
+    async def judge(self, call: Call, key: str, signer: KeyPair | None, condition: WriteCondition) -> None:
         """Raises S3Fault PreconditionFailed, NoSuchKey (If-Match on what is not there); Unavailable."""
-        query = await self._latest.query(call.bucket, call.key, None, call.bucket_facts, call.signer)
-        reply = await self._upstream.send(call.ask("HEAD", query=query))
+        query = await self._latest.query(call.bucket, key, None, call.bucket_facts, signer)
+        reply = await self._upstream.send(Ask("HEAD", signer, call.bucket, key, query))
         if reply.status == 404:
             reply.close()
             if condition.etag is not None:

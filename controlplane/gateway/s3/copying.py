@@ -16,20 +16,24 @@ from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call, require_served
 from controlplane.gateway.s3.conditional import Commit, ConditionalWrites
+from controlplane.gateway.s3.mirror_reads import MirrorReads
 from controlplane.gateway.s3.multipart import part_query, upload_id_of
+from controlplane.gateway.s3.patience import Patience
 from controlplane.gateway.s3.reading import ReplyChunks
 from controlplane.gateway.s3.stored_headers import carried_over, refuse_unserved, stored_headers
 from controlplane.gateway.s3.stored_object import length_of, modified_at
 from controlplane.gateway.s3.writing import Stored, Uploading, asked_tags, object_owner
 from controlplane.http import Response
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.upstream import Ask, Query, Reply, Upstream
+from controlplane.ports.upstream import Ask, Query, Reply
 from controlplane.ports.write_log import WriteLog
+from controlplane.s3.access.acl import Acl
 from controlplane.s3.addressing import decode_path, decode_query
 from controlplane.s3.checksums import Algorithm, Expected
-from controlplane.s3.conditions import Outcome, read_conditions, write_condition
+from controlplane.s3.conditions import Outcome, WriteCondition, read_conditions, write_condition
 from controlplane.s3.dates import MalformedDate, parse_http_date
 from controlplane.s3.documents.checksum_elements import StoredChecksum
+from controlplane.s3.documents.tagging import Tags
 from controlplane.s3.documents.upload_documents import render_copied, render_part_copied
 from controlplane.s3.etag import is_md5, unquote_etag
 from controlplane.s3.fault import Code, S3Fault
@@ -75,7 +79,6 @@ def source_of(header: str | None) -> Source:
 class Copying:
     def __init__(
         self,
-        upstream: Upstream,
         uploading: Uploading,
         bodies: Bodies,
         conditional: ConditionalWrites,
@@ -84,9 +87,10 @@ class Copying:
         latest: LatestVersions,
         records: ObjectRecords,
         parts: PartRecords,
+        mirror: MirrorReads,
+        patience: Patience,
         writes: WriteLog,
     ) -> None:
-        self._upstream = upstream
         self._uploading = uploading
         self._bodies = bodies
         self._conditional = conditional
@@ -95,6 +99,8 @@ class Copying:
         self._latest = latest
         self._records = records
         self._part_records = parts
+        self._mirror = mirror
+        self._patience = patience
         self._writes = writes
 
     async def copy(self, call: Call) -> Response:
@@ -110,14 +116,27 @@ class Copying:
         headers = stored_headers(call.fields) if replace else {}
         acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
         await self._writes.ready(call.bucket, call.key)
+        retag = _replaces(call, "x-amz-tagging-directive")
+        given_tags = asked_tags(call) if retag else None
         reply = await self._open(call, source, None)
+        kept = None if replace else carried_over(reply.headers)
+        copied = self._copied(call, source, reply, {**(kept or {}), **headers}, given_tags, acl, condition)
+        return await self._patience.answer(call, copied)
+
+    async def _copied(
+        self,
+        call: Call,
+        source: Source,
+        reply: Reply,
+        headers: dict[str, str],
+        tags: Tags | None,
+        acl: Acl | None,
+        condition: WriteCondition | None,
+    ) -> Response:
+        """`tags` None: those of the source."""
         try:
-            if _replaces(call, "x-amz-tagging-directive"):
-                tags = asked_tags(call)
-            else:
+            if tags is None:
                 tags = await self._records.tags_of(source.bucket, source.key, reply.headers)
-            if not replace:
-                headers = {**carried_over(reply.headers), **headers}
             algorithm = _algorithm(call)
             if algorithm is None:
                 # As S3 does: a copy has a checksum of its own, by the algorithm of its source.
@@ -138,10 +157,14 @@ class Copying:
         source = source_of(call.headers.get("x-amz-copy-source"))
         query = part_query(call)
         kind = await self._part_records.kind(call.bucket, upload_id_of(call))
+        algorithm = kind.algorithm if kind is not None else None
         reply = await self._open(call, source, call.headers.get("x-amz-copy-source-range"))
+        return await self._patience.answer(call, self._part_copied(call, reply, query, algorithm))
+
+    async def _part_copied(self, call: Call, reply: Reply, query: Query, algorithm: Algorithm | None) -> Response:
         try:
             async with self._conditional.commit(call, None) as commit:
-                stored = await self._send(call, reply, commit, {}, query, kind.algorithm if kind is not None else None)
+                stored = await self._send(call, reply, commit, {}, query, algorithm)
         finally:
             reply.close()
         await self._part_records.stored(call.bucket, upload_id_of(call), int(query[0][1]), stored.hashed)
@@ -158,7 +181,8 @@ class Copying:
         wanted = _wanted_bytes(part)
         if wanted is not None:
             headers["range"] = f"bytes={wanted[0]}-{wanted[1]}"
-        reply = await self._upstream.send(Ask("GET", signer, source.bucket, source.key, query, headers))
+        ask = Ask("GET", signer, source.bucket, source.key, query, headers)
+        reply = await self._mirror.send(call, ask, facts)
         try:
             if reply.status not in (200, 206):
                 raise await refusal(reply, key=True)

@@ -13,12 +13,14 @@ from controlplane.gateway.s3.answers import fault_of, xml
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call, require_served
+from controlplane.gateway.s3.conditional import ConditionalWrites
 from controlplane.gateway.s3.writing import ObjectWriting
 from controlplane.http import Response
 from controlplane.ports.errors import MillraceError
 from controlplane.ports.write_log import WriteLog
 from controlplane.s3.addressing import MAX_KEY_BYTES
 from controlplane.s3.checksums import expected_of
+from controlplane.s3.conditions import WriteCondition
 from controlplane.s3.documents.delete_objects import (
     Deleted,
     Deletion,
@@ -33,8 +35,16 @@ _AT_ONCE: Final = 16
 
 
 class MultiDelete:
-    def __init__(self, writing: ObjectWriting, bodies: Bodies, authoriser: Authoriser, writes: WriteLog) -> None:
+    def __init__(
+        self,
+        writing: ObjectWriting,
+        bodies: Bodies,
+        conditional: ConditionalWrites,
+        authoriser: Authoriser,
+        writes: WriteLog,
+    ) -> None:
         self._writing = writing
+        self._conditional = conditional
         self._bodies = bodies
         self._authoriser = authoriser
         self._writes = writes
@@ -62,15 +72,14 @@ class MultiDelete:
             require_served(call.bucket, key)
             if len(key.encode()) > MAX_KEY_BYTES:
                 raise S3Fault(Code.KEY_TOO_LONG)
-            if deletion.etag is not None:
-                raise S3Fault(
-                    Code.NOT_IMPLEMENTED, "Conditional deletes are not served here: delete the key by itself."
-                )
             signer = await self._authoriser.allow(
                 call, Operation.DELETE_OBJECT, call.bucket, key, version, call.bucket_facts
             )
+            condition = WriteCondition(etag=deletion.etag) if deletion.etag is not None else None
             await self._writes.deleting(call.bucket, key)
-            await self._writing.delete_one(call, signer, key, version)
+            async with self._conditional.commit_one(call, key, signer, condition) as commit:
+                await commit.ready()
+                await self._writing.delete_one(call, signer, key, version)
             await self._writes.deleted(call.bucket, key)
         except S3Fault as fault:
             return NotDeleted(key, fault, version)

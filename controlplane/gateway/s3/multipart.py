@@ -7,20 +7,23 @@ and answers a body that is no XML with status 477 (mp-complete-malformed).
 from __future__ import annotations
 
 import logging
+from base64 import b64encode
 from typing import Final
 
 from controlplane.gateway.s3.answers import empty, xml
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call
 from controlplane.gateway.s3.conditional import ConditionalWrites
+from controlplane.gateway.s3.patience import Patience
 from controlplane.gateway.s3.stored_headers import refuse_unserved, stored_headers
 from controlplane.gateway.s3.writing import Uploading, asked_tags, object_owner, stored_fields
 from controlplane.http import Response
 from controlplane.ports.errors import MillraceError, Unavailable
 from controlplane.ports.upstream import Upstream
 from controlplane.ports.write_log import WriteLog
+from controlplane.s3.access.acl_xml import render_acl
 from controlplane.s3.claim import Fields
-from controlplane.s3.conditions import write_condition
+from controlplane.s3.conditions import WriteCondition, write_condition
 from controlplane.s3.documents.checksum_elements import StoredChecksum
 from controlplane.s3.documents.multipart_listing import Part, distinct_parts
 from controlplane.s3.documents.object_attributes import ObjectPart
@@ -37,7 +40,7 @@ from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.listing import MalformedListing
 from controlplane.s3.multipart_checksums import NamedSum, check_whole, kind_asked, part_checksums, without_checksums
 from controlplane.s3.multipart_xml import parse_completed, parse_initiated
-from controlplane.s3.own_metadata import RECORDED, TAGGING
+from controlplane.s3.own_metadata import ACL, RECORDED, TAGGING
 from controlplane.s3.riakcs.listings import parse_parts
 from controlplane.s3.xml import MalformedXml
 from controlplane.services.s3.acl_writes import AclWrites
@@ -62,6 +65,7 @@ class MultipartUploads:
         acls: AclWrites,
         records: ObjectRecords,
         parts: PartRecords,
+        patience: Patience,
         writes: WriteLog,
     ) -> None:
         self._upstream = upstream
@@ -71,6 +75,7 @@ class MultipartUploads:
         self._acls = acls
         self._records = records
         self._part_records = parts
+        self._patience = patience
         self._writes = writes
 
     async def create(self, call: Call) -> Response:
@@ -80,10 +85,8 @@ class MultipartUploads:
             headers[TAGGING] = call.headers["x-amz-tagging"]
         acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
         if acl is not None:
-            raise S3Fault(
-                Code.NOT_IMPLEMENTED,
-                "Riak CS takes no grants with a multipart upload: set the ACL of the object when it is complete.",
-            )
+            # Riak CS takes no grants with an upload: they are kept with it until it is complete.
+            headers[ACL] = b64encode(render_acl(acl)).decode()
         asked = kind_asked(call.fields)
         await self._bodies.document(call)
         # A retry would leave an upload behind that nobody knows: harmless, but not asked for.
@@ -120,6 +123,9 @@ class MultipartUploads:
         condition = write_condition(call.fields)
         named = parse_complete(await self._bodies.document(call, promises=without_checksums(call.fields)))
         await self._writes.ready(call.bucket, call.key)
+        return await self._patience.answer(call, self._completed(call, named, condition))
+
+    async def _completed(self, call: Call, named: tuple[NamedPart, ...], condition: WriteCondition | None) -> Response:
         records = await self._part_records.of(call.bucket, upload_id_of(call))
         parts: tuple[ObjectPart, ...] = ()
         whole: StoredChecksum | None = None
@@ -138,7 +144,7 @@ class MultipartUploads:
                 whole, parts = _put_together(named, sizes, records, call.fields)
             if known is not None:
                 etag = await self._finish(call, named)
-        whole = await self._records.completed(call.bucket, call.key, etag, whole, parts)
+        whole = await self._records.completed(call.bucket, call.key, call.signer, etag, whole, parts)
         await self._forget(call)
         await self._writes.wrote(call.bucket, call.key, etag, size)
         location = f"{'https' if call.secure else 'http'}://{call.headers.get('host', '')}{call.request.path}"

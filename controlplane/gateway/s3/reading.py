@@ -14,12 +14,12 @@ from controlplane.gateway.ranges import Wanted, wanted_range
 from controlplane.gateway.s3.answers import Fields, fields, object_fields, plain_lines
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.call import Call
+from controlplane.gateway.s3.mirror_reads import MirrorReads
 from controlplane.gateway.s3.object_notes import ObjectNotes
 from controlplane.gateway.s3.stored_object import OnePart, checksum_fields, length_of, modified_at, part_of
 from controlplane.http import Response, StreamBody
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.read_through import ReadThrough
-from controlplane.ports.upstream import Ask, Query, Reply, Upstream
+from controlplane.ports.upstream import Ask, Query, Reply
 from controlplane.s3.conditions import Outcome, read_conditions
 from controlplane.s3.dates import MalformedDate, parse_http_date
 from controlplane.s3.etag import unquote_etag
@@ -38,18 +38,14 @@ _SPECIAL: Final = _CONDITIONS | {b"range", b"x-amz-checksum-mode", b"origin"}
 
 
 class ObjectReading:
-    """`mirror` None: nothing is mirrored, so what Riak CS does not have is nowhere."""
-
     def __init__(
         self,
-        upstream: Upstream,
         authoriser: Authoriser,
         latest: LatestVersions,
         notes: ObjectNotes,
         records: ObjectRecords,
-        mirror: ReadThrough | None,
+        mirror: MirrorReads,
     ) -> None:
-        self._upstream = upstream
         self._authoriser = authoriser
         self._latest = latest
         self._notes = notes
@@ -148,25 +144,7 @@ class ObjectReading:
         return reply.headers
 
     async def _send(self, call: Call, ask: Ask) -> Reply:
-        """Riak CS's answer; the mirror target's for a key that Riak CS does not have.
-
-        The copy has no ACL: only the bucket's owner, whom it would have none the less, gets it."""
-        reply = await self._upstream.send(ask)
-        mirror, facts = self._mirror, call.bucket_facts
-        if reply.status != 404 or mirror is None or ask.query or not mirror.covers(call.bucket, call.key):
-            return reply
-        owner = facts.acl.owner
-        if call.caller.id != owner.id or facts.versioning is Versioning.ENABLED:
-            return reply
-        if ask.method != "HEAD":
-            fault = await refusal(reply, key=True)
-            if fault.code is not Code.NO_SUCH_KEY:
-                raise fault
-        reply.close()
-        found = await mirror.send(ask, call.signer)
-        if found is None:
-            raise S3Fault(Code.NO_SUCH_KEY)
-        return found
+        return await self._mirror.send(call, ask, call.bucket_facts)
 
     async def _missing(self, call: Call, reply: Reply) -> S3Fault:
         """Whoever may not list the bucket does not learn what is not in it."""

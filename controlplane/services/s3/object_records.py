@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from base64 import b64decode
 from collections.abc import Mapping
 
 from controlplane.ports.errors import MillraceError, Unavailable
@@ -13,7 +14,7 @@ from controlplane.s3.documents.object_attributes import ObjectPart
 from controlplane.s3.documents.object_extras import NOTHING, ObjectExtras
 from controlplane.s3.documents.tagging import Tags, parse_tagging_header
 from controlplane.s3.etag import unquote_etag
-from controlplane.s3.own_metadata import OWN_METADATA, RECORDED, TAGGING
+from controlplane.s3.own_metadata import ACL, OWN_METADATA, RECORDED, TAGGING
 from controlplane.services.s3.refusals import refusal
 from controlplane.services.s3.subresources import Subresources
 
@@ -48,15 +49,24 @@ class ObjectRecords:
             await self._subresources.keep_extras(bucket, key, identity_of(found), extras)
 
     async def completed(
-        self, bucket: str, key: str, etag: str, checksum: StoredChecksum | None, parts: tuple[ObjectPart, ...]
+        self,
+        bucket: str,
+        key: str,
+        signer: KeyPair | None,
+        etag: str,
+        checksum: StoredChecksum | None,
+        parts: tuple[ObjectPart, ...],
     ) -> StoredChecksum | None:
-        """The same of an object that was put together of parts, with the tags that its upload began with. Without
+        """The same of an object that was put together of parts, with the tags and grants that its upload began with.
+        `signer` began it and owns the object. Without
         `parts` (a repeated completion, which cannot tell) what is kept of it already stays. The checksum kept now.
 
         Raises Unavailable."""
         found = await self._still(bucket, key, etag)
         if found is None:
             return checksum
+        if ACL in found:
+            await self._put_acl(bucket, key, signer, b64decode(found[ACL]))
         given, identity = found.get(TAGGING, ""), identity_of(found)
         tags = parse_tagging_header(given) if given else ()
         if not parts:
@@ -64,6 +74,14 @@ class ObjectRecords:
             checksum, parts = kept.checksum or checksum, kept.parts
         await self._subresources.keep_extras(bucket, key, identity, ObjectExtras(tags, checksum, parts))
         return checksum
+
+    async def _put_acl(self, bucket: str, key: str, signer: KeyPair | None, document: bytes) -> None:
+        headers = {"content-type": "application/xml"}
+        ask = Ask("PUT", signer, bucket, key, (("acl", ""),), headers, document, len(document))
+        reply = await self._upstream.send(ask)
+        if reply.status != 200:
+            raise await refusal(reply, key=True)
+        reply.close()
 
     async def _still(self, bucket: str, key: str, etag: str) -> Mapping[str, str] | None:
         """The headers of the object that was just written; None when another write or a delete came after it."""
