@@ -157,9 +157,6 @@ def _strings(
         if "  " in text or "\t" in text:
             header_forms.insert(0, [(name, _BLANKS.sub(" ", value)) for name, value in lines])
             break
-    if not "".join([text for _, text in lines]).isascii():
-        # botocore sends text as Latin-1 and signs it as UTF-8.
-        header_forms += [[(name, text.encode().decode("latin-1")) for name, text in form] for form in header_forms]
     scope_text = str(scope)
     if len(header_forms) == 1 and not parts and _PLAIN_PATH.match(path):
         request = canonical_request(method, path, "", lines, joined_names, declared)

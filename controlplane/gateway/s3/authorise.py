@@ -153,8 +153,8 @@ class Authoriser:
         context: Context,
     ) -> str:
         """Decide by the object's own ACL: for the admin, since S3 knows no user who may all (admin-get-foreign), and
-        for the permissions to read and write ACLs. The canonical id of the object's owner; empty when there is no object,
-        which Riak CS is left to say. Raises S3Fault AccessDenied, Unavailable."""
+        for the permissions to read and write ACLs. The canonical id of the object's owner; empty when there is no
+        object, which Riak CS is left to say. Raises S3Fault AccessDenied, Unavailable."""
         query: Query = (
             (("acl", ""), ("versionId", version_id)) if version_id not in (None, "", "null") else (("acl", ""),)
         )

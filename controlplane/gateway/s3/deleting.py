@@ -76,9 +76,9 @@ class MultiDelete:
                 call, Operation.DELETE_OBJECT, call.bucket, key, version, call.bucket_facts
             )
             condition = WriteCondition(etag=deletion.etag) if deletion.etag is not None else None
-            await self._writes.deleting(call.bucket, key)
             async with self._conditional.commit_one(call, key, signer, condition) as commit:
                 await commit.ready()
+                await self._writes.deleting(call.bucket, key)
                 await self._writing.delete_one(call, signer, key, version)
             await self._writes.deleted(call.bucket, key)
         except S3Fault as fault:

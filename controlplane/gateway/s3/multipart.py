@@ -238,17 +238,18 @@ def _checked_sizes(named: tuple[NamedPart, ...], known: dict[int, Part]) -> list
         found = known.get(part.number)
         if found is None or found.etag != part.etag:
             raise S3Fault(Code.INVALID_PART, extra=(("PartNumber", str(part.number)), ("ETag", part.etag)))
-        if found.size < LEAST_PART_BYTES and part is not named[-1]:
+        sizes.append(found.size)
+    for part, size in zip(named[:-1], sizes, strict=False):
+        if size < LEAST_PART_BYTES:
             raise S3Fault(
                 Code.ENTITY_TOO_SMALL,
                 extra=(
-                    ("ProposedSize", str(found.size)),
+                    ("ProposedSize", str(size)),
                     ("MinSizeAllowed", str(LEAST_PART_BYTES)),
                     ("PartNumber", str(part.number)),
                     ("ETag", part.etag),
                 ),
             )
-        sizes.append(found.size)
     return sizes
 
 

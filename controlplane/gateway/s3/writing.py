@@ -139,9 +139,9 @@ class ObjectWriting:
     async def delete(self, call: Call) -> Response:
         version = call.parameter("versionId")
         condition = write_condition(call.fields)
-        await self._writes.deleting(call.bucket, call.key)
         async with self._conditional.commit(call, condition) as commit:
             await commit.ready()
+            await self._writes.deleting(call.bucket, call.key)
             await self.delete_one(call, call.signer, call.key, version)
         await self._writes.deleted(call.bucket, call.key)
         return Response(204, empty(call.request).headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
@@ -22,6 +23,7 @@ _RULE: Final = {
     "ID", "Status", "Prefix", "Filter", "Expiration", "AbortIncompleteMultipartUpload", "NoncurrentVersionExpiration",
 }  # fmt: skip
 _FILTERS: Final = ("Prefix", "Tag", "ObjectSizeGreaterThan", "ObjectSizeLessThan")
+_NEGATIVE: Final = re.compile(r"-[0-9]{1,18}\Z", re.ASCII)
 _MAX_DAYS: Final = 2**31 - 1
 
 
@@ -67,7 +69,7 @@ def _filter(rule: Element) -> tuple[Filter, bool]:
 
 
 def _days(parent: Element, name: str, what: str) -> int:
-    days = integer(parent, name)
+    days = 0 if _NEGATIVE.match(text(parent, name).strip()) else integer(parent, name)
     if not 1 <= days <= _MAX_DAYS:
         raise _invalid(f"'{name}' for {what} action must be a positive integer")
     return days
