@@ -14,7 +14,7 @@ from controlplane.model.manifest import Location, LocationState, Manifest
 CATALOG = Schema(
     what="catalog",
     application_id=0x4D724331,  # MrC1
-    synchronous="NORMAL",
+    durable=False,
     advice=(
         "it is a cache, nothing is lost with it: stop Millrace, remove the file with its -wal and -shm, "
         "and start again; it is rebuilt from what the stores say"

@@ -14,7 +14,7 @@ from controlplane.adapters.sqlite.schema import Schema
 JOURNAL = Schema(
     what="journal",
     application_id=0x4D724A31,  # MrJ1
-    synchronous="FULL",
+    durable=True,
     advice=(
         "it holds acknowledged writes that may not be mirrored yet, so it is never recreated by itself: stop Millrace, "
         "copy the file with its -wal, try `sqlite3 FILE .recover`, and only then move it away; "

@@ -27,7 +27,8 @@ class Schema:
     application_id: int
     """Kept in the file's header, so that a file of another kind is refused."""
     versions: tuple[str, ...]
-    synchronous: str
+    durable: bool
+    """Whether a commit is on the disk before it is reported (see write_session)."""
     advice: str
     """What to do about a damaged file."""
 
@@ -54,7 +55,8 @@ def connect(
         cached_statements=64,
     )
     try:
-        connection.execute(f"PRAGMA synchronous={schema.synchronous}")
+        # Never FULL: SQLite would flush under its write lock, and every other process would wait for this disk.
+        connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"PRAGMA cache_size=-{cache_kib}")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute(f"PRAGMA journal_size_limit={_WAL_KEPT_BYTES}")

@@ -6,16 +6,26 @@ import sqlite3
 from pathlib import Path
 
 from controlplane.adapters.sqlite.schema import Schema, open_database
-from controlplane.ports.errors import MillraceError
+from controlplane.adapters.sqlite.wal_file import WalFile
+from controlplane.ports.errors import MillraceError, Unavailable
 
 
 class WriteSession:
-    """Lives in the writer thread. Subclasses add operations, and keep what they count in load(), store() and mark()."""
+    """Lives in the writer thread. Subclasses add operations, and keep what they count in load(), store() and mark().
+
+    A durable schema's commit() flushes the log after SQLite has let go of its write lock. Several processes so hold the
+    lock for fractions of a millisecond each and flush at the same time, which the file system makes one of. Others may
+    see an entry before it is durable: whoever wrote it has not been told yet, and may do without it after a power cut.
+    The log is read in its order, so a flush makes all durable that was committed before, by whomever.
+    """
 
     def __init__(self, path: Path, schema: Schema) -> None:
         self._path = path
         self._schema = schema
         self._connection: sqlite3.Connection | None = None
+        self._log = WalFile(path) if schema.durable else None
+        self._torn = False
+        """The disk did not take a flush: what is in the log may not be on it, now and after later flushes."""
 
     @property
     def name(self) -> str:
@@ -31,6 +41,8 @@ class WriteSession:
         self._connection = open_database(self._path, self._schema)
 
     def begin(self) -> None:
+        if self._torn:
+            self._mend()
         self.connection.execute("BEGIN IMMEDIATE")
         self.load()
 
@@ -38,6 +50,23 @@ class WriteSession:
         self.settle()
         self.store()
         self.connection.execute("COMMIT")
+        if self._log is not None:
+            try:
+                self._log.flush()
+            except OSError as error:
+                self._torn = True
+                raise Unavailable(
+                    f"{self.name}: its disk did not take a write ({error.strerror}): check the kernel's log; "
+                    "whether the entry survives a power cut is not known",
+                    retry_after=5.0,
+                ) from error
+
+    def _mend(self) -> None:
+        """Move everything from the log into the database, which SQLite flushes, and begin the log anew."""
+        busy, _, _ = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise Unavailable(f"{self.name}: its log cannot be written anew while others read it", retry_after=1.0)
+        self._torn = False
 
     def rollback(self) -> None:
         if self.connection.in_transaction:  # SQLite has rolled back by itself after some errors
@@ -47,6 +76,8 @@ class WriteSession:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+        if self._log is not None:
+            self._log.close()
 
     def fault(self, error: sqlite3.Error) -> MillraceError:
         return self._schema.fault(error, self._path)

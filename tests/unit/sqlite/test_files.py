@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -180,8 +182,8 @@ class TestDamage:
 
 
 class TestVersions:
-    ONE = Schema("notes", 7, ("CREATE TABLE a (x)",), "FULL", "throw it away")
-    TWO = Schema("notes", 7, ("CREATE TABLE a (x)", "CREATE TABLE b (x);\nINSERT INTO b VALUES (1)"), "FULL", "")
+    ONE = Schema("notes", 7, ("CREATE TABLE a (x)",), True, "throw it away")
+    TWO = Schema("notes", 7, ("CREATE TABLE a (x)", "CREATE TABLE b (x);\nINSERT INTO b VALUES (1)"), True, "")
 
     def test_an_older_file_is_brought_up_to_date(self, tmp_path: Path) -> None:
         open_database(tmp_path / "n.db", self.ONE).close()
@@ -197,7 +199,7 @@ class TestVersions:
 
     def test_a_failed_step_changes_nothing(self, tmp_path: Path) -> None:
         open_database(tmp_path / "n.db", self.ONE).close()
-        broken = Schema("notes", 7, (*self.ONE.versions, "CREATE TABLE b (x);\nCREATE TABLE a (x)"), "FULL", "")
+        broken = Schema("notes", 7, (*self.ONE.versions, "CREATE TABLE b (x);\nCREATE TABLE a (x)"), True, "")
         with pytest.raises(Unavailable, match="already exists"):
             open_database(tmp_path / "n.db", broken)
         connection = open_database(tmp_path / "n.db", self.TWO)
@@ -318,3 +320,66 @@ class TestWrites:
         other.close()
         await journal.append(draft("a"), NOW)
         await journal.aclose()
+
+
+class TestFlushing:
+    async def test_nobody_waits_for_the_disk_of_another_process(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The write lock is free while a commit is flushed: processes flush side by side."""
+        one, two = await opened(tmp_path / "j.db"), await opened(tmp_path / "j.db")
+        await with_pragma(two, "busy_timeout=0")
+        flushing, go_on = threading.Event(), threading.Event()
+        flush = os.fdatasync
+
+        def slow(fd: int) -> None:
+            if not flushing.is_set():
+                flushing.set()
+                go_on.wait(10)
+            flush(fd)
+
+        monkeypatch.setattr(os, "fdatasync", slow)
+        waits = asyncio.create_task(one.append(draft("a"), NOW))
+        assert await asyncio.to_thread(flushing.wait, 10)
+        second = await two.append(draft("b"), NOW)
+        assert not waits.done()
+        go_on.set()
+        assert (await waits).seq < second.seq
+        await one.aclose()
+        await two.aclose()
+
+    async def test_what_was_not_flushed_is_not_acknowledged_and_the_log_is_begun_anew(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        journal = await opened(tmp_path / "j.db")
+        await journal.append(draft("a"), NOW)
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fdatasync", _fails)
+            with pytest.raises(Unavailable, match="did not take a write"):
+                await journal.append(draft("b"), NOW)
+        log = tmp_path / "j.db-wal"
+        reader = sqlite3.connect(tmp_path / "j.db", isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM entry").fetchone()
+        await with_pragma_free(journal)
+        before = log.stat().st_size
+        # A later flush says nothing about what the disk has lost: first the log must go.
+        with pytest.raises(Unavailable, match="cannot be written anew"):
+            await journal.append(draft("c"), NOW)
+        assert log.stat().st_size >= before > 0
+        reader.execute("ROLLBACK")
+        reader.close()
+        await journal.append(draft("d"), NOW)
+        assert log.stat().st_size < before
+        assert [task.draft.key for task in await journal.due(NOW, 10)][-1] == "d"
+        await journal.aclose()
+
+
+async def with_pragma_free(journal: SqliteJournal) -> None:
+    """Nothing waits for a reader: set past the session's own transactions."""
+    connection = journal._writer._session.connection
+    await asyncio.to_thread(connection.execute, "PRAGMA busy_timeout=20")
+
+
+def _fails(_fd: int) -> None:
+    raise OSError(5, "Input/output error")
