@@ -82,7 +82,11 @@ def _serving(commands: Commands) -> None:
     dev.add_argument("--data-dir", metavar="DIR", help="where everything is kept (default: ./millrace-data)")
     dev.add_argument("--port", type=_port, help="port of the blob API (default: 8470; 0 takes a free one)")
     dev.add_argument("--config", metavar="FILE", help="settings file; without one, settings made for trying things out")
-    _config(_command(commands, "gateway", "serve the blob API until SIGTERM", "serve_commands:gateway"))
+    gateway = _command(commands, "gateway", "serve blob API and S3 front until SIGTERM", "serve_commands:gateway")
+    gateway.add_argument(
+        "--workers", type=int, metavar="N", help="processes that share the ports (default: gateway.workers, which is 1)"
+    )
+    _config(gateway)
     _config(_command(commands, "agent", "mirror, and publish the endpoint, until SIGTERM", "serve_commands:agent"))
 
 

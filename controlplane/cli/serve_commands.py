@@ -28,7 +28,7 @@ def dev(arguments: Namespace) -> int:
 
 
 def gateway(arguments: Namespace) -> int:
-    settings = settings_source.load(arguments.config)
+    settings = settings_source.load(arguments.config, workers=arguments.workers)
     from controlplane.wiring.processes import run_gateway
 
     return run_gateway(settings)

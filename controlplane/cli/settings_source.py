@@ -24,15 +24,18 @@ def settings_file(given: str | None, environ: Mapping[str, str]) -> Path | None:
     return SYSTEM_FILE if SYSTEM_FILE.exists() else None
 
 
-def load(given: str | None, *, data_dir: str | None = None) -> Settings:
+def load(given: str | None, *, data_dir: str | None = None, workers: int | None = None) -> Settings:
     """The settings of settings_file() with the environment over them. Raises UsageError with every fault.
 
     `data_dir`: over node.data_dir; without a file that is `given` it is that of `millrace dev`, with its stores.
+    `workers`: over gateway.workers.
     """
     from controlplane.settings.faults import InvalidSettings
     from controlplane.settings.load import load_settings
 
     file, environ = settings_file(given, os.environ), dict(os.environ)
+    if workers is not None:
+        environ["MILLRACE__GATEWAY__WORKERS"] = str(workers)
     if data_dir is not None:
         environ["MILLRACE__NODE__DATA_DIR"] = os.path.abspath(data_dir)
         if given is None:

@@ -4,7 +4,7 @@ from controlplane.http.body import RequestBody
 from controlplane.http.faults import BodyMalformed, BodyTooLarge, ClientFault, ClientGone, ClientTooSlow
 from controlplane.http.limits import Limits
 from controlplane.http.message import FileBody, Handler, Observe, OnFault, Refuse, Request, Response, StreamBody
-from controlplane.http.server import HttpServer
+from controlplane.http.server import HttpServer, bound
 from controlplane.http.wire import field_lines
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "RequestBody",
     "Response",
     "StreamBody",
+    "bound",
     "field_lines",
 ]

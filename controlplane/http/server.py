@@ -21,6 +21,7 @@ logger: Final = logging.getLogger(__name__)
 
 _BACKLOG: Final = 1024
 _ACCEPTS_A_TURN: Final = 64
+_SHARED_ACCEPTS_A_TURN: Final = 1  # what one process leaves in a shared queue wakes the others
 _EXHAUSTED: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _EXHAUSTED_PAUSE_S: Final = 0.5
 _LEAVE_S: Final = 10.0  # for the clean-up of cancelled handlers
@@ -35,6 +36,24 @@ def _refuse_plainly(status: int, detail: str) -> Response:
 def _fault_plainly(request: Request, exc: BaseException) -> Response:
     logger.error("the handler failed on %s", request, exc_info=exc)
     return Response(500, [(b"content-type", b"text/plain; charset=utf-8")], b"the server failed on this request\n")
+
+
+async def bound(host: str, port: int, *, reuse_port: bool = False) -> socket.socket:
+    """A socket for start_on(). Port 0 takes a free one. Raises OSError."""
+    info = await asyncio.get_running_loop().getaddrinfo(
+        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    family, kind, protocol, _, address = info[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
 
 
 class HttpServer:
@@ -64,6 +83,7 @@ class HttpServer:
         self._engine: Engine | None = None
         self._socket: socket.socket | None = None
         self._accepting = False
+        self._accepts_a_turn = _ACCEPTS_A_TURN
         self._opening: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._none_left: asyncio.Event | None = None
@@ -75,23 +95,17 @@ class HttpServer:
 
     async def start(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[str, int]:
         """Listen, and return where. Port 0 takes a free one. Raises OSError."""
-        info = await asyncio.get_running_loop().getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, protocol, _, address = info[0]
-        listener = socket.socket(family, kind, protocol)
+        listener = await bound(host, port, reuse_port=reuse_port)
         try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if reuse_port:
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            listener.bind(address)
             return await self.start_on(listener)
         except BaseException:
             listener.close()
             raise
 
-    async def start_on(self, listener: socket.socket) -> tuple[str, int]:
-        """Listen on a bound socket, which the server owns from now on."""
+    async def start_on(self, listener: socket.socket, *, shared: bool = False) -> tuple[str, int]:
+        """Listen on a bound socket, which the server owns from now on. `shared`: other processes accept from it too."""
+        if shared:
+            self._accepts_a_turn = _SHARED_ACCEPTS_A_TURN
         if self._engine is not None:
             raise RuntimeError("this server was started before")
         loop = asyncio.get_running_loop()
@@ -171,7 +185,7 @@ class HttpServer:
         engine, listener = self._engine, self._socket
         if engine is None or listener is None:
             return
-        for _ in range(_ACCEPTS_A_TURN):
+        for _ in range(self._accepts_a_turn):
             if self.connections >= self._limits.max_connections:
                 self._accept_off()
                 return

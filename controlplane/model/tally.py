@@ -26,6 +26,11 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def add(self, other: Histogram) -> None:
+        """What `other` has observed, over the same bounds."""
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
 
 @dataclass(slots=True)
 class RequestTally:
@@ -46,6 +51,14 @@ class RequestTally:
             histogram = self.seconds[method] = Histogram(LATENCY_BOUNDS_S)
         histogram.observe(seconds)
 
+    def add(self, other: RequestTally) -> None:
+        for key, count in other.requests.items():
+            self.requests[key] = self.requests.get(key, 0) + count
+        self.sent_bytes += other.sent_bytes
+        self.received_bytes += other.received_bytes
+        for name, histogram in other.seconds.items():
+            self.seconds.setdefault(name, Histogram(histogram.bounds)).add(histogram)
+
 
 @dataclass(slots=True)
 class BlobTally:
@@ -61,6 +74,24 @@ class BlobTally:
 
     def count_fill(self, store: str, result: str) -> None:
         self.fills[store, result] = self.fills.get((store, result), 0) + 1
+
+    def add(self, other: BlobTally) -> None:
+        self.stored += other.stored
+        self.deduplicated += other.deduplicated
+        self.deleted += other.deleted
+        self.collisions += other.collisions
+        self.corrupt += other.corrupt
+        for key, count in other.fills.items():
+            self.fills[key] = self.fills.get(key, 0) + count
+
+
+@dataclass(slots=True)
+class WorkerTally:
+    """The processes of one gateway."""
+
+    wanted: int
+    serving: int = 0
+    restarts: int = 0
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
 from controlplane.ports.errors import NotFound, Unavailable
+from controlplane.ports.node_locks import NodeLocks
 
 FILL_AT_MOST_S: Final = 120.0
 """A fill that takes longer is given up."""
@@ -24,13 +25,17 @@ _WRITE_AT_MOST_S: Final = 6 * 3600.0
 """A write that nobody ended is taken for failed after this."""
 _MOST_WRITES: Final = 100_000
 _LOOK_EVERY_S: Final = 0.25
+_LOCK_EVERY_S: Final = 0.02
+_MOST_LOCKED: Final = 10_000
 _DONE: Final = "done"
 
 _Place = tuple[Bucket, Key]
 
 
 class FillFence:
-    """Within one gateway: a write waits for a fill of its key that has begun; a fill does not begin beside a write.
+    """Within one node: a write waits for a fill of its key that has begun; a fill does not begin beside a write.
+    `node`: the locks between its processes, where there are several. A write holds its key's lock shared, a fill
+    exclusively; beyond 10,000 writes of one process that nobody ended, the oldest are taken for failed.
 
     Between gateways (`directory` is etcd, not None): a fill leaves a mark, then looks whether Riak CS still lacks the
     key, and only then puts it. A write looks for the mark after Riak CS has it, and before it is acknowledged. Without
@@ -40,8 +45,12 @@ class FillFence:
     A write that fails is not reported here: its key is not filled for some hours, which costs speed only.
     """
 
-    def __init__(self, clock: Clock, source: BucketStores, directory: Directory | None = None) -> None:
+    def __init__(
+        self, clock: Clock, source: BucketStores, directory: Directory | None = None, node: NodeLocks | None = None
+    ) -> None:
         """`source`: Riak CS, to be asked what it holds."""
+        self._node = node
+        self._locked: OrderedDict[_Place, None] = OrderedDict()
         self._clock = clock
         self._source = source
         self._directory = directory
@@ -53,18 +62,19 @@ class FillFence:
         place = (bucket, key)
         self._writes[place] = self._clock.monotonic()
         self._writes.move_to_end(place)
-        while (fill := self._fills.get(place)) is not None:
-            await fill.wait()
+        while not self._may_write(place):
+            fill = self._fills.get(place)
+            await (fill.wait() if fill is not None else self._clock.sleep(_LOCK_EVERY_S))
 
     async def end_write(self, bucket: Bucket, key: Key, etag: str) -> None:
         """Riak CS has taken it. Raises Unavailable when it may have been overwritten by a fill since."""
         if self._directory is not None:
             await self._survived(self._directory, bucket, key, etag)
-        self._writes.pop((bucket, key), None)
+        self._end((bucket, key))
 
     def end_delete(self, bucket: Bucket, key: Key) -> None:
         """Riak CS has deleted it. A fill looks for the tombstone afterwards."""
-        self._writes.pop((bucket, key), None)
+        self._end((bucket, key))
 
     @asynccontextmanager
     async def filling(self, bucket: Bucket, key: Key) -> AsyncIterator[bool]:
@@ -74,6 +84,9 @@ class FillFence:
         if place in self._fills or self._is_being_written(place):
             yield False
             return
+        if self._node is not None and not self._node.try_exclusive(_name(*place)):
+            yield False  # another process writes it, or fills it
+            return
         ended = self._fills[place] = asyncio.Event()
         try:
             if self._directory is None:
@@ -82,13 +95,36 @@ class FillFence:
                 async with self._marked(self._directory, bucket, key) as free:
                     yield free
         finally:
+            if self._node is not None:
+                self._node.release(_name(*place))
             del self._fills[place]
             ended.set()
+
+    def _may_write(self, place: _Place) -> bool:
+        if place in self._fills:
+            return False
+        if self._node is None or place in self._locked:
+            return True
+        if not self._node.try_shared(_name(*place)):
+            return False
+        self._locked[place] = None
+        if len(self._locked) > _MOST_LOCKED:
+            self._unlock(next(iter(self._locked)))
+        return True
+
+    def _end(self, place: _Place) -> None:
+        self._writes.pop(place, None)
+        self._unlock(place)
+
+    def _unlock(self, place: _Place) -> None:
+        if self._node is not None and place in self._locked:
+            del self._locked[place]
+            self._node.release(_name(*place))
 
     def _is_being_written(self, place: _Place) -> bool:
         now = self._clock.monotonic()
         while self._writes and now - next(iter(self._writes.values())) > _WRITE_AT_MOST_S:
-            self._writes.popitem(last=False)
+            self._end(next(iter(self._writes)))
         return place in self._writes or len(self._writes) > _MOST_WRITES
 
     # Between gateways

@@ -24,6 +24,7 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     yield from _pairs(values)
     yield from _ports(values)
     yield from _order(values)
+    yield from _workers(values)
     yield from _directory(values)
     yield from _s3_front(values)
     yield from _gc(values)
@@ -89,6 +90,11 @@ def _order(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     ):
         if _known(values, great, small) and values[great] < values[small]:
             yield great, f"must be at least {small} ({values[small]}): {reason}"
+
+
+def _workers(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    if values.get("gateway.workers", 1) > 1 and values.get("primary.kind") == "memory":
+        yield "gateway.workers", "must be 1 with a primary store in memory: each process would have its own"
 
 
 def _directory(values: Mapping[str, Any]) -> Iterator[Contradiction]:

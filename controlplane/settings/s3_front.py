@@ -63,7 +63,7 @@ class S3Front(Section):
         description="PEM file of the certificate authority of Riak CS; empty: the system's",
         examples=["/etc/millrace/riak-cs-ca.pem"],
     )
-    connections: int = Field(128, ge=1, le=4096, description="most connections to each Riak CS node")
+    connections: int = Field(128, ge=1, le=4096, description="most connections to each Riak CS node, of each worker")
     connect_timeout_s: Seconds = Field(2, description="to open a connection to Riak CS")
     read_timeout_s: Seconds = Field(60, description="the longest pause of Riak CS within a request")
     attempts: int = Field(3, ge=1, le=10, description="tries of a request that may safely be sent again")

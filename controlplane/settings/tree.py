@@ -57,6 +57,12 @@ class Gateway(Section):
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: Port = Field(8470, description="port to listen on; 0 takes a free one")
     tls: Tls = Tls()
+    workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that share the ports; max_connections and hot_cache.limit_bytes are divided among them",
+    )
     max_blob_bytes: Bytes = Field(50 * GIB, description="a larger blob is refused with 413")
     max_connections: int = Field(10_000, ge=1, description="further connections wait in the kernel's queue")
     header_timeout_s: Seconds = Field(10, description="a request's head must have arrived within this")

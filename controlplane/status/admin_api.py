@@ -32,7 +32,14 @@ class Check:
 class AdminApi:
     """The admin port's handler. Checks run at once and are remembered for a second, so that probes cost little."""
 
-    def __init__(self, checks: Mapping[str, Check], sources: Sources, journal: Journal | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        checks: Mapping[str, Check],
+        sources: Sources | Callable[[], Awaitable[Sources]],
+        journal: Journal | None,
+        clock: Clock,
+    ) -> None:
+        """`sources`: what this process counts, or what gathers it when it is asked for."""
         self._checks = checks
         self._sources = sources
         self._journal = journal
@@ -70,7 +77,7 @@ class AdminApi:
     async def _look(self) -> dict[str, str]:
         async with self._looking:
             if self._clock.monotonic() - self._looked_at > _REMEMBER_S:
-                errors = await asyncio.gather(*(_error_of(check) for check in self._checks.values()))
+                errors = await asyncio.gather(*(error_of(check) for check in self._checks.values()))
                 self._found = dict(zip(self._checks, errors, strict=True))
                 self._looked_at = self._clock.monotonic()
             return self._found
@@ -83,13 +90,15 @@ class AdminApi:
             except MillraceError:
                 # The journal's own failure is readiness's to tell; the other metrics are still worth having.
                 stats = None
-        return Response(200, [(b"content-type", CONTENT_TYPE)], render(self._sources, stats, self._clock.now()))
+        sources = self._sources if isinstance(self._sources, Sources) else await self._sources()
+        return Response(200, [(b"content-type", CONTENT_TYPE)], render(sources, stats, self._clock.now()))
 
 
 _TEXT = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]
 
 
-async def _error_of(check: Check) -> str:
+async def error_of(check: Check) -> str:
+    """What is wrong; empty: nothing."""
     try:
         async with asyncio.timeout(_PATIENCE_S):
             await check.run()

@@ -19,8 +19,9 @@ from controlplane.model.tally import (
     RequestTally,
     ScanTally,
     ShardTally,
+    WorkerTally,
 )
-from controlplane.ports.hot_cache import HotCache
+from controlplane.ports.hot_cache import CacheStats, HotCache
 from controlplane.ports.journal import JournalStats
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -34,7 +35,7 @@ class Sources:
     blobs: BlobTally | None = None
     mirror: MirrorTally | None = None
     publish: PublishTally | None = None
-    hot: HotCache | None = None
+    hot: HotCache | CacheStats | None = None
     labels: dict[str, str] = field(default_factory=dict)
     """Of millrace_build_info: version, cluster, node."""
     gc: GcTally | None = None
@@ -43,6 +44,8 @@ class Sources:
     s3: RequestTally | None = None
     """Requests of the S3 front, by operation in place of the method."""
     shards: ShardTally | None = None
+    workers: WorkerTally | None = None
+    """Of a gateway with several processes; all others are their sums then."""
 
 
 def render(sources: Sources, journal: JournalStats | None, now: float) -> bytes:
@@ -65,6 +68,8 @@ class _Snapshot(Collector):
         )
         build.add_metric(list(sources.labels.values()), 1)
         yield build
+        if sources.workers is not None:
+            yield from _workers(sources.workers)
         if sources.requests is not None:
             yield from _requests(sources.requests, "http", "method")
         if sources.s3 is not None:
@@ -121,8 +126,14 @@ def _blobs(tally: BlobTally) -> Iterator[Metric]:
     yield fills
 
 
-def _hot(cache: HotCache) -> Iterator[Metric]:
-    stats = cache.stats()
+def _workers(tally: WorkerTally) -> Iterator[Metric]:
+    yield GaugeMetricFamily("millrace_gateway_workers", "Processes that the settings ask for.", tally.wanted)
+    yield GaugeMetricFamily("millrace_gateway_workers_serving", "Those that serve now.", tally.serving)
+    yield CounterMetricFamily("millrace_gateway_worker_restarts", "Workers that had to be replaced.", tally.restarts)
+
+
+def _hot(cache: HotCache | CacheStats) -> Iterator[Metric]:
+    stats = cache if isinstance(cache, CacheStats) else cache.stats()
     yield GaugeMetricFamily("millrace_hot_cache_entries", "Blobs in the hot cache.", stats.entries)
     yield GaugeMetricFamily("millrace_hot_cache_bytes", "Bytes in the hot cache.", stats.bytes)
     yield GaugeMetricFamily("millrace_hot_cache_limit_bytes", "Bound of the hot cache.", stats.limit_bytes)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
 from controlplane.adapters.disk_cache import DiskHotCache
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 
 PRIMARY = StoreName("primary")
 PERSISTENT = StoreName("persistent")
+
+_WORKER = "worker-"
 
 
 async def build_store(name: StoreName, store: Store, clock: Clock) -> ObjectStore:
@@ -128,17 +132,19 @@ async def open_upload_ledger(settings: Settings) -> SqliteUploadLedger:
     return ledger
 
 
-async def open_hot_cache(settings: Settings, clock: Clock) -> HotCache:
+async def open_hot_cache(settings: Settings, clock: Clock, worker: int = 0) -> HotCache:
+    """Each worker's own, with its part of the bound."""
     cache = settings.hot_cache
+    limit_bytes = cache.limit_bytes // settings.gateway.workers
     match cache.kind:
         case "none":
             return NoHotCache()
         case "memory":
-            return MemoryHotCache(limit_bytes=cache.limit_bytes, max_blob_bytes=cache.max_blob_bytes)
+            return MemoryHotCache(limit_bytes=limit_bytes, max_blob_bytes=cache.max_blob_bytes)
         case "disk":
             disk = DiskHotCache(
-                cache.path or settings.node.data_dir / "hot",
-                limit_bytes=cache.limit_bytes,
+                worker_folder(_hot_folder(settings), worker),
+                limit_bytes=limit_bytes,
                 max_blob_bytes=cache.max_blob_bytes,
                 open_files=cache.open_files,
                 clock=clock,
@@ -147,11 +153,34 @@ async def open_hot_cache(settings: Settings, clock: Clock) -> HotCache:
             return disk
 
 
-def open_spool(settings: Settings) -> DiskSpool:
+def open_spool(settings: Settings, worker: int = 0) -> DiskSpool:
     """Beside an embedded primary, so that it can link what was received instead of copying it."""
-    spool = DiskSpool(settings.node.data_dir / "spool", memory_bytes=settings.gateway.spool_memory_bytes)
+    folder = worker_folder(_spool_folder(settings), worker)
+    spool = DiskSpool(folder, memory_bytes=settings.gateway.spool_memory_bytes)
     spool.prepare()
     return spool
+
+
+def worker_folder(folder: Path, worker: int) -> Path:
+    """The first worker has the folder that a gateway of one process has; the others have theirs in it."""
+    return folder / f"{_WORKER}{worker}" if worker else folder
+
+
+def remove_surplus_folders(settings: Settings) -> None:
+    """What a gateway with more workers left behind. Only for who holds the node's lock. Raises OSError."""
+    for folder in (_spool_folder(settings), _hot_folder(settings)):
+        for left in folder.glob(f"{_WORKER}*"):
+            number = left.name.removeprefix(_WORKER)
+            if not number.isdecimal() or int(number) >= settings.gateway.workers:
+                shutil.rmtree(left)
+
+
+def _spool_folder(settings: Settings) -> Path:
+    return settings.node.data_dir / "spool"
+
+
+def _hot_folder(settings: Settings) -> Path:
+    return settings.hot_cache.path or settings.node.data_dir / "hot"
 
 
 def open_agent_spool(settings: Settings) -> DiskSpool:

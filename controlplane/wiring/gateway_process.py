@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from controlplane.adapters.no_read_through import NoReadThrough
 from controlplane.adapters.no_write_log import NoWriteLog
+from controlplane.adapters.watched_hot_cache import WatchedHotCache
 from controlplane.gateway.auth import Authorizer, Grant, Right
 from controlplane.gateway.blob_api import BlobApi
 from controlplane.gateway.probe_api import ProbeApi
-from controlplane.http import HttpServer, Limits
+from controlplane.http import HttpServer, Limits, bound
 from controlplane.model.tally import BlobTally, RequestTally
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
@@ -36,6 +39,7 @@ from controlplane.status.exposition import Sources
 from controlplane.version import VERSION
 from controlplane.wiring.adapters import is_local, open_hot_cache, open_spool
 from controlplane.wiring.probe_token import probe_token
+from controlplane.wiring.worker_share import ALONE, WorkerShare
 
 if TYPE_CHECKING:
     from controlplane.services.fill_fence import FillFence
@@ -43,6 +47,15 @@ if TYPE_CHECKING:
     from controlplane.wiring.s3_mirror import S3Mirror
 
 log = logging.getLogger(__name__)
+
+NEEDED: Final = {"primary": True, "journal": True, "persistent": False, "riak_cs": True}
+"""What readiness may look at, and whether the gateway is of use without it."""
+
+
+def checked_parts(settings: Settings) -> list[str]:
+    """Those of NEEDED that these settings have."""
+    absent = {"persistent": settings.persistent is None, "riak_cs": not settings.s3.endpoints}
+    return [name for name in NEEDED if not absent.get(name)]
 
 
 class GatewayProcess:
@@ -58,8 +71,11 @@ class GatewayProcess:
         journal: Journal,
         catalog: Catalog,
         clock: Clock,
+        share: WorkerShare = ALONE,
     ) -> None:
         self._settings = settings
+        self._share = share
+        self._servers: list[HttpServer] = []
         self._primary = primary
         self._persistent = persistent
         self._s3_mirror = s3_mirror
@@ -77,15 +93,17 @@ class GatewayProcess:
 
     async def start(self) -> None:
         """Listen. Raises Rejected when the address is taken, and what opening the cache and the spool may raise."""
-        settings = self._settings
-        hot = await open_hot_cache(settings, self._clock)
+        settings, share = self._settings, self._share
+        hot = await open_hot_cache(settings, self._clock, share.number)
         self._closing.push_async_callback(hot.aclose)
-        spool = open_spool(settings)
+        if share.evictions is not None:
+            hot = WatchedHotCache(hot, share.evictions, self._clock)
+        spool = open_spool(settings, share.number)
         self._closing.callback(spool.close)
         self.sources.hot = hot
         assert self.sources.blobs is not None
         assert self.sources.requests is not None
-        locks = GuidLocks()
+        locks = GuidLocks(share.guids, self._clock)
         writer = BlobWriter(
             primary=self._primary,
             persistent=self._persistent,
@@ -137,19 +155,21 @@ class GatewayProcess:
 
     async def stop(self) -> None:
         """Stop accepting, let requests in progress finish within the grace, close what start() opened."""
+        grace_s = self._settings.gateway.shutdown_grace_s
+        await asyncio.gather(*(server.stop(grace_s) for server in self._servers))
         await self._closing.aclose()
 
     def checks(self) -> dict[str, Check]:
         """What readiness looks at."""
-        checks = {
-            "primary": Check(self._primary.check, needed=True),
-            "journal": Check(self._journal.stats, needed=True),
+        looks: dict[str, Callable[[], Awaitable[object]]] = {
+            "primary": self._primary.check,
+            "journal": self._journal.stats,
         }
         if self._persistent is not None:
-            checks["persistent"] = Check(self._persistent.check, needed=False)
+            looks["persistent"] = self._persistent.check
         if self._s3 is not None:
-            checks["riak_cs"] = Check(self._s3.upstream.check, needed=True)
-        return checks
+            looks["riak_cs"] = self._s3.upstream.check
+        return {name: Check(look, needed=NEEDED[name]) for name, look in looks.items()}
 
     async def _listen(self, api: BlobApi) -> str:
         gateway = self._settings.gateway
@@ -159,14 +179,13 @@ class GatewayProcess:
             body_timeout_s=gateway.body_timeout_s,
             idle_timeout_s=gateway.idle_timeout_s,
             min_body_rate=gateway.min_body_rate,
-            max_connections=gateway.max_connections,
+            max_connections=-(-gateway.max_connections // gateway.workers),
         )
         context = _tls_context(gateway.tls)
         server = HttpServer(
             api, limits, ssl_context=context, refuse=api.refuse, on_fault=api.on_fault, observe=api.observe
         )
-        host, port = await _started(server, gateway.host, gateway.port, "gateway.port")
-        self._closing.push_async_callback(server.stop, gateway.shutdown_grace_s)
+        host, port = await self._started(server, self._share.blobs, gateway.host, gateway.port, "gateway.port")
         url = f"{'https' if context else 'http'}://{_in_url(host)}:{port}"
         log.info("gateway listens on %s", url)
         return url
@@ -191,6 +210,7 @@ class GatewayProcess:
             clock=self._clock,
             closing=self._closing,
             tally=tally,
+            changes=self._share.changes,
         )
         s3, front = settings.s3, parts.front
         context = _tls_context(s3.tls)
@@ -202,11 +222,20 @@ class GatewayProcess:
             on_fault=front.on_fault,
             observe=front.observe,
         )
-        host, port = await _started(server, s3.host, s3.port, "s3.port")
-        self._closing.push_async_callback(server.stop, settings.gateway.shutdown_grace_s)
+        host, port = await self._started(server, self._share.s3, s3.host, s3.port, "s3.port")
         url = f"{'https' if context else 'http'}://{_in_url(host)}:{port}"
         log.info("S3 front listens on %s", url)
         return url
+
+    async def _started(
+        self, server: HttpServer, shared: socket.socket | None, host: str, port: int, setting: str
+    ) -> tuple[str, int]:
+        if shared is None:
+            where = await _started(server, host, port, setting)
+        else:
+            where = await server.start_on(shared, shared=True)
+        self._servers.append(server)
+        return where
 
     def _write_log(self, directory: Directory | None) -> WriteLog:
         mirror = self._s3_mirror
@@ -215,7 +244,7 @@ class GatewayProcess:
         from controlplane.services.fill_fence import FillFence
         from controlplane.services.object_write_log import ObjectWriteLog
 
-        self._fence = FillFence(self._clock, mirror.source, directory)
+        self._fence = FillFence(self._clock, mirror.source, directory, self._share.fills)
 
         return ObjectWriteLog(
             mirror.rules,
@@ -256,7 +285,12 @@ def _tls_context(tls: Tls) -> ssl.SSLContext | None:
 
 
 async def start_admin(
-    settings: Settings, port: int, checks: dict[str, Check], sources: Sources, journal: Journal, clock: Clock
+    settings: Settings,
+    port: int,
+    checks: dict[str, Check],
+    sources: Sources | Callable[[], Awaitable[Sources]],
+    journal: Journal,
+    clock: Clock,
 ) -> HttpServer:
     """The admin port of a process."""
     api = AdminApi(checks, sources, journal, clock)
@@ -267,8 +301,13 @@ async def start_admin(
 
 
 async def _started(server: HttpServer, host: str, port: int, setting: str) -> tuple[str, int]:
+    return await server.start_on(await listener(host, port, setting))
+
+
+async def listener(host: str, port: int, setting: str) -> socket.socket:
+    """A bound socket. Raises Rejected when it cannot be had."""
     try:
-        return await server.start(host, port)
+        return await bound(host, port)
     except OSError as error:
         raise Rejected(
             f"cannot listen on {host} port {port}: {error.strerror}; `ss -ltnp` shows who holds it, or change {setting}"

@@ -31,11 +31,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
-def set_up_logs(level: str, node: str, role: str) -> None:
+def set_up_logs(level: str, node: str, role: str, worker: int | None = None) -> None:
     """Send everything from `level` on to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
-    handler.addFilter(_Stamp(node, role))
+    handler.addFilter(_Stamp(node, role, worker))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
@@ -46,12 +46,15 @@ def set_up_logs(level: str, node: str, role: str) -> None:
 
 
 class _Stamp(logging.Filter):
-    def __init__(self, node: str, role: str) -> None:
+    def __init__(self, node: str, role: str, worker: int | None) -> None:
         super().__init__()
         self._node = node
         self._role = role
+        self._worker = worker
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.node = self._node
         record.role = self._role
+        if self._worker is not None:
+            record.worker = self._worker
         return True

@@ -12,8 +12,10 @@ from controlplane.ports.errors import Rejected
 
 
 @contextmanager
-def hold_node_lock(data_dir: Path, role: str) -> Iterator[None]:
+def hold_node_lock(data_dir: Path, role: str) -> Iterator[int]:
     """Hold `<data_dir>/<role>.lock` while this process works there; the kernel frees it however the process ends.
+
+    Yields the descriptor: a child that inherits it holds the lock too, and longer than this process when that dies.
 
     Raises Rejected when another process holds it: two gateways would remove each other's spool files.
     """
@@ -30,6 +32,6 @@ def hold_node_lock(data_dir: Path, role: str) -> Iterator[None]:
             ) from error
         os.ftruncate(fd, 0)
         os.pwrite(fd, b"%d\n" % os.getpid(), 0)
-        yield
+        yield fd
     finally:
         os.close(fd)

@@ -32,6 +32,7 @@ from controlplane.wiring.adapters import (
     open_catalog,
     open_journal,
     open_upload_ledger,
+    remove_surplus_folders,
 )
 from controlplane.wiring.gateway_process import GatewayProcess, start_admin
 from controlplane.wiring.logs import set_up_logs
@@ -46,20 +47,23 @@ log = logging.getLogger(__name__)
 def run_gateway(settings: Settings) -> int:
     """`millrace gateway`: exit code 0 after an orderly stop."""
     set_up_logs(settings.log.level, settings.node.name, "gateway")
-    return _run(_gateway(settings))
+    return run(_gateway(settings) if settings.gateway.workers == 1 else _workers(settings))
 
 
 def run_agent(settings: Settings) -> int:
     """`millrace agent`: exit code 0 after an orderly stop."""
     set_up_logs(settings.log.level, settings.node.name, "agent")
-    return _run(_agent(settings))
+    return run(_agent(settings))
 
 
 def run_dev(data_dir: Path, port: int | None, settings: Settings | None) -> int:
     """`millrace dev`: gateway and agent in one process; without settings over embedded stores below `data_dir`."""
     settings = settings or dev_settings(data_dir, port)
     set_up_logs(settings.log.level, settings.node.name, "dev")
-    return _run(_dev(settings))
+    if settings.gateway.workers > 1:
+        log.warning("millrace dev is one process: gateway.workers counts for `millrace gateway` only")
+        settings = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"workers": 1})})
+    return run(_dev(settings))
 
 
 def dev_settings(data_dir: Path, port: int | None) -> Settings:
@@ -82,7 +86,7 @@ def dev_settings(data_dir: Path, port: int | None) -> Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Foundation:
+class Foundation:
     clock: Clock
     primary: ObjectStore
     persistent: ObjectStore | None
@@ -92,7 +96,7 @@ class _Foundation:
 
 
 @asynccontextmanager
-async def _foundation(settings: Settings, *roles: str) -> AsyncIterator[_Foundation]:
+async def foundation(settings: Settings, *roles: str) -> AsyncIterator[Foundation]:
     """Stores, journal and catalog. A store that is away does not stop the start (I10): it is asked when needed."""
     clock = SystemClock()
     settings.node.data_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
@@ -118,12 +122,13 @@ async def _foundation(settings: Settings, *roles: str) -> AsyncIterator[_Foundat
         closing.push_async_callback(catalog.aclose)
         # What was loaded by now stays: the collector need not walk through it again and again.
         gc.freeze()
-        yield _Foundation(clock, primary, persistent, s3_mirror, journal, catalog)
+        yield Foundation(clock, primary, persistent, s3_mirror, journal, catalog)
 
 
 async def _gateway(settings: Settings) -> int:
-    stopped = _on_signals()
-    async with _foundation(settings, "gateway") as base:
+    stopped = on_signals()
+    async with foundation(settings, "gateway") as base:
+        remove_surplus_folders(settings)
         gateway = _new_gateway(settings, base)
         await gateway.start()
         admin = await start_admin(
@@ -136,16 +141,22 @@ async def _gateway(settings: Settings) -> int:
     return 0
 
 
+async def _workers(settings: Settings) -> int:
+    from controlplane.wiring.supervisor import supervise
+
+    return await supervise(settings, on_signals())
+
+
 async def _agent(settings: Settings) -> int:
-    stopped = _on_signals()
-    async with _foundation(settings, "agent") as base:
+    stopped = on_signals()
+    async with foundation(settings, "agent") as base:
         await _with_agent(settings, base, _own_url(settings), stopped)
     return 0
 
 
 async def _dev(settings: Settings) -> int:
-    stopped = _on_signals()
-    async with _foundation(settings, "gateway", "agent") as base:
+    stopped = on_signals()
+    async with foundation(settings, "gateway", "agent") as base:
         gateway = _new_gateway(settings, base)
         await gateway.start()
         admin = await start_admin(
@@ -159,7 +170,7 @@ async def _dev(settings: Settings) -> int:
     return 0
 
 
-async def _with_agent(settings: Settings, base: _Foundation, gateway_url: str, stopped: asyncio.Event) -> None:
+async def _with_agent(settings: Settings, base: Foundation, gateway_url: str, stopped: asyncio.Event) -> None:
     # Not at the top: the gateway does not need what the agent imports (aiohttp: 20 MB, a third of a second).
     from controlplane.wiring.agent_process import AgentProcess
 
@@ -191,7 +202,7 @@ async def _with_agent(settings: Settings, base: _Foundation, gateway_url: str, s
         await uploads.aclose()
 
 
-def _new_gateway(settings: Settings, base: _Foundation) -> GatewayProcess:
+def _new_gateway(settings: Settings, base: Foundation) -> GatewayProcess:
     return GatewayProcess(
         settings,
         primary=base.primary,
@@ -210,13 +221,13 @@ def _own_url(settings: Settings) -> str:
     return f"{'https' if gateway.tls.cert_file else 'http'}://{host}:{gateway.port}"
 
 
-def _on_signals() -> asyncio.Event:
+def on_signals() -> asyncio.Event:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     return stopped
 
 
-def _run(program: Coroutine[None, None, int]) -> int:
+def run(program: Coroutine[None, None, int]) -> int:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(program)

@@ -38,6 +38,7 @@ from controlplane.gateway.s3.reading import ObjectReading
 from controlplane.gateway.s3.writing import ObjectWriting, Uploading
 from controlplane.http import Limits
 from controlplane.model.tally import RequestTally
+from controlplane.ports.changes import Changes
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
 from controlplane.ports.read_through import ReadThrough
@@ -76,6 +77,7 @@ class S3FrontParts:
         clock: Clock,
         closing: AsyncExitStack,
         tally: RequestTally,
+        changes: Changes | None = None,
     ) -> None:
         s3 = settings.s3
         jitter = random.Random()  # noqa: S311 - jitter, not a secret
@@ -85,10 +87,10 @@ class S3FrontParts:
         callers = Callers(accounts, clock, s3.secret_cache_s)
         private = PrivateBucket(riak_cs_options(settings, s3.endpoints), admin, s3.private_bucket, clock, jitter)
         closing.push_async_callback(private.aclose)
-        subresources = Subresources(private, clock, s3.access_cache_s)
+        subresources = Subresources(private, clock, s3.access_cache_s, changes)
         records = ObjectRecords(self.upstream, subresources, admin)
         parts = PartRecords(private)
-        buckets = Buckets(self.upstream, callers, subresources, admin, clock, s3.access_cache_s)
+        buckets = Buckets(self.upstream, callers, subresources, admin, clock, s3.access_cache_s, changes)
         executor = ThreadPoolExecutor(_HASH_THREADS, thread_name_prefix="s3-hash")
         closing.callback(executor.shutdown, wait=False, cancel_futures=True)
         closing.push_async_callback(self.upstream.aclose)
@@ -187,5 +189,5 @@ class S3FrontParts:
             body_timeout_s=gateway.body_timeout_s,
             idle_timeout_s=gateway.idle_timeout_s,
             min_body_rate=gateway.min_body_rate,
-            max_connections=gateway.max_connections,
+            max_connections=-(-gateway.max_connections // gateway.workers),
         )

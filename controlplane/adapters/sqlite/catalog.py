@@ -54,9 +54,7 @@ class SqliteCatalog:
         await self._writer.open()
         try:
             await self._reader.open()
-            self._points = connect(
-                self._path, CATALOG, busy_timeout_s=_POINT_BUSY_TIMEOUT_S, cache_kib=_POINT_CACHE_KIB
-            )
+            self._points = connect(self._path, busy_timeout_s=_POINT_BUSY_TIMEOUT_S, cache_kib=_POINT_CACHE_KIB)
         except sqlite3.Error as error:
             await self.aclose()
             raise CATALOG.fault(error, self._path) from error

@@ -28,7 +28,7 @@ class ReaderThread:
         """The file must be there, with its tables."""
         self._thread = ThreadPoolExecutor(1, f"{self._schema.what}-reader")
         try:
-            self._connection = await self._in_thread(self._thread, lambda: connect(self._path, self._schema))
+            self._connection = await self._in_thread(self._thread, lambda: connect(self._path))
         except BaseException:
             await self.aclose()
             raise

@@ -42,9 +42,7 @@ class Schema:
         return Corrupt(f"{self.name(path)} {how}: {self.advice}")
 
 
-def connect(
-    path: Path, schema: Schema, *, busy_timeout_s: float = BUSY_TIMEOUT_S, cache_kib: int = 2048
-) -> sqlite3.Connection:
+def connect(path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S, cache_kib: int = 2048) -> sqlite3.Connection:
     """A connection to an existing file that any one thread at a time may use. Raises sqlite3.Error."""
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
@@ -77,7 +75,7 @@ def open_database(path: Path, schema: Schema) -> sqlite3.Connection:
             _create(path, schema)
         if path.stat().st_size == 0:
             raise schema.damaged(path, "is empty, though it was created whole")
-        connection = connect(path, schema)
+        connection = connect(path)
     except sqlite3.Error as error:
         raise schema.fault(error, path) from error
     except OSError as error:

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final
 
 from controlplane.ports.accounts import Account
+from controlplane.ports.changes import Changes
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Ask, KeyPair, Reply, Upstream
@@ -57,7 +58,10 @@ class Buckets:
         admin: KeyPair,
         clock: Clock,
         keep_s: float,
+        changes: Changes | None = None,
     ) -> None:
+        """`changes`: by whom other processes of this node tell what they changed; times are monotonic."""
+        self._changes = changes
         self._upstream = upstream
         self._subresources = subresources
         self._callers = callers
@@ -65,13 +69,13 @@ class Buckets:
         self._clock = clock
         self._keep_s = keep_s
         self._kept: OrderedDict[str, tuple[BucketFacts, float]] = OrderedDict()
-        self._asking: dict[str, asyncio.Task[BucketFacts]] = {}
+        self._asking: dict[str, tuple[asyncio.Task[BucketFacts], float]] = {}
         self._owners: OrderedDict[str, Account] = OrderedDict()
         """Who owned a bucket when it was last looked at: whom to ask as when nobody else may. Checked by Riak CS."""
 
     def known(self, bucket: str) -> BucketFacts | None:
         entry = self._kept.get(bucket)
-        if entry is None or self._clock.monotonic() - entry[1] >= self._keep_s:
+        if entry is None or self._clock.monotonic() - entry[1] >= self._keep_s or self._changed(bucket, entry[1]):
             return None
         return entry[0]
 
@@ -80,13 +84,13 @@ class Buckets:
         found = self.known(bucket)
         if found is not None:
             return found
-        task = self._asking.get(bucket)
-        if task is None:
-            task = asyncio.get_running_loop().create_task(self._ask(bucket, asker))
-            self._asking[bucket] = task
+        asking = self._asking.get(bucket)
+        if asking is None or self._changed(bucket, asking[1]):
             asked_at = self._clock.monotonic()
-            task.add_done_callback(lambda done: self._asked(bucket, done, asked_at))
-        return await asyncio.shield(task)
+            asking = asyncio.get_running_loop().create_task(self._ask(bucket, asker)), asked_at
+            self._asking[bucket] = asking
+            asking[0].add_done_callback(lambda done: self._asked(bucket, done, asked_at))
+        return await asyncio.shield(asking[0])
 
     async def owner(self, canonical_id: str) -> Account | None:
         """The account of an owner; None when there is none any more."""
@@ -94,17 +98,24 @@ class Buckets:
 
     def forget(self, bucket: str) -> None:
         """This gateway has changed it. A look-up that is under way may have seen it as it was: it is not kept."""
+        if self._changes is not None:
+            self._changes.mark(bucket, self._clock.monotonic())
         self._kept.pop(bucket, None)
         self._asking.pop(bucket, None)
 
+    def _changed(self, bucket: str, since: float) -> bool:
+        """Whether another process of this node has changed it."""
+        return self._changes is not None and self._changes.last(bucket) >= since
+
     async def aclose(self) -> None:
-        tasks = list(self._asking.values())
+        tasks = [task for task, _ in self._asking.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _asked(self, bucket: str, done: asyncio.Task[BucketFacts], asked_at: float) -> None:
-        current = self._asking.get(bucket) is done
+        asking = self._asking.get(bucket)
+        current = asking is not None and asking[0] is done
         if current:
             del self._asking[bucket]
         if done.cancelled() or done.exception() is not None or not current:

@@ -23,6 +23,7 @@ from hashlib import sha256
 from typing import Final
 
 from controlplane.model.keys import Key
+from controlplane.ports.changes import Changes
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Corrupt, NotFound
 from controlplane.ports.object_store import ObjectStore
@@ -75,9 +76,11 @@ def _object_key(bucket: str, key: str) -> Key:
 
 class Subresources:
     """`store` is the private bucket. `keep_s`: how long a bucket's document is taken as it was last read; what this
-    gateway changes counts at once, what another one changes within that time."""
+    gateway changes counts at once, what another one changes within that time. `changes`: by whom other processes of
+    this node tell what they changed; times are monotonic."""
 
-    def __init__(self, store: ObjectStore, clock: Clock, keep_s: float) -> None:
+    def __init__(self, store: ObjectStore, clock: Clock, keep_s: float, changes: Changes | None = None) -> None:
+        self._changes = changes
         self._store = store
         self._clock = clock
         self._keep_s = keep_s
@@ -89,7 +92,7 @@ class Subresources:
         """None when the bucket has none, or had it under another owner than this one (a canonical id). `fresh`: not
         what was read a moment ago. Raises Unavailable."""
         at = _bucket_key(bucket, kind)
-        kept = self._kept.get(at)
+        kept = self._known(at)
         now = self._clock.monotonic()
         if kept is not None and not fresh and (now - kept[1] < self._keep_s or at in self._reading):
             found = kept[0]
@@ -99,7 +102,7 @@ class Subresources:
                 found = await self._read(at)
             finally:
                 self._reading.discard(at)
-            if self._kept.get(at) is kept:  # not changed by this gateway meanwhile
+            if self._known(at) is kept:  # not changed by this gateway meanwhile
                 self._keep(at, found, now)
         if found is None or (owner and found.owner and found.owner != owner):
             return None
@@ -109,7 +112,7 @@ class Subresources:
         """Whether it is known without a look that the bucket has none of these documents."""
         since = self._clock.monotonic() - self._keep_s
         for kind in kinds:
-            kept = self._kept.get(_bucket_key(bucket, kind))
+            kept = self._known(_bucket_key(bucket, kind))
             if kept is None or kept[0] is not None or kept[1] <= since:
                 return False
         return True
@@ -118,13 +121,13 @@ class Subresources:
         """`owner`: the bucket's, by its canonical id. Durable when this returns. Raises Unavailable, StorageFull."""
         at = _bucket_key(bucket, kind)
         await self._store.put(at, document, metadata={_OWNER: owner} if owner else None)
-        self._keep(at, _Document(document, owner), self._clock.monotonic())
+        self._changed(at, _Document(document, owner))
 
     async def delete_bucket_document(self, bucket: str, kind: Kind) -> None:
         """Deleting what is not there succeeds. Raises Unavailable."""
         at = _bucket_key(bucket, kind)
         await self._store.delete(at)
-        self._keep(at, None, self._clock.monotonic())
+        self._changed(at, None)
 
     async def forget_bucket(self, bucket: str) -> None:
         """Everything about a bucket and its objects. To be called after a bucket was deleted, and before a new one is
@@ -210,6 +213,20 @@ class Subresources:
             return _Document(body, reader.info.metadata.get(_OWNER, ""))
         finally:
             await reader.aclose()
+
+    def _known(self, key: Key) -> tuple[_Document | None, float] | None:
+        """What was read last, unless another process of this node has changed it since."""
+        kept = self._kept.get(key)
+        if kept is None or self._changes is None or self._changes.last(key) <= kept[1]:
+            return kept
+        return None
+
+    def _changed(self, key: Key, document: _Document | None) -> None:
+        """By this process, just now."""
+        now = self._clock.monotonic()
+        if self._changes is not None:
+            self._changes.mark(key, now)
+        self._keep(key, document, now)
 
     def _keep(self, key: Key, document: _Document | None, at: float) -> None:
         self._kept[key] = (document, at)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 
 import pytest
 
+from controlplane.adapters.change_board import ChangeBoard, create_board
 from controlplane.adapters.memory.object_store import MemoryObjectStore
 from controlplane.model.keys import StoreName
 from controlplane.ports.accounts import Account
@@ -184,3 +186,26 @@ async def test_a_bucket_whose_owner_is_gone_is_still_looked_at(buckets: Buckets,
     found = await buckets.facts("bucket", BOB)
     assert found.acl.owner.id == ALICE.id
     assert found.versioning is Versioning.NEVER
+
+
+async def test_changes_by_another_process_of_the_node_count_at_once(
+    riak_cs: RiakCs, users: Users, clock: VirtualClock
+) -> None:
+    fd = create_board()
+    boards = [ChangeBoard(fd), ChangeBoard(fd)]
+    os.close(fd)
+    documents = Subresources(MemoryObjectStore(StoreName("documents"), clock=clock), clock, KEEP_S)
+    one, two = (
+        Buckets(riak_cs, Callers(users, clock, 60), documents, ADMIN, clock, KEEP_S, board) for board in boards
+    )
+    assert not (await two.facts("bucket", ALICE)).acl.public
+    looking = asyncio.create_task(two.facts("bucket", BOB))
+    riak_cs.canned = "public-read"
+    await clock.sleep(0.01)
+    one.forget("bucket")
+    assert two.known("bucket") is None
+    assert (await two.facts("bucket", ALICE)).acl.public
+    await looking
+    assert (await two.facts("bucket", ALICE)).acl.public
+    for board in boards:
+        board.close()

@@ -1,0 +1,28 @@
+"""What one gateway process shares with its siblings; ALONE where it has none."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import Final
+
+from controlplane.ports.changes import Changes
+from controlplane.ports.node_locks import NodeLocks
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerShare:
+    number: int = 0
+    """From 0; names this process's own folders."""
+    blobs: socket.socket | None = None
+    """Bound already, and accepted from by all."""
+    s3: socket.socket | None = None
+    evictions: Changes | None = None
+    """From the hot caches, in Unix seconds."""
+    changes: Changes | None = None
+    """Of buckets and their documents, in monotonic seconds."""
+    guids: NodeLocks | None = None
+    fills: NodeLocks | None = None
+
+
+ALONE: Final = WorkerShare()
