@@ -40,6 +40,8 @@ _STABLE_S: Final = 60.0
 """Who lived for so long is replaced at once again."""
 _GATHER_S: Final = 5.0
 """How often tallies are fetched, so that little of them dies with a worker."""
+_PATIENCE_S: Final = 6.0
+"""A worker's own checks end within 5 s: who has not answered by then hangs, or is just starting."""
 _LEAVE_S: Final = 15.0
 """After the grace: for the clean-up of cancelled requests, and of what they have begun."""
 
@@ -191,9 +193,12 @@ class Supervisor:
     async def _look(self) -> list[Checks | Unavailable]:
         async def of(worker: WorkerHandle) -> Checks | Unavailable:
             try:
-                found: Checks = await worker.ask(Ask.CHECKS)
+                async with asyncio.timeout(_PATIENCE_S):
+                    found: Checks = await worker.ask(Ask.CHECKS)
             except Unavailable as error:
                 return error
+            except TimeoutError:
+                return Unavailable(f"worker {worker.number} does not answer within {_PATIENCE_S:g} s")
             return found
 
         return await asyncio.gather(*(of(worker) for worker in self._workers))

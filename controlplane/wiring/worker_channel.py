@@ -107,11 +107,19 @@ async def receive(reader: asyncio.StreamReader) -> Any:
 
 def receive_start(channel: socket.socket) -> Start:
     """Blocking. Raises EOFError when the supervisor is gone."""
-    with channel.makefile("rb") as reader:
+    with channel.makefile("rb", buffering=0) as reader:  # what follows the message is not ours
         head = reader.read(_LENGTH.size)
         if len(head) < _LENGTH.size:
             raise EOFError("the supervisor has gone")
-        found = pickle.loads(reader.read(_LENGTH.unpack(head)[0]))  # noqa: S301 - of our own parent
+        left = _LENGTH.unpack(head)[0]
+        parts = []
+        while left:
+            part = reader.read(left)
+            if not part:
+                raise EOFError("the supervisor has gone")
+            parts.append(part)
+            left -= len(part)
+        found = pickle.loads(b"".join(parts))  # noqa: S301 - of our own parent
     if not isinstance(found, Start):
         raise TypeError(f"the first message is {type(found).__name__}")
     return found

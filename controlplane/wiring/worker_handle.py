@@ -63,7 +63,7 @@ class WorkerHandle:
 
     async def ask(self, ask: Ask) -> Any:
         """Raises Unavailable when it ends before it answers."""
-        if self._writer is None or self._ended.is_set():
+        if self._writer is None or self._reading is None or self._reading.done():
             raise Unavailable(f"worker {self.number} does not run: it is started again")
         number = next(self._numbers)
         answer = self._questions[number] = asyncio.get_running_loop().create_future()

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -158,7 +159,7 @@ def test_a_killed_worker_loses_nothing_and_is_replaced(node: Node) -> None:
         victims = workers(node)
         time.sleep(0.3)
         os.kill(min(victims), signal.SIGKILL)
-        until(lambda gone=min(victims): gone not in workers(node) and len(workers(node)) == WORKERS, 60, "replaced")  # type: ignore[misc]
+        until(partial(_replaced, node, min(victims)), 60, "replaced")
     until(lambda: bool(node.ready("gateway")["ready"]), 60, "ready again")
     stop.set()
     for lane in lanes:
@@ -190,7 +191,9 @@ def test_it_is_not_ready_while_one_is_away(node: Node) -> None:
     assert len(workers(node)) == WORKERS
 
 
-def test_on_sigterm_every_request_in_progress_is_finished(node: Node, each: dict[int, http.client.HTTPConnection]) -> None:
+def test_on_sigterm_every_request_in_progress_is_finished(
+    node: Node, each: dict[int, http.client.HTTPConnection]
+) -> None:
     bodies = {pid: os.urandom(600_000) for pid in each}
     for pid, connection in each.items():
         connection.putrequest("POST", "/blobs")
@@ -254,6 +257,10 @@ def test_fewer_workers_leave_no_folders(tmp_path: Path) -> None:
         assert node.ready("gateway")["ready"]
     finally:
         node.stop()
+
+
+def _replaced(node: Node, gone: int) -> bool:
+    return gone not in workers(node) and len(workers(node)) == WORKERS
 
 
 def _connects(port: int) -> bool:

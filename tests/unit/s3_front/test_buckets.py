@@ -195,9 +195,7 @@ async def test_changes_by_another_process_of_the_node_count_at_once(
     boards = [ChangeBoard(fd), ChangeBoard(fd)]
     os.close(fd)
     documents = Subresources(MemoryObjectStore(StoreName("documents"), clock=clock), clock, KEEP_S)
-    one, two = (
-        Buckets(riak_cs, Callers(users, clock, 60), documents, ADMIN, clock, KEEP_S, board) for board in boards
-    )
+    one, two = (Buckets(riak_cs, Callers(users, clock, 60), documents, ADMIN, clock, KEEP_S, board) for board in boards)
     assert not (await two.facts("bucket", ALICE)).acl.public
     looking = asyncio.create_task(two.facts("bucket", BOB))
     riak_cs.canned = "public-read"

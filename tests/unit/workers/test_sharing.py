@@ -74,9 +74,7 @@ class TestLocks:
             "held = FileLocks(Path(sys.argv[1])); print(held.try_exclusive('a'), flush=True); time.sleep(60)"
         )
         own = FileLocks(tmp_path / "locks")
-        with subprocess.Popen(
-            [sys.executable, "-c", holds, str(tmp_path / "locks")], stdout=subprocess.PIPE
-        ) as other:
+        with subprocess.Popen([sys.executable, "-c", holds, str(tmp_path / "locks")], stdout=subprocess.PIPE) as other:
             assert other.stdout is not None
             assert other.stdout.readline() == b"True\n"
             assert not own.try_shared("a")
