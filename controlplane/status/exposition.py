@@ -68,6 +68,13 @@ class _Snapshot(Collector):
         )
         build.add_metric(list(sources.labels.values()), 1)
         yield build
+        yield from self._gateway()
+        yield from self._agent()
+        if self._journal is not None:
+            yield from _journal(self._journal, self._now)
+
+    def _gateway(self) -> Iterator[Metric]:
+        sources = self._sources
         if sources.workers is not None:
             yield from _workers(sources.workers)
         if sources.requests is not None:
@@ -78,6 +85,9 @@ class _Snapshot(Collector):
             yield from _blobs(sources.blobs)
         if sources.hot is not None:
             yield from _hot(sources.hot)
+
+    def _agent(self) -> Iterator[Metric]:
+        sources = self._sources
         if sources.mirror is not None:
             yield from _mirror(sources.mirror)
         if sources.publish is not None:
@@ -90,8 +100,6 @@ class _Snapshot(Collector):
             yield from _shards(sources.shards)
         if sources.scan is not None:
             yield from _scan(sources.scan)
-        if self._journal is not None:
-            yield from _journal(self._journal, self._now)
 
 
 def _requests(tally: RequestTally, front: str, kind: str) -> Iterator[Metric]:

@@ -19,7 +19,7 @@ from controlplane.ports.upload_ledger import Upload
 UPLOADS = Schema(
     what="ledger of uploads",
     application_id=0x4D725531,  # MrU1
-    synchronous="FULL",
+    durable=True,
     advice=(
         "it holds nothing but which uploads in parts are unfinished: stop Millrace and delete the file; "
         "those copies begin anew, and a lifecycle rule at the target removes the parts that were sent"
