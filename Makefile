@@ -35,7 +35,7 @@ demo: environment
 
 test: static $(CLIENTS)/.lock-installed
 	@.ci/system-packages $(ETCD) haproxy:haproxy openssl:openssl prometheus:promtool vagrant:vagrant \
-	  rclone:rclone s3cmd:s3cmd
+	  rclone:rclone s3cmd:s3cmd redis-server:redis-server memcached:memcached
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 	@if why=$$(tests/hosts/hosts possible 2>&1); then $(MAKE) hosts-quick; else \
 	  echo "Not run: the tests on real hosts ($$why). As root on Debian: make hosts-quick, or make hosts for all."; fi

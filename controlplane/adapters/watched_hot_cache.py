@@ -22,7 +22,12 @@ class WatchedHotCache:
         self._clock = clock
 
     def lookup(self, guid: Guid) -> Hit | None:
-        hit = self._own.lookup(guid)
+        return self._watched(guid, self._own.lookup(guid))
+
+    async def recall(self, guid: Guid) -> Hit | None:
+        return self._watched(guid, await self._own.recall(guid))
+
+    def _watched(self, guid: Guid, hit: Hit | None) -> Hit | None:
         if hit is not None and hit.validated_at <= self._evictions.last(guid):
             hit.validated_at = 0.0
         return hit

@@ -80,8 +80,8 @@ def _settings(arguments: Namespace) -> Settings:
     return settings
 
 
-_LOADED_FIRST = ("adapters.etcd", "adapters.filesystem", "adapters.riak_cs", "adapters.s3", "cli.gc_commands",
-  "wiring.adapters", "wiring.riak_cs")  # fmt: skip
+_LOADED_FIRST = ("adapters.etcd", "adapters.filesystem", "adapters.riak_cs", "adapters.riak_kv", "adapters.s3",
+  "cli.gc_commands", "wiring.adapters", "wiring.cluster_stores", "wiring.riak_cs")  # fmt: skip
 
 
 def _checks(settings: Settings, timeout_s: float) -> list[Check]:
@@ -133,17 +133,20 @@ def _tried(check: Check) -> Finding:
 
 
 def forgive_members(findings: Sequence[Finding]) -> list[Finding]:
-    """One etcd member down is a warning while another answers."""
-    members = [each for each in findings if each.check.startswith(MEMBER)]
-    if not any(each.health is Health.OK for each in members):
-        return list(findings)
-    return [
-        replace(each, health=Health.WARN) if each in members and each.health is Health.FAIL else each
-        for each in findings
-    ]
+    """One etcd member, or one node of Riak KV, down is a warning while another answers."""
+    found = list(findings)
+    for kind in (MEMBER, RIAK_NODE):
+        members = [each for each in found if each.check.startswith(kind)]
+        if any(each.health is Health.OK for each in members):
+            found = [
+                replace(each, health=Health.WARN) if each in members and each.health is Health.FAIL else each
+                for each in found
+            ]
+    return found
 
 
 MEMBER = "etcd member "
+RIAK_NODE = "Riak KV "
 
 
 def _tell(findings: Sequence[Finding], *, as_json: bool) -> None:

@@ -39,7 +39,7 @@ def checks(settings: Settings) -> list[Check]:
         Check("catalog", partial(_catalog, settings), "it can be rebuilt: move catalog.db aside and restart"),
         Check("tokens", partial(_tokens, settings)),
     ]
-    if settings.hot_cache.kind == "disk":
+    if settings.hot_cache.on_disk:
         path = settings.hot_cache.path or data_dir / "hot"
         found.append(Check("hot cache", partial(_directory, "hot cache", path), f"look at {path}"))
     if settings.gateway.tls.cert_file is not None:
@@ -108,7 +108,7 @@ def _space(name: str, path: Path) -> Finding:
 def _limits(settings: Settings) -> Finding:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = settings.gateway.max_connections + settings.mirror.concurrency * 2 + _SPARE_DESCRIPTORS
-    if settings.hot_cache.kind == "disk":
+    if settings.hot_cache.on_disk:
         needed += settings.hot_cache.open_files
     found = f"{soft} open files allowed (at most {hard}), up to {needed} wanted"
     if soft != resource.RLIM_INFINITY and soft < needed:
@@ -119,7 +119,7 @@ def _limits(settings: Settings) -> Finding:
 
 def _journal(settings: Settings) -> Finding:
     path = settings.node.data_dir / "journal.db"
-    if not path.exists():
+    if settings.journal.kind == "sqlite" and not path.exists():
         return Finding("journal", Health.OK, f"{path} does not exist yet: the first start makes it")
     from controlplane.wiring.adapters import open_journal
 
@@ -145,18 +145,19 @@ def _journal(settings: Settings) -> Finding:
 
 def _catalog(settings: Settings) -> Finding:
     path = settings.node.data_dir / "catalog.db"
-    if not path.exists():
+    if settings.catalog.kind == "sqlite" and not path.exists():
         return Finding("catalog", Health.OK, f"{path} does not exist yet: the first start makes it")
     from controlplane.wiring.adapters import PRIMARY, open_catalog
 
     async def look() -> Finding:
         catalog = await open_catalog(settings)
         try:
-            counts = await catalog.counts(PRIMARY)
+            # A shared catalog may hold a thousand million rows: they are not counted here.
+            counts = await catalog.counts(PRIMARY) if settings.catalog.kind == "sqlite" else None
             collisions = await catalog.quarantined()
         finally:
             await catalog.aclose()
-        found = f"{sum(counts.values())} blobs known"
+        found = "shared by the cluster" if counts is None else f"{sum(counts.values())} blobs known"
         if collisions:
             advice = f"look at quarantine/ in the primary store; the first is {collisions[0].content.md5}"
             return Finding("catalog", Health.WARN, f"{found}, {len(collisions)} MD5 collisions in quarantine", advice)

@@ -13,9 +13,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from controlplane.cli.doctor import MEMBER, Check, Finding, Health
+from controlplane.cli.doctor import MEMBER, RIAK_NODE, Check, Finding, Health
 from controlplane.cli.gateways import own_url
-from controlplane.ports.errors import Corrupt, NotFound
+from controlplane.ports.errors import Corrupt, NotFound, Unavailable
 
 if TYPE_CHECKING:
     from controlplane.settings.stores import S3Store, Store
@@ -51,6 +51,15 @@ def checks(settings: Settings, timeout_s: float) -> list[Check]:
             Check(f"etcd v2 {url}", partial(_etcd_v2, url, settings, timeout_s), "start etcd with --enable-v2")
             for url in directory.v2_endpoints or directory.etcd.endpoints
         ]
+    if "riak_kv" in (settings.journal.kind, settings.catalog.kind, settings.hot_cache.kind):
+        advice = "start it, or check network and credentials; writes are refused while the journal is away"
+        found += [
+            Check(RIAK_NODE + url, partial(_riak_kv, url, settings, timeout_s), advice)
+            for url in settings.riak_kv.endpoints
+        ]
+    if settings.hot_cache.kind in ("redis", "memcached", "riak_kv"):
+        advice = "requests go on without it, and ask the stores"
+        found.append(Check("hot tier", partial(_hot_tier, settings, timeout_s), advice))
     if settings.gc.socket is not None:
         advice = "look at millrace-riak-cs-gc.socket, Riak CS and etcd; deleted data stays on disk meanwhile"
         found.append(Check("garbage collection", partial(_gc, settings, timeout_s), advice))
@@ -73,6 +82,58 @@ def _targets(settings: Settings) -> list[tuple[str, Store]]:
             store = store.model_copy(update={"prefix": store.prefix.replace("{bucket}", "millrace-doctor")})
         targets.append((f"{rule.buckets} target", store))
     return targets
+
+
+def _riak_kv(url: str, settings: Settings, timeout_s: float) -> Finding:
+    """Whether this node of Riak KV answers, and has the bucket types."""
+    from controlplane.adapters.system_clock import SystemClock
+    from controlplane.wiring.cluster_stores import build_riak_kv
+
+    riak = settings.riak_kv
+    kinds = [riak.bucket_type] if "riak_kv" in (settings.journal.kind, settings.catalog.kind) else []
+    kinds += [riak.hot_bucket_type] if settings.hot_cache.kind == "riak_kv" else []
+    alone = settings.model_copy(update={"riak_kv": riak.model_copy(update={"endpoints": (url,)})})
+
+    async def ask() -> None:
+        for kind in kinds:
+            kv = build_riak_kv(alone, SystemClock(), kind)
+            try:
+                await kv.ping()
+                await kv.fetch(f"{settings.node.cluster}.doctor", "none")
+                if kind == riak.bucket_type:
+                    await kv.index(f"{settings.node.cluster}.doctor", "none_bin", "0", "1", limit=1)
+            finally:
+                await kv.aclose()
+
+    asyncio.run(asyncio.wait_for(ask(), timeout_s))
+    return Finding(RIAK_NODE + url, Health.OK, f"answers, and has {', '.join(kinds)}")
+
+
+def _hot_tier(settings: Settings, timeout_s: float) -> Finding:
+    """A value is put, read and removed. Requests go on without the tier: what is wrong with it is a warning."""
+    from controlplane.adapters.system_clock import SystemClock
+    from controlplane.wiring.cluster_stores import build_tier
+
+    name, value = f"doctor-{secrets.token_hex(8)}", secrets.token_bytes(_PROBE_BYTES)
+
+    async def ask() -> bytes | None:
+        tier = build_tier(settings, SystemClock())
+        try:
+            await tier.put(name, value)
+            found = await tier.get(name)
+            await tier.forget(name)
+            return found
+        finally:
+            await tier.aclose()
+
+    advice = "requests go on without it, and ask the stores"
+    try:
+        back = asyncio.run(asyncio.wait_for(ask(), timeout_s))
+    except Unavailable as error:
+        return Finding("hot tier", Health.WARN, str(error), advice)
+    if back != value:
+        return Finding("hot tier", Health.WARN, "what was put did not come back", advice)
+    return Finding("hot tier", Health.OK, f"{settings.hot_cache.kind} keeps what is put")
 
 
 def _store(name: str, store: Store, timeout_s: float) -> Finding:

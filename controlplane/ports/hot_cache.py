@@ -37,6 +37,11 @@ class HotCache(Protocol):
         The caller must release() a hit when its bytes are no longer needed."""
         ...
 
+    async def recall(self, guid: Guid) -> Hit | None:
+        """After a miss: the blob from farther away than this node's own memory and disk, if the cache reaches that far;
+        proved (I2), and cheaper than asking a store. None too when it is away. release() the hit as any other."""
+        ...
+
     def release(self, hit: Hit) -> None: ...
 
     async def admit(self, content: Content, content_type: str, body: bytes | LocalFile, now: float) -> bool:

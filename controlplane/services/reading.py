@@ -67,7 +67,7 @@ class BlobReader:
 
         Raises NotFound, Corrupt, Unavailable (never NotFound for an outage: I5), StorageFull (no room to fetch it).
         """
-        hit = self._hot.lookup(guid)
+        hit = self._hot.lookup(guid) or await self._hot.recall(guid)
         if hit is not None:
             try:
                 await self._still_there(guid, hit)

@@ -32,6 +32,8 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
         yield from _upload_size(values, store)
     yield from _same_bucket(values)
     yield from _mirror_rules(values)
+    yield from _riak_kv(values)
+    yield from _hot_tier(values)
     yield from _places(values)
 
 
@@ -60,6 +62,7 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[Contradiction]:
         ("persistent.access_key", "persistent.secret_key"),
         ("s3.tls.cert_file", "s3.tls.key_file"),
         ("s3.admin_key", "s3.admin_secret"),
+        ("riak_kv.username", "riak_kv.password"),
     ):
         if _known(values, one, other) and bool(values[one]) != bool(values[other]):
             given, missing = (one, other) if values[one] else (other, one)
@@ -130,6 +133,27 @@ def _gc(values: Mapping[str, Any]) -> Iterator[Contradiction]:
         )
 
 
+def _riak_kv(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    users = [path for path in ("journal.kind", "catalog.kind", "hot_cache.kind") if values.get(path) == "riak_kv"]
+    if users and values.get("riak_kv.endpoints") == ():
+        yield users[0], "needs riak_kv.endpoints: there is no Riak KV to ask"
+    for place in values.get("hot_cache.tier.servers") or ():
+        host, _, port = place.removeprefix("rediss://").rpartition(":")
+        if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+            yield "hot_cache.tier.servers", f"must be host:port, not {place!r}"
+
+
+def _hot_tier(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    kind, servers = values.get("hot_cache.kind"), values.get("hot_cache.tier.servers")
+    if kind in ("redis", "memcached") and servers is not None:
+        if not servers:
+            yield "hot_cache.tier.servers", f"is needed with hot_cache.kind {kind}"
+        if kind == "redis" and len(servers) > 1:
+            yield "hot_cache.tier.servers", "takes one server of Redis"
+    if kind == "redis" and values.get("hot_cache.tier.username") and not values.get("hot_cache.tier.password"):
+        yield "hot_cache.tier.username", "is of no use without hot_cache.tier.password"
+
+
 def _upload_size(values: Mapping[str, Any], store: str) -> Iterator[Contradiction]:
     most, part = "gateway.max_blob_bytes", f"{store}.part_bytes"
     if _known(values, most, part) and values[most] > values[part] * MOST_PARTS:
@@ -178,7 +202,9 @@ def _mirror_rules(values: Mapping[str, Any]) -> Iterator[Contradiction]:
 def _places(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     """Directories that would hold each other's files."""
     places: dict[str, Path] = {path: values[path] for path in ("primary.path", "persistent.path") if path in values}
-    if values.get("hot_cache.kind") == "disk" and _known(values, "hot_cache.path", "node.data_dir"):
+    if values.get("hot_cache.kind") not in (None, "memory", "none") and _known(
+        values, "hot_cache.path", "node.data_dir"
+    ):
         places["hot_cache.path"] = values["hot_cache.path"] or values["node.data_dir"] / "hot"
     resolved = {path: place.resolve() for path, place in places.items()}
     names = list(resolved)

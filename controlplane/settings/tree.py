@@ -9,6 +9,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from controlplane.settings.cluster import Cluster
+from controlplane.settings.cluster_stores import Catalog, Journal, RiakKv
+from controlplane.settings.hot_cache import HotCache
 from controlplane.settings.mirror import Mirror
 from controlplane.settings.outline import flatten
 from controlplane.settings.rules import contradictions
@@ -103,24 +105,6 @@ class Admin(Section):
     agent_port: Port = Field(8472, description="agent's admin port; 0 takes a free one")
 
 
-class HotCache(Section):
-    """The copies of the blobs asked for most, on this node."""
-
-    kind: Literal["disk", "memory", "none"] = Field("disk", description="disk, memory or none")
-    path: AbsolutePath | None = Field(
-        None, description="directory of the disk cache; empty: <node.data_dir>/hot", examples=["/var/lib/millrace/hot"]
-    )
-    limit_bytes: Bytes = Field(2 * GIB, description="least recently used blobs leave when this is reached")
-    max_blob_bytes: Bytes = Field(256 * MIB, description="larger blobs are not kept")
-    open_files: int = Field(1024, ge=0, description="files kept open for the fastest answer (disk)")
-
-
-class Journal(Section):
-    """The durable queue between acknowledgement and mirror: <node.data_dir>/journal.db."""
-
-    limit: int = Field(1_000_000, ge=1, description="entries at which writes are pushed back with 503")
-
-
 class Etcd(Section):
     """etcd v3 by its JSON gateway."""
 
@@ -192,6 +176,8 @@ class Settings(Section):
     persistent: Store | None = Field(None, description="where blobs are mirrored to; none: no mirror")
     hot_cache: HotCache = HotCache()
     journal: Journal = Journal()
+    catalog: Catalog = Catalog()
+    riak_kv: RiakKv = RiakKv()
     mirror: Mirror = Mirror()
     directory: Directory = Directory()
     cluster: Cluster = Cluster()

@@ -16,15 +16,19 @@ from controlplane.adapters.spool import DiskSpool
 from controlplane.adapters.sqlite.catalog import SqliteCatalog
 from controlplane.adapters.sqlite.journal import SqliteJournal
 from controlplane.adapters.sqlite.upload_ledger import SqliteUploadLedger
+from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.keys import StoreName
+from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory
 from controlplane.ports.errors import NotFound, Unavailable
 from controlplane.ports.hot_cache import HotCache
+from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.settings.stores import FilesystemStore as FilesystemSettings
 from controlplane.settings.stores import MemoryStore, S3Store, Store
 from controlplane.settings.tree import Settings
+from controlplane.wiring.cluster_stores import open_riak_catalog, open_riak_journal, with_tier
 
 if TYPE_CHECKING:
     from controlplane.adapters.s3 import S3Options
@@ -112,14 +116,18 @@ def is_local(store: Store) -> bool:
     return isinstance(store, FilesystemSettings)
 
 
-async def open_journal(settings: Settings) -> SqliteJournal:
-    """This node's journal; the gateway and the agent may have it open at once."""
+async def open_journal(settings: Settings) -> Journal:
+    """The gateway and the agent may have it open at once; one in Riak KV all nodes."""
+    if settings.journal.kind == "riak_kv":
+        return await open_riak_journal(settings, SystemClock())
     journal = SqliteJournal(settings.node.data_dir / "journal.db", limit=settings.journal.limit)
     await journal.open()
     return journal
 
 
-async def open_catalog(settings: Settings) -> SqliteCatalog:
+async def open_catalog(settings: Settings) -> Catalog:
+    if settings.catalog.kind == "riak_kv":
+        return await open_riak_catalog(settings, SystemClock())
     catalog = SqliteCatalog(settings.node.data_dir / "catalog.db")
     await catalog.open()
     return catalog
@@ -141,7 +149,7 @@ async def open_hot_cache(settings: Settings, clock: Clock, worker: int = 0) -> H
             return NoHotCache()
         case "memory":
             return MemoryHotCache(limit_bytes=limit_bytes, max_blob_bytes=cache.max_blob_bytes)
-        case "disk":
+        case _:
             disk = DiskHotCache(
                 worker_folder(_hot_folder(settings), worker),
                 limit_bytes=limit_bytes,
@@ -150,7 +158,7 @@ async def open_hot_cache(settings: Settings, clock: Clock, worker: int = 0) -> H
                 clock=clock,
             )
             await disk.open()
-            return disk
+            return disk if cache.kind == "disk" else with_tier(settings, disk, clock)
 
 
 def open_spool(settings: Settings, worker: int = 0) -> DiskSpool:

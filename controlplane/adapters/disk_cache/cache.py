@@ -197,6 +197,10 @@ class DiskHotCache:
             entry.kept = True
         return fd
 
+    async def recall(self, guid: Guid) -> Hit | None:  # noqa: ARG002 - the port's
+        """None: there is nothing farther away."""
+        return None
+
     def release(self, hit: Hit) -> None:
         if hit.fd < 0:
             return

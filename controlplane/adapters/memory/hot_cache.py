@@ -49,6 +49,10 @@ class MemoryHotCache:
         self._hits += 1
         return Hit(entry.content, entry.content_type, entry.validated_at, entry.data)
 
+    async def recall(self, guid: Guid) -> Hit | None:  # noqa: ARG002 - the port's
+        """None: there is nothing farther away."""
+        return None
+
     def release(self, hit: Hit) -> None:
         """Nothing to release: the bytes are the hit's."""
 
@@ -128,6 +132,10 @@ class NoHotCache:
 
     def lookup(self, guid: Guid) -> Hit | None:  # noqa: ARG002
         self._misses += 1
+        return None
+
+    async def recall(self, guid: Guid) -> Hit | None:  # noqa: ARG002 - the port's
+        """None: there is nothing farther away."""
         return None
 
     def release(self, hit: Hit) -> None:

@@ -70,6 +70,10 @@ class RiakJournal:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
+    @property
+    def is_shared(self) -> bool:
+        return True
+
     async def open(self) -> None:
         """Nothing is asked yet: Riak KV may be away when a node starts (I10)."""
 

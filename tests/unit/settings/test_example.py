@@ -35,7 +35,7 @@ def test_as_it_is_it_means_the_defaults() -> None:
 
 
 def test_it_has_a_block_for_every_table_and_kind() -> None:
-    assert len(BLOCKS) == 29
+    assert len(BLOCKS) == 32
     assert set(re.findall(r"^#([a-z_0-9]+) = ", example_toml(), re.MULTILINE)) == names(Settings)
 
 
