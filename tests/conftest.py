@@ -12,6 +12,7 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=200, help="how often the crash tests kill a process (default 200)")
     parser.addoption("--client-mib", type=int, default=100, help="what S3 clients send in parts (default 100)")
+    parser.addoption("--stampede-mib", type=int, default=32, help="size of the blob of the stampede (default 32)")
     parser.addoption("--client-keys", type=int, default=2500, help="keys that S3 clients list (default 2500)")
 
 

@@ -15,6 +15,8 @@ class Right(Enum):
     DELETE = "delete"
     PROBE = "probe"
     """The node's own health probe, and nothing else."""
+    PEER = "peer"
+    """Another gateway of the cluster: what is being fetched here, and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)

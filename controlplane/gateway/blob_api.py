@@ -29,6 +29,7 @@ access_log = logging.getLogger("controlplane.access")
 
 _BLOB = re.compile(r"/blobs/([^/]*)\Z")
 _SHA256 = re.compile(r"/blobs/sha256/([^/]*)\Z")
+_PEER_BLOB = re.compile(r"/peers/blobs/([^/]*)\Z")
 _PROBE = re.compile(r"/probes/([A-Za-z0-9][A-Za-z0-9._-]{0,62})\Z")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}\Z")
 _HOT_PATH_LENGTH = len("/blobs/") + 32
@@ -192,6 +193,11 @@ class BlobApi:
                     "PUT": (Right.WRITE, lambda: self._verbs.store(request, parse_guid(name))),
                     "DELETE": (Right.DELETE, lambda: self._verbs.delete(request, parse_guid(name))),
                 },
+            )
+        if matched := _PEER_BLOB.match(path):
+            wanted = matched[1]
+            return await self._dispatch(
+                request, {"GET": (Right.PEER, lambda: self._verbs.get_provided(request, parse_guid(wanted)))}
             )
         if matched := _PROBE.match(path):
             node = matched[1]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from functools import partial
+from typing import Final
 
 from controlplane.model.content import Content, Guid
 from controlplane.model.keys import StoreName, blob_key
@@ -15,14 +17,32 @@ from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Conflict, Corrupt, MillraceError, NotFound, Unavailable
 from controlplane.ports.hot_cache import HotCache
-from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.object_store import ByteRange, ObjectReader, ObjectStore
+from controlplane.ports.peers import Peers
 from controlplane.ports.spool import Spool, Spooled
 from controlplane.services.fetch import Fetch, Source
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.presence import refuse_if_entombed
+from controlplane.services.providers import Providers, ResumedReader
 from controlplane.services.proving import check_identity
 
 log = logging.getLogger(__name__)
+
+PEERS: Final = StoreName("peers")
+"""As the place where a blob was found: another gateway of the cluster."""
+
+_PROVIDERS_TRIED: Final = 3
+_FRESH_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """What one needs to fetch a blob once for the whole cluster."""
+
+    providers: Providers
+    peers: Peers
+    primary_is_local: bool
+    """Each gateway has a primary of its own, and fills it itself."""
 
 
 class BlobFiller:
@@ -40,7 +60,9 @@ class BlobFiller:
         clock: Clock,
         tally: BlobTally,
         locks: GuidLocks,
+        sharing: Sharing | None = None,
     ) -> None:
+        """`sharing`: with the other gateways of the cluster; None: each fetches for itself."""
         self._primary = primary
         self._persistent = persistent
         self._catalog = catalog
@@ -50,6 +72,7 @@ class BlobFiller:
         self._clock = clock
         self._tally = tally
         self._locks = locks
+        self._sharing = sharing
         self._fetches: dict[Guid, Fetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -60,6 +83,10 @@ class BlobFiller:
 
     def is_under_way(self, guid: Guid) -> bool:
         return guid in self._fetches
+
+    def is_provided(self, guid: Guid) -> bool:
+        """Whether this gateway fetches it from the store for others too: they are not sent round in a circle."""
+        return guid in self._fetches and self._sharing is not None and self._sharing.providers.provides(guid)
 
     async def join(self, guid: Guid) -> Fetch:
         """The fetch of the blob, begun if nobody else did, and opened: the caller must leave() it."""
@@ -97,6 +124,8 @@ class BlobFiller:
                 await fetch.run()
             finally:
                 del self._fetches[guid]
+                if self._sharing is not None:
+                    await self._sharing.providers.release(guid)
             if fetch.is_corrupt and fetch.source is not None:
                 self._count_corrupt(fetch.source, str(fetch.failure))
 
@@ -106,15 +135,16 @@ class BlobFiller:
     async def _locate(self, guid: Guid) -> Source:
         known = await self._catalog.get(guid)
         expected = known.content if known is not None and known.deleted_at is None else None
-        try:
-            reader = await self._primary.get(blob_key(guid))
-            return Source(self._primary.name, reader, self._hot_max_bytes, expected)
-        except NotFound:
-            pass
+        if (source := await self._in_primary(guid, expected)) is not None:
+            return source
         await refuse_if_entombed(self._primary, self._catalog, guid)
         store = self._persistent
         if store is None:
             raise NotFound(f"no blob {guid}")
+        if self._sharing is not None:
+            found = await self._shared(guid, expected, store, self._sharing)
+            if found is not None:
+                return found
         try:
             return Source(store.name, await store.get(blob_key(guid)), None, expected)
         except NotFound:
@@ -123,6 +153,39 @@ class BlobFiller:
         except Unavailable:
             self._tally.count_fill(store.name, "unavailable")
             raise
+
+    async def _in_primary(self, guid: Guid, expected: Content | None) -> Source | None:
+        try:
+            reader = await self._primary.get(blob_key(guid))
+        except NotFound:
+            return None
+        return Source(self._primary.name, reader, self._hot_max_bytes, expected)
+
+    async def _shared(
+        self, guid: Guid, expected: Content | None, store: ObjectStore, sharing: Sharing
+    ) -> Source | None:
+        """The blob as another gateway receives it; None: this one is to ask the store itself. The claim is released
+        when the fetch has ended."""
+        provider = await sharing.providers.find_or_claim(guid)
+        for attempt in range(_PROVIDERS_TRIED):
+            if provider is None:
+                # Whoever had the claim before may have brought the blob into the primary since we looked.
+                return await self._in_primary(guid, expected)
+            try:
+                reader = await sharing.peers.open(provider.url, guid)
+            except NotFound:
+                # It has just ended there, well or not; or its claim is so fresh that it does not know of it yet.
+                if (source := await self._in_primary(guid, expected)) is not None:
+                    return source
+                await self._clock.sleep(_FRESH_S)
+                provider = await sharing.providers.find_or_claim(guid, instead_of=provider if attempt else None)
+            except MillraceError as error:
+                log.warning("blob %s: %s", guid, error)
+                provider = await sharing.providers.find_or_claim(guid, instead_of=provider)
+            else:
+                self._tally.count_fill(PEERS, "filled")
+                return Source(PEERS, ResumedReader(reader, partial(_from, store, guid)), None, expected)
+        return None
 
     async def _keep(self, source: Source, spooled: Spooled) -> None:
         """What becomes of a proved fetch: it goes into the primary if it was not there, and into the hot cache.
@@ -133,7 +196,9 @@ class BlobFiller:
         self._tally.count_fill(source.store, "filled")
         async with self._locks.hold(guid):
             try:
-                if source.store == self._primary.name:
+                shared = self._sharing is not None and not self._sharing.primary_is_local
+                if source.store == self._primary.name or (source.store == PEERS and shared):
+                    # The provider brings it into the primary that all share.
                     await self._primary.head(blob_key(guid))
                 else:
                     await self._fill_primary(guid, source, spooled)
@@ -171,7 +236,7 @@ class BlobFiller:
         now = self._clock.now()
         copies = (
             Location(self._primary.name, self._primary.bucket, kept.key, LocationState.MIRRORED, kept.etag, now),
-            Location(source.store, self._persistent.bucket, info.key, LocationState.MIRRORED, info.etag, now),
+            Location(self._persistent.name, self._persistent.bucket, info.key, LocationState.MIRRORED, info.etag, now),
         )
         await self._catalog.record(Manifest(spooled.content, info.content_type, now, copies))
 
@@ -179,3 +244,12 @@ class BlobFiller:
         self._tally.corrupt += 1
         self._tally.count_fill(store, "corrupt")
         log.error("%s; repair that copy, or write the blob again", error)
+
+
+async def _from(store: ObjectStore, guid: Guid, offset: int) -> ObjectReader:
+    """The rest of a blob, whose first bytes came from a peer that broke off."""
+    key = blob_key(guid)
+    if not offset:
+        return await store.get(key)
+    info = await store.head(key)
+    return await store.get(key, byte_range=ByteRange(offset, info.size - 1))

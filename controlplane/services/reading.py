@@ -90,6 +90,17 @@ class BlobReader:
         assert fetch.info is not None
         return OpenBlob(fetch.content, fetch.info.content_type, None, fetch.chunks, fetch.leave)
 
+    async def open_provided(self, guid: Guid) -> OpenBlob:
+        """For another gateway: the blob that this one is fetching from the persistent store just now, as it arrives;
+        proved before its end. Raises NotFound when it is not."""
+        if not self._filler.is_provided(guid):
+            raise NotFound(f"blob {guid} is not being fetched here")
+        fetch = await self._filler.join(guid)
+        if fetch.content is None or fetch.info is None:
+            fetch.leave()
+            raise NotFound(f"blob {guid} is not being fetched here")
+        return OpenBlob(fetch.content, fetch.info.content_type, None, fetch.chunks, fetch.leave)
+
     async def stat(self, guid: Guid) -> tuple[Content, str]:
         """The blob's content and content type, asked of the stores: a catalog may be behind another node's delete.
 

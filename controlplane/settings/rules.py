@@ -110,6 +110,10 @@ def _directory(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     mode = "cluster.mode"
     if _known(values, mode, shared) and values[mode] == "on" and not values[shared]:
         yield mode, f"needs {shared}: agents divide the work there"
+    secret, url = "cluster.secret", "cluster.peer_url"
+    anywhere = values.get("gateway.host") in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    if _known(values, secret, url) and values[secret] and not values[url] and anywhere:
+        yield url, "is needed with cluster.secret: gateway.host is no address by which other gateways reach this one"
 
 
 def _s3_front(values: Mapping[str, Any]) -> Iterator[Contradiction]:

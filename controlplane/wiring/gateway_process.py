@@ -29,8 +29,9 @@ from controlplane.ports.spool import Spool
 from controlplane.ports.upstream import Upstream
 from controlplane.ports.write_log import WriteLog
 from controlplane.services.blobs import BlobWriter
-from controlplane.services.filling import BlobFiller
+from controlplane.services.filling import BlobFiller, Sharing
 from controlplane.services.guid_locks import GuidLocks
+from controlplane.services.providers import Providers
 from controlplane.services.reading import BlobReader
 from controlplane.settings.tls import Tls
 from controlplane.settings.tree import Settings
@@ -117,6 +118,7 @@ class GatewayProcess:
             locks=locks,
         )
         filler = BlobFiller(
+            sharing=self._sharing(),
             primary=self._primary,
             persistent=self._persistent,
             catalog=self._catalog,
@@ -170,6 +172,23 @@ class GatewayProcess:
         if self._s3 is not None:
             looks["riak_cs"] = self._s3.upstream.check
         return {name: Check(look, needed=NEEDED[name]) for name, look in looks.items()}
+
+    def _sharing(self) -> Sharing | None:
+        """With the other gateways, when the cluster has a secret."""
+        cluster, etcd = self._settings.cluster, self._settings.directory.etcd
+        if cluster.secret is None or not etcd.endpoints or self._persistent is None:
+            return None
+        # Not at the top: both bring in aiohttp.
+        from controlplane.adapters.peer_blobs import PeerBlobs
+        from controlplane.wiring.adapters import build_directory
+
+        directory = build_directory(self._settings, self._clock)
+        self._closing.push_async_callback(directory.aclose)
+        peers = PeerBlobs(cluster.secret.reveal(), cluster.peer_ca_file)
+        self._closing.push_async_callback(peers.aclose)
+        url = cluster.peer_url or _own_url(self._settings)
+        providers = Providers(directory, self._clock, url=url, node=self._settings.node.name)
+        return Sharing(providers, peers, is_local(self._settings.primary))
 
     async def _listen(self, api: BlobApi) -> str:
         gateway = self._settings.gateway
@@ -324,7 +343,15 @@ def _authorizer(settings: Settings) -> Authorizer:
         for token in settings.tokens
     ]
     grants.append(Grant.of("probe", probe_token(settings.node.data_dir), frozenset({Right.PROBE})))
+    if settings.cluster.secret is not None:
+        grants.append(Grant.of("peer", settings.cluster.secret.reveal(), frozenset({Right.PEER})))
     return Authorizer(grants, anonymous_read=settings.gateway.anonymous_read)
+
+
+def _own_url(settings: Settings) -> str:
+    """Where this gateway listens, as the settings say."""
+    gateway = settings.gateway
+    return f"{'https' if gateway.tls.cert_file else 'http'}://{_in_url(gateway.host)}:{gateway.port}"
 
 
 def _in_url(host: str) -> str:

@@ -40,6 +40,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self.requests: Counter[str] = Counter()
         """By method, of all that was passed on."""
+        self.answered_bytes = 0
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -141,6 +142,7 @@ class Proxy:
                 writer.write(data[:left])
                 await writer.drain()
                 return
+            self.answered_bytes += len(data)
             left = None if left is None else left - len(data)
             writer.write(data)
             await writer.drain()
