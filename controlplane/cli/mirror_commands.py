@@ -1,11 +1,11 @@
-"""`millrace mirror status|failed|retry`: this node's journal, read beside the running gateway and agent."""
+"""`millrace mirror status|pause|resume`: this node's journal, read and written beside the running gateway and agent."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +13,26 @@ from controlplane.cli import output, settings_source
 from controlplane.cli.exit_codes import CommandFailed, ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from controlplane.model.task import Task
+    from controlplane.model.rule_stats import RuleStats
     from controlplane.ports.journal import Journal, JournalStats
     from controlplane.settings.stores import Store
     from controlplane.settings.tree import Settings
 
-_PAGE = 1000
+BLOBS = "blobs"
+"""How the mirror of blobs is called, beside the rules of S3 objects."""
+
+EVERY_RULE = "*"
+"""As ports.journal has it; nothing is imported before a command is chosen."""
 
 
 def status(arguments: Namespace) -> int:
-    """1 when there are dead letters, or a copy has been pending for longer than --max-age."""
+    """1 when there are dead letters, a rule stands still, or a copy is pending for longer than --max-age."""
     settings = node_settings(arguments)
     facts = asyncio.run(_status(settings))
     age = facts["oldest_age_s"]
     late = arguments.max_age is not None and age is not None and age > arguments.max_age
-    facts["healthy"] = not facts["failed"] and not late
+    stalled = any(rule["stalled"] for rule in facts["rules"])
+    facts["healthy"] = not facts["failed"] and not late and not stalled
     if arguments.json:
         output.document(facts)
     else:
@@ -39,33 +44,85 @@ async def _status(settings: Settings) -> dict[str, Any]:
     from controlplane.model.manifest import LocationState
     from controlplane.wiring.adapters import PERSISTENT, open_catalog
 
-    async with _journal(settings) as journal:
+    async with open_for(settings) as journal:
         stats: JournalStats = await journal.stats()
+        figures = await journal.rules()
+        paused = await journal.paused()
     catalog = await open_catalog(settings)
     try:
         counts = await catalog.counts(PERSISTENT)
     finally:
         await catalog.aclose()
+    now = time.time()
     oldest = stats.oldest_enqueued_at
     return {
         "mirrored_to": _place(settings.persistent),
-        "rules": [
-            {
-                "buckets": rule.buckets,
-                "prefix": rule.prefix,
-                "deletes": rule.deletes,
-                "read_through": rule.read_through,
-                "mirrored_to": _place(rule.target),
-            }
-            for rule in settings.mirror.rules
-        ],
+        "rules": _rules(settings, figures, paused, now),
+        "paused": EVERY_RULE in paused,
         "pending": stats.pending,
         "pending_bytes": stats.pending_bytes,
         "failed": stats.failed,
-        "oldest_age_s": None if oldest is None else round(max(time.time() - oldest, 0.0), 3),
+        "oldest_age_s": None if oldest is None else round(max(now - oldest, 0.0), 3),
         "limit": stats.limit,
         "blobs": {state.value: counts.get(state, 0) for state in LocationState},
     }
+
+
+def _rules(
+    settings: Settings, figures: Mapping[str, RuleStats], paused: Mapping[str, float], now: float
+) -> list[dict[str, Any]]:
+    """Blobs, where they are mirrored; the rules of the settings in their order; then what the journal still holds of
+    rules that the settings do not name any more."""
+    from controlplane.wiring.s3_mirror import rule_name
+
+    named: dict[str, dict[str, Any]] = {}
+    if settings.persistent is not None or "" in figures:
+        named[""] = {"mirrored_to": _place(settings.persistent)}
+    for rule in settings.mirror.rules:
+        named[rule_name(rule)] = {
+            "buckets": rule.buckets,
+            "prefix": rule.prefix,
+            "deletes": rule.deletes,
+            "read_through": rule.read_through,
+            "mirrored_to": _place(rule.target),
+        }
+    for name, stats in figures.items():
+        if stats.pending or stats.failed:
+            named.setdefault(name, {"mirrored_to": None})
+    return [
+        {"name": name or BLOBS, **told, **_figures(figures.get(name), name in paused or EVERY_RULE in paused, now)}
+        for name, told in named.items()
+    ]
+
+
+def _figures(stats: RuleStats | None, paused: bool, now: float) -> dict[str, Any]:
+    from controlplane.model.rule_stats import RuleStats, lag_quantile
+    from controlplane.model.stall import STALL_AFTER_S, stalled_s
+
+    stats = stats or RuleStats()
+    oldest = stats.oldest_enqueued_at
+    still_s = stalled_s(stats, now, paused=paused)
+    median, p99 = lag_quantile(stats, 0.5), lag_quantile(stats, 0.99)
+    return {
+        "paused": paused,
+        "pending": stats.pending,
+        "pending_bytes": stats.pending_bytes,
+        "failed": stats.failed,
+        "oldest_age_s": None if oldest is None else round(max(now - oldest, 0.0), 3),
+        "copied": stats.copied,
+        "copied_bytes": stats.copied_bytes,
+        "last_progress_at": stats.progress_at or None,
+        "lag_p50_within_s": _bound(median),
+        "lag_p99_within_s": _bound(p99),
+        "stalled": still_s > STALL_AFTER_S,
+    }
+
+
+def _bound(seconds: float | None) -> float | None:
+    """JSON has no infinity: more than the largest bound is said as that bound's double."""
+    from controlplane.model.tally import LAG_BOUNDS_S
+
+    return LAG_BOUNDS_S[-1] * 2 if seconds == float("inf") else seconds
 
 
 def _place(store: Store | None) -> str | None:
@@ -84,82 +141,103 @@ def _tell(facts: dict[str, Any], *, late: bool) -> None:
     age = facts["oldest_age_s"]
     output.line(f"mirrored to:  {facts['mirrored_to'] or 'nothing: no persistent store is configured'}")
     for rule in facts["rules"]:
-        extent = "" if rule["deletes"] else ", without deletes"
-        extent += ", read through" if rule["read_through"] else ""
-        output.line(f"S3 objects:   {rule['buckets']}/{rule['prefix']}* to {rule['mirrored_to']}{extent}")
+        if "buckets" in rule:
+            extent = "" if rule["deletes"] else ", without deletes"
+            extent += ", read through" if rule["read_through"] else ""
+            output.line(f"S3 objects:   {rule['buckets']}/{rule['prefix']}* to {rule['mirrored_to']}{extent}")
     waiting = f", the oldest for {output.span(age)}" if age is not None else ""
     output.line(f"pending:      {facts['pending']} ({output.size(facts['pending_bytes'])}){waiting}")
     output.line(f"failed:       {facts['failed']}")
     used = facts["pending"] + facts["failed"]
     output.line(f"journal:      {used} of at most {facts['limit']} entries")
     output.line(f"blobs:        {', '.join(f'{count} {state}' for state, count in facts['blobs'].items())}")
+    if facts["rules"]:
+        output.table(
+            ("RULE", "STATE", "PENDING", "BYTES", "OLDEST", "FAILED", "COPIED", "LAG P50", "P99"),
+            [_row(rule) for rule in facts["rules"]],
+        )
     if facts["failed"]:
         output.line("unhealthy:    copies were given up: see `millrace mirror failed`, then `millrace mirror retry`")
     if late:
         output.line("unhealthy:    the oldest copy is pending for too long: see `millrace doctor`")
+    for rule in facts["rules"]:
+        if rule["stalled"]:
+            output.line(f"unhealthy:    {rule['name']} has work and does nothing: see the agent's log")
 
 
-def failed(arguments: Namespace) -> int:
-    """Every dead letter, in the order in which the writes were acknowledged."""
-    tasks = asyncio.run(_failed(node_settings(arguments)))
-    if arguments.json:
-        output.document([_entry(task) for task in tasks])
-    elif tasks:
-        output.table(("SEQ", "OP", "KEY", "ATTEMPTS", "ERROR"), [_row(task) for task in tasks])
-    else:
-        output.complain("nothing failed")
+def _row(rule: dict[str, Any]) -> tuple[str, ...]:
+    state = "paused" if rule["paused"] else "stalled" if rule["stalled"] else "behind" if rule["pending"] else "ok"
+    age, median, p99 = rule["oldest_age_s"], rule["lag_p50_within_s"], rule["lag_p99_within_s"]
+    return (
+        rule["name"],
+        state,
+        str(rule["pending"]),
+        output.size(rule["pending_bytes"]),
+        "-" if age is None else output.span(age),
+        str(rule["failed"]),
+        f"{rule['copied']} ({output.size(rule['copied_bytes'])})",
+        "-" if median is None else f"<={median:g} s",
+        "-" if p99 is None else f"<={p99:g} s",
+    )
+
+
+def pause(arguments: Namespace) -> int:
+    """The agents stop within a second; what is under way is finished. 3 when there is no such rule."""
+    settings = node_settings(arguments)
+    names = _chosen(arguments, settings, "pause")
+
+    async def rest() -> None:
+        async with open_for(settings) as journal:
+            for name in names:
+                await journal.pause(name, time.time())
+
+    asyncio.run(rest())
+    _say(arguments, {"paused": [_called(name) for name in names]}, "paused", names)
     return ExitCode.OK
 
 
-async def _failed(settings: Settings) -> list[Task]:
-    tasks: list[Task] = []
-    async with _journal(settings) as journal:
-        while page := await journal.failed(_PAGE, tasks[-1].seq if tasks else 0):
-            tasks.extend(page)
-    return tasks
+def resume(arguments: Namespace) -> int:
+    """3 when nothing of what is named was paused."""
+    settings = node_settings(arguments)
+    names = _chosen(arguments, settings, "resume")
 
+    async def go_on() -> list[str]:
+        async with open_for(settings) as journal:
+            return [name for name in names if await journal.resume(name)]
 
-def _row(task: Task) -> tuple[str, ...]:
-    draft = task.draft
-    return str(task.seq), draft.op.value, f"{draft.bucket}/{draft.key}", str(task.attempts), task.error
-
-
-def _entry(task: Task) -> dict[str, Any]:
-    draft = task.draft
-    return {
-        "seq": task.seq,
-        "op": draft.op.value,
-        "bucket": draft.bucket,
-        "key": draft.key,
-        "size": draft.content.size if draft.content is not None else draft.object_size,
-        "attempts": task.attempts,
-        "enqueued_at": task.enqueued_at,
-        "error": task.error,
-    }
-
-
-def retry(arguments: Namespace) -> int:
-    """Give dead letters a new budget; the agent takes them up by itself. 3 when one of those named is none."""
-    if bool(arguments.seqs) == arguments.all:
-        raise UsageError("mirror retry: name what to try again: either numbers or --all")
-    wanted = sorted(set(arguments.seqs))
-    revived = asyncio.run(_retry(node_settings(arguments), wanted or None))
-    if arguments.json:
-        output.document({"revived": revived})
-    else:
-        output.line(f"{revived} to be tried again")
-    if wanted and revived < len(wanted):
-        missing = len(wanted) - revived
-        raise CommandFailed(
-            f"{missing} of {len(wanted)} numbers are not among the failed copies: see `millrace mirror failed`",
-            ExitCode.NOT_FOUND,
-        )
+    resumed = asyncio.run(go_on())
+    _say(arguments, {"resumed": [_called(name) for name in resumed]}, "resumed", resumed)
+    if not resumed:
+        raise CommandFailed("none of these was paused: see `millrace mirror status`", ExitCode.NOT_FOUND)
     return ExitCode.OK
 
 
-async def _retry(settings: Settings, seqs: list[int] | None) -> int:
-    async with _journal(settings) as journal:
-        return await journal.revive(seqs, time.time())
+def _chosen(arguments: Namespace, settings: Settings, command: str) -> list[str]:
+    from controlplane.wiring.s3_mirror import rule_name
+
+    if bool(arguments.rules) == arguments.all:
+        raise UsageError(f"mirror {command}: name rules (`{BLOBS}` is the mirror of blobs), or --all")
+    if arguments.all:
+        return [EVERY_RULE]
+    known = {BLOBS, *map(rule_name, settings.mirror.rules)}
+    for name in arguments.rules:
+        if name not in known:
+            raise CommandFailed(
+                f"there is no mirror rule {name}: there are {', '.join(sorted(known))}", ExitCode.NOT_FOUND
+            )
+    return ["" if name == BLOBS else name for name in arguments.rules]
+
+
+def _called(name: str) -> str:
+    return {"": BLOBS, EVERY_RULE: "all"}.get(name, name)
+
+
+def _say(arguments: Namespace, document: dict[str, Any], done: str, names: list[str]) -> None:
+    if arguments.json:
+        output.document(document)
+    else:
+        for name in names:
+            output.line(f"{done}: {_called(name)}")
 
 
 def node_settings(arguments: Namespace) -> Settings:
@@ -176,7 +254,7 @@ def node_settings(arguments: Namespace) -> Settings:
 
 
 @asynccontextmanager
-async def _journal(settings: Settings) -> AsyncIterator[Journal]:
+async def open_for(settings: Settings) -> AsyncIterator[Journal]:
     from controlplane.wiring.adapters import open_journal
 
     journal = await open_journal(settings)

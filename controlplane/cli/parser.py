@@ -133,12 +133,27 @@ def _mirror(commands: Commands) -> None:
         mirror, "status", "what is pending, what failed; exit code 1: unhealthy", "mirror_commands:status"
     )
     status.add_argument("--max-age", type=_seconds, metavar="SECONDS", help="unhealthy when one is pending longer")
-    failed = _command(mirror, "failed", "the copies that were given up", "mirror_commands:failed")
-    retry = _command(mirror, "retry", "try failed copies again", "mirror_commands:retry")
+    pause = _command(mirror, "pause", "stop copying, until `resume`, over restarts too", "mirror_commands:pause")
+    resume = _command(mirror, "resume", "go on copying", "mirror_commands:resume")
+    for parser, what in ((pause, "pause"), (resume, "resume")):
+        parser.add_argument(
+            "rules", nargs="*", metavar="RULE", help="as `mirror status` names it; blobs: that of blobs"
+        )
+        parser.add_argument("--all", action="store_true", help=f"{what} the whole mirror")
+    failed = _command(mirror, "failed", "the copies that were given up", "mirror_letters:failed")
+    failed.add_argument("--rule", metavar="RULE", help="only those of this rule")
+    failed.add_argument("--dropped", action="store_true", help="those that were dropped, when, by whom and why")
+    inspect = _command(mirror, "inspect", "all that the journal knows of one entry", "mirror_letters:inspect")
+    inspect.add_argument("seq", type=int, metavar="SEQ", help="its number, as `mirror failed` prints it")
+    retry = _command(mirror, "retry", "try failed copies again", "mirror_letters:retry")
     retry.add_argument("seqs", nargs="*", type=int, metavar="SEQ", help="numbers, as `mirror failed` prints them")
     retry.add_argument("--all", action="store_true", help="all that failed")
+    retry.add_argument("--rule", metavar="RULE", help="all that failed of this rule")
+    drop = _command(mirror, "drop", "give failed copies up for good; a record of it stays", "mirror_letters:drop")
+    drop.add_argument("seqs", nargs="+", type=int, metavar="SEQ", help="numbers, as `mirror failed` prints them")
+    drop.add_argument("--reason", required=True, metavar="TEXT", help="kept with the record")
     scans = _scans(mirror)
-    for parser in (status, failed, retry, *scans):
+    for parser in (status, pause, resume, failed, inspect, retry, drop, *scans):
         _json(parser)
         parser.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir: that of `millrace dev`")
         _config(parser)

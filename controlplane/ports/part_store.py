@@ -45,8 +45,8 @@ class PartStore(Protocol):
     ) -> ObjectInfo:
         """Make the object of all its parts visible, which have these MD5s in their order, and return what is there.
 
-        Raises NotFound (there is no such upload any more: completed before, or aborted), Conflict (if_absent), Corrupt
-        (what is visible now is not what was put), Unavailable."""
+        Raises NotFound (there is no such upload any more: aborted, or completed before and forgotten), Conflict
+        (if_absent), Corrupt (what is visible now is not what was put), Unavailable."""
         ...
 
     async def abort(self, key: Key, upload_id: str) -> None:

@@ -61,7 +61,7 @@ class UploadsPage:
 def parse_parts(document: bytes) -> PartsPage:
     """An answer of ListParts. Raises MalformedXml."""
     root = parse_riakcs(document)
-    if root.name != "ListPartsResult":
+    if root.name not in ("ListPartsResult", "ListPartsResponse"):  # the latter is moto's
         raise MalformedXml(f"<{root.name[:80]}> is no list of parts")
     parts: list[tuple[int, str, int]] = []
     for child in root.children:

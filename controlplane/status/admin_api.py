@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -83,15 +84,16 @@ class AdminApi:
             return self._found
 
     async def _metrics(self) -> Response:
-        stats = None
-        if self._journal is not None:
-            try:
-                stats = await self._journal.stats()
-            except MillraceError:
-                # The journal's own failure is readiness's to tell; the other metrics are still worth having.
-                stats = None
+        stats, rules, paused = None, None, None
         sources = self._sources if isinstance(self._sources, Sources) else await self._sources()
-        return Response(200, [(b"content-type", CONTENT_TYPE)], render(sources, stats, self._clock.now()))
+        if self._journal is not None:
+            # The journal's own failure is readiness's to tell; the other metrics are still worth having.
+            with contextlib.suppress(MillraceError):
+                stats = await self._journal.stats()
+                if sources.mirror is not None:  # it is the mirror's to tell, though both processes see it
+                    rules, paused = await self._journal.rules(), await self._journal.paused()
+        text = render(sources, stats, self._clock.now(), rules, paused or ())
+        return Response(200, [(b"content-type", CONTENT_TYPE)], text)
 
 
 _TEXT = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"no-store")]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from controlplane.model.rule_stats import RuleStats
 from controlplane.model.tally import (
     BlobTally,
     GcTally,
-    Histogram,
     LifecycleTally,
     MirrorTally,
     PublishTally,
@@ -23,6 +23,7 @@ from controlplane.model.tally import (
 )
 from controlplane.ports.hot_cache import CacheStats, HotCache
 from controlplane.ports.journal import JournalStats
+from controlplane.status.rule_metrics import buckets_of, rule_metrics
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -48,15 +49,31 @@ class Sources:
     """Of a gateway with several processes; all others are their sums then."""
 
 
-def render(sources: Sources, journal: JournalStats | None, now: float) -> bytes:
-    """The text exposition format of everything in `sources` and of the journal at `now` (Unix seconds)."""
+def render(
+    sources: Sources,
+    journal: JournalStats | None,
+    now: float,
+    rules: Mapping[str, RuleStats] | None = None,
+    paused: Collection[str] = (),
+) -> bytes:
+    """The text exposition format of everything in `sources` and of the journal at `now` (Unix seconds). `rules` and
+    `paused`: as the journal has them."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Snapshot(sources, journal, now))
+    registry.register(_Snapshot(sources, journal, now, rules or {}, paused))
     return generate_latest(registry)
 
 
 class _Snapshot(Collector):
-    def __init__(self, sources: Sources, journal: JournalStats | None, now: float) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        journal: JournalStats | None,
+        now: float,
+        rules: Mapping[str, RuleStats],
+        paused: Collection[str],
+    ) -> None:
+        self._rules = rules
+        self._paused = paused
         self._sources = sources
         self._journal = journal
         self._now = now
@@ -100,6 +117,8 @@ class _Snapshot(Collector):
             yield from _shards(sources.shards)
         if sources.scan is not None:
             yield from _scan(sources.scan)
+        if self._rules:
+            yield from rule_metrics(self._rules, self._paused, self._now)
 
 
 def _requests(tally: RequestTally, front: str, kind: str) -> Iterator[Metric]:
@@ -112,7 +131,7 @@ def _requests(tally: RequestTally, front: str, kind: str) -> Iterator[Metric]:
         f"millrace_{front}_request_duration_seconds", "From the head's arrival to the last byte sent.", labels=(kind,)
     )
     for name, histogram in sorted(tally.seconds.items()):
-        seconds.add_metric((name,), _buckets(histogram), histogram.total)
+        seconds.add_metric((name,), buckets_of(histogram), histogram.total)
     yield seconds
     yield CounterMetricFamily(f"millrace_{front}_sent_bytes", "Body bytes sent.", tally.sent_bytes)
     yield CounterMetricFamily(
@@ -180,7 +199,7 @@ def _mirror(tally: MirrorTally) -> Iterator[Metric]:
     )
     yield GaugeMetricFamily("millrace_mirror_in_flight", "Tasks under way.", tally.in_flight)
     lag = HistogramMetricFamily("millrace_mirror_lag_seconds", "From acknowledgement to proved copy.")
-    lag.add_metric((), _buckets(tally.lag), tally.lag.total)
+    lag.add_metric((), buckets_of(tally.lag), tally.lag.total)
     yield lag
 
 
@@ -211,15 +230,6 @@ def _journal(stats: JournalStats, now: float) -> Iterator[Metric]:
     yield GaugeMetricFamily("millrace_journal_limit_entries", "Bound at which writes are refused.", stats.limit)
     age = 0.0 if stats.oldest_enqueued_at is None else max(0.0, now - stats.oldest_enqueued_at)
     yield GaugeMetricFamily("millrace_journal_oldest_age_seconds", "Age of the oldest pending entry.", age)
-
-
-def _buckets(histogram: Histogram) -> Sequence[tuple[str, float]]:
-    total = 0
-    buckets: list[tuple[str, float]] = []
-    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
-        total += count
-        buckets.append(("+Inf" if bound == float("inf") else str(bound), total))
-    return buckets
 
 
 def _lifecycle(tally: LifecycleTally) -> Iterator[Metric]:

@@ -114,7 +114,7 @@ def test_dead_letters_are_shown_and_tried_again(settings_file: Path) -> None:
         (seq, "put", "blobs/lost", 12, "refused by the bucket")
     ]
     table = run("mirror", "failed", *config).stdout.decode().splitlines()
-    assert table[0].split() == ["SEQ", "OP", "KEY", "ATTEMPTS", "ERROR"]
+    assert table[0].split() == ["SEQ", "RULE", "OP", "KEY", "ATTEMPTS", "FAILURE", "ERROR"]
     assert str(seq) in table[1]
     wrong = run("mirror", "retry", str(seq + 1), *config)
     assert wrong.returncode == 3
@@ -122,6 +122,47 @@ def test_dead_letters_are_shown_and_tried_again(settings_file: Path) -> None:
     assert json.loads(run("mirror", "retry", "--all", "--json", *config).stdout) == {"revived": 0}
     assert run("mirror", "status", *config).returncode == 0
     assert run("mirror", "status", "--max-age", "5", *config).returncode == 1
+
+
+def test_a_dead_letter_is_looked_at_and_dropped_with_a_reason(settings_file: Path) -> None:
+    seq = journal_with_one_failed_and_one_pending(settings_file)
+    config = ["--config", str(settings_file)]
+    found = json.loads(run("mirror", "inspect", str(seq), "--json", *config).stdout)
+    assert (found["seq"], found["rule"], found["state"], found["error"]) == (
+        seq,
+        "blobs",
+        "failed",
+        "refused by the bucket",
+    )
+    assert b"refused by the bucket" in run("mirror", "inspect", str(seq), *config).stdout
+    assert run("mirror", "inspect", "7", *config).returncode == 3
+    assert run("mirror", "drop", str(seq), *config).returncode == 2  # not without a reason
+    assert run("mirror", "drop", str(seq), "--reason", " ", *config).returncode == 2
+    assert run("mirror", "drop", str(seq), "--reason", "nobody wants it", *config).stdout == b"1 dropped\n"
+    assert run("mirror", "drop", str(seq), "--reason", "again", *config).returncode == 3
+    assert json.loads(run("mirror", "failed", "--json", *config).stdout) == []
+    (record,) = json.loads(run("mirror", "failed", "--dropped", "--json", *config).stdout)
+    assert record["seq"] == seq
+    assert record["reason"].endswith(": nobody wants it")
+    assert run("mirror", "status", *config).returncode == 0
+
+
+def test_a_pause_is_shown_until_it_ends(settings_file: Path) -> None:
+    journal_with_one_failed_and_one_pending(settings_file)
+    config = ["--config", str(settings_file)]
+
+    def paused() -> list[bool]:
+        return [rule["paused"] for rule in json.loads(run("mirror", "status", "--json", *config).stdout)["rules"]]
+
+    assert run("mirror", "pause", *config).returncode == 2
+    assert run("mirror", "pause", "unheard-of", *config).returncode == 3
+    assert run("mirror", "pause", "blobs", *config).stdout == b"paused: blobs\n"
+    assert paused() == [True]
+    assert run("mirror", "resume", "--all", *config).returncode == 0
+    assert paused() == [False]
+    assert run("mirror", "resume", "blobs", *config).returncode == 3
+    assert run("mirror", "pause", "--all", *config).returncode == 0
+    assert paused() == [True]
 
 
 def test_looking_makes_no_journal(settings_file: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from controlplane.http.body import NO_BODY
 from controlplane.http.head import HeaderBlock
 from controlplane.http.limits import Limits
 from controlplane.model.keys import Bucket, Key
-from controlplane.model.tally import BlobTally, GcTally, MirrorTally, PublishTally, RequestTally
+from controlplane.model.rule_stats import RuleStats
+from controlplane.model.tally import LAG_BOUNDS_S, BlobTally, GcTally, MirrorTally, PublishTally, RequestTally
 from controlplane.model.task import Draft, Op
 from controlplane.ports.errors import Unavailable
 from controlplane.status.admin_api import AdminApi, Check
@@ -123,3 +124,25 @@ def test_an_age_is_never_negative_when_the_clock_steps_back() -> None:
 
     text = render(Sources(), JournalStats(1, 1, 0, EPOCH, 10), EPOCH - 100).decode()
     assert "millrace_journal_oldest_age_seconds 0.0" in text
+
+
+def test_each_rule_has_its_figures() -> None:
+    counts = [0] * (len(LAG_BOUNDS_S) + 1)
+    counts[1] = 3
+    far = RuleStats(2, 70, 1, EPOCH - 50, 3, 30, EPOCH - 20, tuple(counts), 0.6)
+    text = render(Sources(), None, EPOCH, {"far": far, "": RuleStats()}, {"": EPOCH}).decode()
+    for line in (
+        'millrace_rule_pending_entries{rule="far"} 2.0',
+        'millrace_rule_pending_bytes{rule="far"} 70.0',
+        'millrace_rule_failed_entries{rule="far"} 1.0',
+        'millrace_rule_oldest_age_seconds{rule="far"} 50.0',
+        'millrace_rule_stalled_seconds{rule="far"} 20.0',
+        'millrace_rule_paused{rule="far"} 0.0',
+        'millrace_rule_paused{rule="blobs"} 1.0',
+        'millrace_rule_copied_objects_total{rule="far"} 3.0',
+        'millrace_rule_copied_bytes_total{rule="far"} 30.0',
+        'millrace_rule_lag_seconds_bucket{le="0.1",rule="far"} 0.0',
+        'millrace_rule_lag_seconds_bucket{le="0.25",rule="far"} 3.0',
+        'millrace_rule_lag_seconds_sum{rule="far"} 0.6',
+    ):
+        assert line in text.splitlines(), line

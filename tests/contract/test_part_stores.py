@@ -1,0 +1,124 @@
+"""Uploads in parts outlive the process that began them, at moto, at SeaweedFS, and at the fake of the unit tests."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from controlplane.adapters.s3 import S3ObjectStore, S3Options
+from controlplane.adapters.s3_admin import S3BucketAdmin
+from controlplane.adapters.system_clock import SystemClock
+from controlplane.model.content import Md5
+from controlplane.model.keys import Key, StoreName
+from controlplane.ports.errors import Corrupt, NotFound, Unavailable
+from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.part_store import PartStore
+from controlplane.s3.etag import multipart_etag
+from tests.contract.object_store_suite import read_all
+from tests.support.fakes import FakeStore, content_of
+from tests.support.part_store import FakeParts
+from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, moto_server, seaweedfs_server
+
+_numbers = itertools.count(1)
+PART = 5 << 20
+DATA = Random(3).randbytes(PART * 2 + 1000)
+PARTS = [DATA[at : at + PART] for at in range(0, len(DATA), PART)]
+MD5S = [Md5(hashlib.md5(part, usedforsecurity=False).hexdigest()) for part in PARTS]
+K = Key("a/large one")
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, S3Server]]:
+    with (
+        moto_server(tmp_path_factory.mktemp("moto")) as moto,
+        seaweedfs_server(tmp_path_factory.mktemp("seaweedfs")) as seaweedfs,
+    ):
+        yield {"moto": moto, "seaweedfs": seaweedfs}
+
+
+def options_for(server: S3Server) -> S3Options:
+    return S3Options(
+        (server.url,), f"parts-{next(_numbers)}", "pre/", access_key=ACCESS_KEY, secret_key=SECRET_KEY, part_bytes=PART
+    )
+
+
+@pytest.fixture(params=["fake", "moto", "seaweedfs"])
+async def stores(
+    request: pytest.FixtureRequest, servers: dict[str, S3Server]
+) -> AsyncIterator[tuple[ObjectStore, PartStore]]:
+    if request.param == "fake":
+        fake = FakeStore(StoreName("fake"), clock=SystemClock())
+        yield fake, FakeParts(fake)
+        return
+    options = options_for(servers[request.param])
+    await S3BucketAdmin(options).ensure_bucket()
+    store = S3ObjectStore(StoreName("s3"), options, SystemClock(), Random(1))
+    yield store, store.parts
+    await store.aclose()
+
+
+async def test_parts_in_any_order_become_the_object(stores: tuple[ObjectStore, PartStore]) -> None:
+    store, parts = stores
+    upload_id = await parts.begin(K, content_of(DATA), "text/plain", {"millrace-source-etag": "e-3"})
+    assert await parts.parts(K, upload_id) == {}
+    assert await parts.uploads(K) == [upload_id]
+    assert await parts.uploads(Key("a/large")) == []
+    for number in (3, 1, 2, 1):
+        put = await parts.put_part(K, upload_id, number, bytearray(PARTS[number - 1]), MD5S[number - 1])
+        assert (put.etag, put.size) == (MD5S[number - 1], len(PARTS[number - 1]))
+    held = await parts.parts(K, upload_id)
+    assert {number: (part.etag, part.size) for number, part in held.items()} == {
+        number: (MD5S[number - 1], len(PARTS[number - 1])) for number in (1, 2, 3)
+    }
+    with pytest.raises(NotFound):
+        await store.head(K)
+    info = await parts.complete(K, upload_id, MD5S, content_of(DATA))
+    assert info.etag == multipart_etag([bytes.fromhex(md5) for md5 in MD5S])
+    found = await store.head(K)
+    assert (found.etag, found.size, found.content, found.content_type) == (
+        info.etag,
+        len(DATA),
+        content_of(DATA),
+        "text/plain",
+    )
+    assert found.metadata == {"millrace-source-etag": "e-3"}
+    assert await read_all(store, K) == DATA
+    assert await parts.uploads(K) == []
+    with pytest.raises(NotFound):
+        await parts.parts(K, upload_id)
+    with pytest.raises((NotFound, Unavailable)):  # moto breaks down
+        await parts.put_part(K, upload_id, 1, PARTS[0], MD5S[0])
+    await parts.abort(K, upload_id)
+    assert await read_all(store, K) == DATA
+
+
+async def test_what_is_aborted_is_gone(stores: tuple[ObjectStore, PartStore]) -> None:
+    store, parts = stores
+    ids = [await parts.begin(K, content_of(DATA), "text/plain", {}) for _ in range(2)]
+    await parts.put_part(K, ids[0], 1, PARTS[0], MD5S[0])
+    assert sorted(await parts.uploads(K)) == sorted(ids)
+    for upload_id in ids:
+        await parts.abort(K, upload_id)
+        await parts.abort(K, upload_id)
+    assert await parts.uploads(K) == []
+    with pytest.raises(NotFound):
+        await parts.parts(K, ids[0])
+    with pytest.raises(NotFound):
+        await store.head(K)
+
+
+@pytest.mark.parametrize("name", ["seaweedfs"])
+async def test_bytes_that_are_not_what_was_promised_are_refused(servers: dict[str, S3Server], name: str) -> None:
+    options = options_for(servers[name])
+    await S3BucketAdmin(options).ensure_bucket()
+    store = S3ObjectStore(StoreName("s3"), replace(options, attempts=1), SystemClock(), Random(1))
+    upload_id = await store.parts.begin(K, content_of(DATA), "text/plain", {})
+    with pytest.raises(Corrupt):
+        await store.parts.put_part(K, upload_id, 1, PARTS[1], MD5S[0])
+    await store.parts.abort(K, upload_id)
+    await store.aclose()
