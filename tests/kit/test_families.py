@@ -195,7 +195,7 @@ def test_the_installed_version_is_read(product: str, family: str, words: str, ve
 def test_kv_finds_the_code_of_riak_cs(family: str, there: str) -> None:
     loader = DataLoader()
     bridge = loader.load_from_file(str(ROOT / "playbooks/group_vars/all/riak.yml"), trusted_as_template=True)
-    values = {"ansible_facts": FAMILIES[family], "riak_cs_version": "3.2.4"}
+    values = bridge | {"ansible_facts": FAMILIES[family], "riak_cs_version": "3.2.4"}
     paths = Templar(loader=loader, variables=values).template(bridge["riak_add_paths"])
     assert paths == [f"{there}/riak-cs/lib/riak_cs-3.2.4/ebin"]
     assert Role("riak_cs", family).value("{{ __riak_cs_prefix }}") == f"{there}/riak-cs"
