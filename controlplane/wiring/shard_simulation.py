@@ -47,11 +47,13 @@ class _Asked:
 
 
 class _CountingDirectory(MemoryShardDirectory):
-    """What adapters/etcd/shard_directory.py sends for each call: join is a lease and a put, the others one request."""
+    """What adapters/etcd/shard_directory.py sends for each call: join is a lease and a put, a reading two requests when
+    something has changed, all else one request."""
 
     def __init__(self, shared: InProcessShards, asked: _Asked) -> None:
         super().__init__(shared)
         self._asked = asked
+        self._known: Seen | None = None
 
     async def join(self, node: str, weight: int, ttl_s: float) -> str:
         self._count(2, writes=2)
@@ -64,7 +66,11 @@ class _CountingDirectory(MemoryShardDirectory):
     async def seen(self) -> Seen:
         seen = await super().seen()
         self._count(1)
-        self._asked.bytes += _answer_bytes(seen.members, seen.owners)
+        self._asked.bytes += 2 * _OWNER_BYTES
+        if seen != self._known:
+            self._known = seen
+            self._count(1)
+            self._asked.bytes += len(seen.members) * _MEMBER_BYTES + len(seen.owners) * _OWNER_BYTES
         return seen
 
     async def take(self, shard: Shard) -> int | None:
@@ -160,12 +166,8 @@ class ShardSimulation:
         return owner.session.partition("#")[0]
 
 
-def _answer_bytes(members: Mapping[str, int], owners: Mapping[Shard, Ownership]) -> int:
-    """Of etcd's JSON for one reading."""
-    return len(members) * _MEMBER_BYTES + len(owners) * _OWNER_BYTES
-
-
 def _kv_bytes(key: str, value: str) -> int:
+    """Of etcd's JSON for one key."""
     fields = {
         "key": b64encode(key.encode()).decode(),
         "create_revision": "1234567",

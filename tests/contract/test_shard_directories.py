@@ -49,6 +49,30 @@ class ShardDirectorySuite:
         seen = await b.seen()
         assert (dict(seen.members), dict(seen.owners)) == ({"b": 50}, {})
 
+    async def test_every_change_is_seen_whatever_was_seen_before(self, make: Make) -> None:
+        a, b = make(), make()
+        await a.join("a", 100, 60)
+        session = await b.join("b", 100, 60)
+        expected: dict[Shard, int] = {}
+        for number in (4, 5, 6):
+            epoch = await b.take(Shard(number))
+            assert epoch is not None
+            expected[Shard(number)] = epoch
+            for _ in range(2):
+                assert dict((await a.seen()).owners) == {n: Ownership(session, at) for n, at in expected.items()}
+        # The newest one goes, the oldest one goes, one goes and another comes between two looks.
+        for gone, come in ((6, None), (4, None), (5, 7)):
+            await b.let_go(Shard(gone), expected.pop(Shard(gone)))
+            if come is not None:
+                await b.seen()
+                epoch = await b.take(Shard(come))
+                assert epoch is not None
+                expected[Shard(come)] = epoch
+            assert dict((await a.seen()).owners) == {n: Ownership(session, at) for n, at in expected.items()}
+        await b.leave()
+        seen = await a.seen()
+        assert (dict(seen.members), dict(seen.owners)) == ({"a": 100}, {})
+
     async def test_one_of_many_gets_a_shard_and_epochs_grow(self, make: Make) -> None:
         agents = [make() for _ in range(4)]
         for number, agent in enumerate(agents):

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 from controlplane.adapters.etcd.keyspace import Keyspace, LeaseLost, nonsense
 from controlplane.adapters.etcd.members import Members, OutcomeUnknown
@@ -19,6 +21,7 @@ from controlplane.adapters.etcd.wire import (
     KeyValue,
     Nonsense,
     encode,
+    integer,
     member,
     members,
     prefix_end,
@@ -28,6 +31,8 @@ from controlplane.adapters.etcd.wire import (
 from controlplane.model.sharding import SHARDS, Ownership, Shard
 from controlplane.ports.directory import require_part
 from controlplane.ports.shards import MEMBERS, SHARD_KEYS, Seen, SessionLost
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +48,7 @@ class EtcdShardDirectory:
         self._lease = 0
         self._session = ""
         self._seen_at = 0
+        self._known: tuple[tuple[_Mark, _Mark], Seen] | None = None
 
     async def join(self, node: str, weight: int, ttl_s: float) -> str:
         key = self._members + require_part(node, "a node name")
@@ -64,16 +70,28 @@ class EtcdShardDirectory:
             raise SessionLost(str(error)) from error
 
     async def seen(self) -> Seen:
+        # All keys are some 85 KB, every agent asks once a second, and hardly ever did anything change.
+        revision, marks = await self._read(_newest, _mark)
+        if self._known is None or self._known[0] != marks:
+            revision, (nodes, shards) = await self._read(dict, read_kvs)
+            self._known = ((_mark_of(nodes), _mark_of(shards)), self._understand(nodes, shards))
+        self._seen_at = revision
+        return self._known[1]
+
+    async def _read(self, shape: Callable[[Json], Json], understand: Callable[[Json], T]) -> tuple[int, tuple[T, T]]:
+        """Members and shards at one revision; `shape` completes a range request."""
         ranges = [
-            {"request_range": {"key": encode(prefix), "range_end": encode(prefix_end(prefix))}}
+            {"request_range": shape({"key": encode(prefix), "range_end": encode(prefix_end(prefix))})}
             for prefix in (self._members, self._shards)
         ]
         answer = await self._keyspace.transact({"compare": [], "success": ranges}, repeatable=True)
         try:
-            nodes, shards = (read_kvs(member(one, "response_range")) for one in members(answer.fields, "responses"))
-            self._seen_at = revision_of(answer.fields)
+            first, second = (understand(member(one, "response_range")) for one in members(answer.fields, "responses"))
+            return revision_of(answer.fields), (first, second)
         except (Nonsense, ValueError) as error:
             raise nonsense(error) from error
+
+    def _understand(self, nodes: Sequence[KeyValue], shards: Sequence[KeyValue]) -> Seen:
         return Seen(
             {
                 kv.key.decode().removeprefix(self._members): weight
@@ -81,7 +99,7 @@ class EtcdShardDirectory:
                 if (weight := _weight(kv)) is not None
             },
             {
-                shard: Ownership(_read(kv, "session"), kv.mod_revision)
+                shard: Ownership(_field(kv, "session"), kv.mod_revision)
                 for kv in shards
                 if (shard := _shard(kv, self._shards)) is not None
             },
@@ -111,7 +129,25 @@ class EtcdShardDirectory:
         return self._lease
 
 
-def _read(kv: KeyValue, name: str) -> str:
+_Mark: TypeAlias = "tuple[int, int]"
+"""How many keys there are, and the newest one's revision. A deletion lowers the one or a creation raises the other: two
+equal marks are of the same keys and values."""
+
+
+def _newest(keys: Json) -> Json:
+    return {**keys, "limit": "1", "keys_only": True, "sort_order": "DESCEND", "sort_target": "MOD"}
+
+
+def _mark(answer: Json) -> _Mark:
+    """Of all keys, from an answer about the newest."""
+    return integer(answer, "count"), max((kv.mod_revision for kv in read_kvs(answer)), default=0)
+
+
+def _mark_of(keys: Sequence[KeyValue]) -> _Mark:
+    return len(keys), max((kv.mod_revision for kv in keys), default=0)
+
+
+def _field(kv: KeyValue, name: str) -> str:
     """A field of a value; "" when it is none of ours: then nobody's session owns that shard, and it is said."""
     try:
         fields: Json = json.loads(kv.value)
@@ -122,7 +158,7 @@ def _read(kv: KeyValue, name: str) -> str:
 
 
 def _weight(kv: KeyValue) -> int | None:
-    weight = _read(kv, "weight")
+    weight = _field(kv, "weight")
     return int(weight) if weight.isdecimal() else None
 
 

@@ -27,11 +27,26 @@ class InProcessShards:
         self.revision = 0
         self.sessions: dict[str, _Session] = {}
         self.owners: dict[Shard, Ownership] = {}
+        self._none_before = 0.0
+
+    def begin(self, session: str, node: str, weight: int, ttl_s: float) -> None:
+        """The session's time begins now, or anew."""
+        expires_at = self.clock.monotonic() + ttl_s
+        self.sessions[session] = _Session(node, weight, expires_at)
+        self._none_before = min(self._none_before, expires_at)
+
+    def end(self, session: str) -> None:
+        self.sessions.pop(session, None)
+        self.owners = {shard: there for shard, there in self.owners.items() if there.session != session}
 
     def expire(self) -> None:
+        """Forget sessions whose time is over, with all that they own."""
         now = self.clock.monotonic()
+        if now < self._none_before:
+            return
         self.sessions = {name: one for name, one in self.sessions.items() if now < one.expires_at}
         self.owners = {shard: there for shard, there in self.owners.items() if there.session in self.sessions}
+        self._none_before = min((one.expires_at for one in self.sessions.values()), default=0.0)
 
 
 class MemoryShardDirectory:
@@ -46,13 +61,13 @@ class MemoryShardDirectory:
         shared = self._ask()
         shared.revision += 1
         self._session, self._ttl_s = f"{node}#{shared.revision}", ttl_s
-        shared.sessions[self._session] = _Session(node, weight, shared.clock.monotonic() + ttl_s)
+        shared.begin(self._session, node, weight, ttl_s)
         return self._session
 
     async def renew(self) -> None:
         shared = self._ask()
         there = self._require_session(shared)
-        shared.sessions[self._session] = _Session(there.node, there.weight, shared.clock.monotonic() + self._ttl_s)
+        shared.begin(self._session, there.node, there.weight, self._ttl_s)
 
     async def seen(self) -> Seen:
         shared = self._ask()
@@ -74,8 +89,7 @@ class MemoryShardDirectory:
 
     async def leave(self) -> None:
         shared = self._ask()
-        shared.sessions.pop(self._session, None)
-        shared.expire()
+        shared.end(self._session)
 
     def _ask(self) -> InProcessShards:
         if self._shared.away:
