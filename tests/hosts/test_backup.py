@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.hosts.cluster import RIAK, Cluster
+from tests.hosts.cluster import ETCD, RIAK, Cluster
 from tests.hosts.lifecycle import Kept, data_bytes, starts, users_traffic, whole
 
 
@@ -91,7 +91,23 @@ def test_the_admins_secret_is_renewed_without_an_interruption(cluster: Cluster, 
     assert kept.missing(["n1"]) == []
 
 
+def test_the_cookie_is_renewed_in_a_confirmed_outage(cluster: Cluster, kept: Kept) -> None:
+    refused = cluster.playbook("rotate_credentials", "-e", "rotate=cookie", check=False)
+    assert refused.code != 0
+    assert "confirm_outage=yes" in refused.output
+    cookie = secrets.token_hex(20)
+    (cluster.credentials_dir / "riak_cookie").write_text(f"{cookie}\n")
+    run = cluster.playbook("rotate_credentials", "-e", "rotate=cookie", "-e", "confirm_outage=yes")
+    print(f"rotate_credentials of the cookie: {run.seconds:.0f} s")
+    for name in RIAK:
+        assert cluster.sudo(
+            name, "grep -h ^distributed_cookie /etc/riak/riak.conf /etc/riak-cs/riak-cs.conf"
+        ) == "\n".join([f"distributed_cookie = {cookie}"] * 2)
+    assert kept.missing() == []
+
+
 def test_a_lost_disk_comes_back_from_the_backup(cluster: Cluster, kept: Kept) -> None:
+    """With its data only: cookie and admin's secret, which were renewed since, stay what they are."""
     cluster.sudo("n2", "systemctl stop riak-cs riak; rm -rf /var/lib/riak/bitcask /var/lib/riak/leveldb")
     cluster.sudo("n2", "systemctl start riak riak-cs")
     assert data_bytes(cluster, "n2") < 100_000
@@ -101,6 +117,30 @@ def test_a_lost_disk_comes_back_from_the_backup(cluster: Cluster, kept: Kept) ->
     whole(traffic)
     assert data_bytes(cluster, "n2") > 1_000_000
     assert kept.missing() == []
+
+
+def test_etcd_alone_goes_back_on_all_members(cluster: Cluster, kept: Kept) -> None:
+    key, running = "/written-after-the-backup", starts(cluster)
+    etcdctl(cluster, "n1", "put", key, "x")
+    assert etcdctl(cluster, "n3", "get", "--print-value-only", key) == "x"
+    words = ("-e", "restore_confirm=lab", "-e", "restore_parts=etcd")
+    refused = cluster.playbook("restore", *words, "--limit", "n1,n2", check=False)
+    assert refused.code != 0
+    assert "can only be restored together" in " ".join(refused.output.split())
+    assert refused.changed == 0
+    run = cluster.playbook("restore", *words)
+    print(f"restore of etcd: {run.seconds:.0f} s")
+    assert [etcdctl(cluster, name, "get", "--print-value-only", key) for name in ETCD] == [""] * 3
+    assert etcdctl(cluster, "n2", "get", "--prefix", "--keys-only", "--limit=1", "/millrace/").startswith("/millrace/")
+    assert starts(cluster) == running
+    assert kept.missing(["n1"]) == []
+
+
+def etcdctl(cluster: Cluster, name: str, *words: str) -> str:
+    """As root of etcd, at the member of this host."""
+    password = (cluster.credentials_dir / "etcd_root_password").read_text().strip()
+    where = f"--cacert /etc/etcd/pki/client-ca.pem --endpoints https://{cluster.lab.address(name)}:2379"
+    return cluster.sudo(name, f"ETCDCTL_API=3 ETCDCTL_USER=root:{password} etcdctl {where} {' '.join(words)}")
 
 
 def test_the_whole_cluster_goes_back_to_the_backup(cluster: Cluster, kept: Kept) -> None:
@@ -118,21 +158,6 @@ def test_the_whole_cluster_goes_back_to_the_backup(cluster: Cluster, kept: Kept)
     run = cluster.playbook("restore", "-e", "restore_confirm=lab")
     print(f"restore of the whole cluster: {run.seconds:.0f} s")
     assert admin_keys(cluster)["secret_key"] != renewed["secret_key"], "the backup has the secret from before"
-    assert kept.missing() == []
-
-
-def test_the_cookie_is_renewed_in_a_confirmed_outage(cluster: Cluster, kept: Kept) -> None:
-    refused = cluster.playbook("rotate_credentials", "-e", "rotate=cookie", check=False)
-    assert refused.code != 0
-    assert "confirm_outage=yes" in refused.output
-    cookie = secrets.token_hex(20)
-    (cluster.credentials_dir / "riak_cookie").write_text(f"{cookie}\n")
-    run = cluster.playbook("rotate_credentials", "-e", "rotate=cookie", "-e", "confirm_outage=yes")
-    print(f"rotate_credentials of the cookie: {run.seconds:.0f} s")
-    for name in RIAK:
-        assert cluster.sudo(
-            name, "grep -h ^distributed_cookie /etc/riak/riak.conf /etc/riak-cs/riak-cs.conf"
-        ) == "\n".join([f"distributed_cookie = {cookie}"] * 2)
     assert kept.missing() == []
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -70,6 +71,7 @@ def set_value(path: Path, wanted: str, check_mode: bool) -> tuple[bool, str]:
         if in_force(path.read_text()) == wanted:
             return False, ""
         if check_mode:
+            os.close(os.open(path, os.O_WRONLY))  # changes nothing, and is refused where the value could not be written
             return True, ""
         path.write_text(wanted)
         found = in_force(path.read_text())
