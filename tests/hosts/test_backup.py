@@ -44,12 +44,14 @@ def test_a_backup_interrupts_nobody(cluster: Cluster, kept: Kept) -> None:
         assert cluster.sudo(name, "ls /var/backups/millrace/*/riak-data.tar.gz")
 
 
+SAME_END = ("--skip-tags", "controlplane,haproxy,monitoring")
+"""What two of them end with is the end of site.yml, whose check mode is tested with it."""
 DRY_RUNS = {
     "rolling_restart": (),
     "upgrade": (),
-    "add_node": ("-e", "new_nodes=n4"),
+    "add_node": ("-e", "new_nodes=n4", *SAME_END),
     "remove_node": ("-e", "node=n4"),
-    "replace_node": ("-e", "old=n3", "-e", "new=n4"),
+    "replace_node": ("-e", "old=n3", "-e", "new=n4", *SAME_END),
     "backup": (),
     "restore": ("-e", "restore_confirm=lab"),
     "rotate_credentials": ("-e", "rotate=admin"),
@@ -173,6 +175,5 @@ def test_teardown_takes_only_what_was_named(cluster: Cluster, kept: Kept) -> Non
         assert not cluster.host(name).file("/usr/sbin/riak").exists
         assert not cluster.host(name).socket("tcp://8098").is_listening
         assert data_bytes(cluster, name) > 1_000_000, "the data was not to go"
-    cluster.playbook("teardown", "-e", "teardown_confirm=lab", "-e", "teardown_data=true")
-    for name in RIAK:
-        assert not cluster.host(name).file("/var/lib/riak").exists
+    cluster.playbook("teardown", "-e", "teardown_confirm=lab", "-e", "teardown_data=true", "--limit", "n1")
+    assert [name for name in RIAK if cluster.host(name).file("/var/lib/riak").exists] == ["n2", "n3", "n4"]

@@ -47,6 +47,7 @@ def host(name="n1", address="10.0.0.1", members=("n1",), seen=None, facts=None, 
             "pair": {"riak": "3.2.3", "riak_cs": "3.2.4"},
             "cs_by_riak": {"3.0": ["3.0", "3.1"], "3.2": ["3.2"]},
             "stanchion": {"members": 2, "merged": True, "address": address, "network": NETWORK},
+            "s3_front": {"value": "gateway", "gateways": ["n1"], "balancers": ["n1"]},
             "needed_groups": {"riak": list(members)},
             "odd_groups": {"etcd": list(members)[:1]},
         }
@@ -124,6 +125,14 @@ def test_a_sound_host_has_no_findings():
         (host(odd_groups={"etcd": ["a", "b"]}), "2 etcd members tolerate no more failures than 1"),
         (host(needed_groups={"riak": []}), "no host in the group riak"),
         (
+            host(s3_front={"value": "gatway", "gateways": ["n1"], "balancers": ["n1"]}),
+            "cluster_s3_front is 'gatway': set it to gateway, or to riak_cs",
+        ),
+        (
+            host(s3_front={"value": "gateway", "gateways": [], "balancers": ["n1"]}),
+            "the group controlplane has no host: name its hosts, or set cluster_s3_front to riak_cs",
+        ),
+        (
             host(
                 packages=[
                     {"package": "riak", "version": "4.0", "series": ["3.2"], "source": "repository", "folder": ""}
@@ -169,6 +178,11 @@ def test_hosts_that_share_a_node_name_alone_are_named_too():
     members = ("n1", "n2")
     text = said(host(members=members), host(members=members, address="10.0.0.2", riak={"nodename": "riak@10.0.0.1"}))
     assert text == "inventory: n1, n2 share the node name riak@10.0.0.1: give each its own"
+
+
+def test_s3_clients_may_reach_riak_cs_itself_where_that_is_said():
+    assert said(host(s3_front={"value": "riak_cs", "gateways": [], "balancers": ["n1"]})) == ""
+    assert said(host(s3_front={"value": "gateway", "gateways": [], "balancers": []})) == ""
 
 
 def test_one_node_needs_no_network_for_stanchion_and_older_ones_do_not_either():

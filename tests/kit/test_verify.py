@@ -31,6 +31,7 @@ WANTED: dict[str, Any] = {
     "riak": ["n1", "n2", "n3"],
     "riak_cs": ["n1", "n2", "n3"],
     "gateways": ["n1", "n2"],
+    "s3": True,
     "directory": True,
     "mirror": True,
     "mirror_max_age_s": 900,
@@ -54,6 +55,7 @@ def sound() -> Seen:
     seen: Seen = {name: {"blocks": {"be_default": 0, "be_blocks": 1}, "gc": dict(gc)} for name in ("n1", "n2", "n3")}
     for name in URLS:
         seen[name]["gateway"] = copy.deepcopy(gateway)
+        seen[name]["s3"] = {"passed": True, "said": ""}
     seen["n2"]["gc"]["collecting"] = True
     return seen
 
@@ -112,6 +114,11 @@ FAILED = {"rc": 4, "stdout": "", "stderr": "millrace: etcd is away"}
             spoilt("n1", "gateway", "said", "mirror", to=said(pending=9, failed=0, oldest_age_s=901)),
             "n1: 9 copies are pending, the oldest for 901 s (at most 900)",
         ),
+        (
+            spoilt("n2", "s3", to={"passed": False, "said": "PUT /b/k: HTTP 503"}),
+            "n2: an object did not pass through the S3 of its gateway (PUT /b/k: HTTP 503)",
+        ),
+        (spoilt("n2", "s3", to=None), "n2: no object was sent through the S3 of its gateway"),
         (spoilt("n1", "gateway", "said", "mirror", to=FAILED), "n1: `millrace mirror status` failed"),
         (spoilt("n1", "gateway", "said", "endpoints", to=ONE_PUBLISHED), "n2: its gateway is not published in etcd"),
         (spoilt("n1", "gateway", "said", "endpoints", to=STRANGER), "n9: is published as http://old:8470"),

@@ -214,6 +214,17 @@ def quorum(hosts):
             yield f"the inventory has no host in the group {label}: name its hosts there"
 
 
+def s3_front(hosts):
+    for front in [host["wanted"]["s3_front"] for host in hosts.values() if host["wanted"]["s3_front"]][:1]:
+        if front["value"] not in ("gateway", "riak_cs"):
+            yield f"cluster_s3_front is '{front['value']}': set it to gateway, or to riak_cs"
+        elif front["value"] == "gateway" and front["balancers"] and not front["gateways"]:
+            yield (
+                "S3 clients are to reach gateways, and the group controlplane has no host: name its hosts, or set "
+                "cluster_s3_front to riak_cs, which is not safe with today's S3 clients"
+            )
+
+
 def folders(hosts):
     """Package folders lie on the control node, where this runs."""
     wanted = {
@@ -251,7 +262,7 @@ def checksum(folder, name):
 def preflight_findings(hosts, asked):
     """Every finding, the inventory's first, then the hosts', each said once with the hosts it is about."""
     about = {}
-    for text in (*membership(hosts), *quorum(hosts), *folders(hosts)):
+    for text in (*membership(hosts), *quorum(hosts), *s3_front(hosts), *folders(hosts)):
         about.setdefault(text, ["inventory"])
     for name in sorted(hosts):
         wanted, seen, facts = (hosts[name][key] for key in ("wanted", "seen", "facts"))

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Everything that is wrong with a running cluster, as sentences: pure decisions over what its hosts have said.
 
-`seen` maps a host to {"blocks": files by backend, "gc": riak_cs_gc_state, "gateway": verify_gateway}, without what was
-not asked or not answered; `wanted` holds the variables of the role.
+`seen` maps a host to {"blocks": files by backend, "gc": riak_cs_gc_state, "gateway": verify_gateway, "s3":
+riak_cs_s3_probe}, without what was not asked or not answered; `wanted` holds the variables of the role.
 """
 
 from __future__ import annotations
 
 import json
 
-FACTS = {"blocks": "riak_blocks", "gc": "riak_cs_gc_state", "gateway": "verify_gateway"}
+FACTS = {"blocks": "riak_blocks", "gc": "riak_cs_gc_state", "gateway": "verify_gateway", "s3": "riak_cs_s3_probe"}
 
 
 def seen_of(hostvars, hosts):
@@ -103,6 +103,8 @@ def gateways(seen, wanted):
             yield from readiness(host, part, answer)
         if wanted["mirror"]:
             yield from mirror(host, gateway["said"]["mirror"], float(wanted["mirror_max_age_s"]))
+        if wanted["s3"]:
+            yield from s3(host, seen[host].get("s3"))
 
 
 def readiness(host, part, answer):
@@ -114,6 +116,13 @@ def readiness(host, part, answer):
         if not state["ok"]:
             weight = "is not ready" if state["needed"] else "goes on, but not well"
             yield f"{host}: the {part} {weight}: {check}: {state['error']}"
+
+
+def s3(host, probe):
+    if probe is None:
+        yield f"{host}: no object was sent through the S3 of its gateway, so nothing is known of it: run it again"
+    elif not probe["passed"]:
+        yield f"{host}: an object did not pass through the S3 of its gateway ({probe['said']}): `millrace doctor` there"
 
 
 def mirror(host, said, most_s):
