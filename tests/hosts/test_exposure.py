@@ -192,6 +192,15 @@ def test_services_do_not_run_as_root(cluster: Cluster) -> None:
         assert cluster.sudo(name, f"ps --no-headers -o user:20 --pid {pid}") == user
 
 
+@pytest.mark.parametrize("unit", ["millrace-gateway", "millrace-agent"])
+def test_the_control_plane_is_confined(cluster: Cluster, unit: str) -> None:
+    """By systemd's own measure, from 0 (nothing is allowed) to 10; an unconfined service has 9.2 and more."""
+    for name in GATEWAYS:
+        said = cluster.sudo(name, f"systemd-analyze security --no-pager {unit} 2>&1 | tail -1")
+        (score,) = re.findall(r"exposure level for .*: ([\d.]+) ", said)
+        assert float(score) <= 2.0, said
+
+
 def test_limits_reach_the_running_processes(cluster: Cluster) -> None:
     """As far as the machine that boots the hosts lets them: a container cannot go beyond its own hard limit."""
     for unit, name, wanted in (("riak", "n1", 524288), ("riak-cs", "n1", 524288), ("millrace-gateway", "n4", 65536)):
