@@ -23,7 +23,7 @@ from controlplane.wiring.adapters import PRIMARY, build_store, open_catalog, ope
 from controlplane.wiring.node_lock import hold_node_lock
 from controlplane.wiring.riak_cs import build_accounts
 from controlplane.wiring.s3_mirror import S3Mirror, open_s3_mirror
-from controlplane.wiring.scan import SourceBuckets, build_deletes, build_queue
+from controlplane.wiring.scan import SourceBuckets, build_deletes, build_queue, calm_collector
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ class MirrorTools:
 async def open_mirror_tools(settings: Settings, *, alone: str = "") -> AsyncIterator[MirrorTools]:
     """`alone`: a name under which one command at a time may run on this node. Raises Rejected when no rule is set, and
     what opening a store may raise."""
+    calm_collector()
     clock = SystemClock()
     async with AsyncExitStack() as closing:
         if alone:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import downloads, s3_front, uploads, write_behind
+from tests.bench import downloads, s3_front, scan, uploads, write_behind
 from tests.bench.processes import CannotRun
 from tests.bench.table import Row, printed
 
@@ -41,10 +41,14 @@ class Effort:
     real_objects: int
     huge_pieces: int
     """Of 64 MiB."""
+    scanned_per_million: int = 1_000_000
+    """Keys that stand for a million."""
+    resynced: int = 100_000
 
 
 FULL = Effort(rounds=5, seconds=4, downloads=80, objects=20_000, real_objects=2_000, huge_pieces=64)
-QUICK = Effort(rounds=3, seconds=1, downloads=20, objects=4_000, real_objects=500, huge_pieces=8)
+QUICK = Effort(rounds=3, seconds=1, downloads=20, objects=4_000, real_objects=500, huge_pieces=8,
+               scanned_per_million=100_000, resynced=10_000)  # fmt: skip
 
 COMPARISONS: dict[str, Callable[[Path, Effort], list[Row]]] = {
     "get-small": lambda folder, effort: downloads.small(folder, effort.rounds, effort.seconds),
@@ -54,6 +58,8 @@ COMPARISONS: dict[str, Callable[[Path, Effort], list[Row]]] = {
     "mirror-objects": lambda folder, effort: write_behind.objects_in_memory(folder, effort.rounds, effort.objects),
     "write-behind-real": lambda folder, effort: write_behind.seaweedfs(folder, 3, effort.real_objects),
     "memory": lambda folder, effort: uploads.huge(folder, effort.huge_pieces),
+    "scan": lambda folder, effort: scan.keys(folder, effort.scanned_per_million),
+    "resync": lambda folder, effort: scan.resync(folder, 3, effort.resynced),
     "s3-small": lambda folder, effort: s3_front.small(folder, effort.rounds, effort.seconds),
     "s3-large": lambda folder, effort: s3_front.large(folder, effort.rounds, max(effort.downloads // 8, 2)),
     "s3-memory": lambda folder, _: s3_front.memory(folder),
