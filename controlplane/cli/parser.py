@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from controlplane.cli import simulate_arguments
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _serving(commands)
     _blobs(commands)
     _mirror(commands)
+    _catalog(commands)
     _endpoints(commands)
     _gc(commands)
     _users(commands)
@@ -179,7 +181,32 @@ def _scans(mirror: Commands) -> tuple[argparse.ArgumentParser, ...]:
         parser.add_argument("what", nargs="?", metavar="RULE|BUCKET", help="only this rule, or this bucket")
         parser.add_argument("--prefix", default="", metavar="PREFIX", help="only keys that begin with it")
         parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    return diff, verify, backfill
+    restore = _command(
+        mirror, "restore", "put back what Riak CS lost, from the copies; overwrites nothing", "restore_commands:restore"
+    )
+    restore.add_argument(
+        "--as-of",
+        type=_moment,
+        metavar="TIME",
+        help="only what was written up to then (2026-11-25T10:00Z, or Unix seconds)",
+    )
+    prewarm = _command(
+        mirror, "prewarm", "the same for rules that read through: before readers ask", "restore_commands:prewarm"
+    )
+    for parser in (restore, prewarm):
+        parser.add_argument("what", nargs="?", metavar="RULE|BUCKET", help="only this rule, or this bucket")
+        parser.add_argument("--prefix", default="", metavar="PREFIX", help="only keys that begin with it")
+        parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return diff, verify, backfill, restore, prewarm
+
+
+def _catalog(commands: Commands) -> None:
+    catalog = _group(commands, "catalog", "what this node knows of blobs and copies: a cache")
+    rebuild = _command(catalog, "rebuild", "make it anew from what the stores say", "catalog_commands:rebuild")
+    rebuild.add_argument("--quiet", action="store_true", help="no progress bar")
+    rebuild.add_argument("--data-dir", metavar="DIR", help="instead of node.data_dir: that of `millrace dev`")
+    _json(rebuild)
+    _config(rebuild)
 
 
 def _endpoints(commands: Commands) -> None:
@@ -250,6 +277,19 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= 65_535):
         raise argparse.ArgumentTypeError(f"{text!r} is not a port: give a number from 0 to 65535")
     return int(text)
+
+
+def _moment(text: str) -> float:
+    """Unix seconds. A time without a zone is UTC."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: write 2026-11-25T10:00Z, or Unix seconds") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _count(text: str) -> int:

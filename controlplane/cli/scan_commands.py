@@ -116,7 +116,8 @@ def chooser(what: str | None, prefix: str) -> Callable[[Unit], Unit | None]:
     return choose
 
 
-def _conclude(arguments: Namespace, report: Report, *, is_backfill: bool = False) -> int:
+def require_something(arguments: Namespace, report: Report) -> None:
+    """Raise CommandFailed when nothing was asked for that there is."""
     if report.complete and not report.units and not report.totals.listed_at_source:
         what = arguments.what or "the rules"
         raise CommandFailed(
@@ -124,6 +125,10 @@ def _conclude(arguments: Namespace, report: Report, *, is_backfill: bool = False
             + (f" below {arguments.prefix!r}" if arguments.prefix else ""),
             ExitCode.NOT_FOUND,
         )
+
+
+def _conclude(arguments: Namespace, report: Report, *, is_backfill: bool = False) -> int:
+    require_something(arguments, report)
     if arguments.json:
         output.record(_summary(report))
     else:

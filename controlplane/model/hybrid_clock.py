@@ -32,3 +32,8 @@ def next_stamp_of(writer: int, last: int, now: float) -> int:
 def wall_seconds(stamp: int) -> float:
     """The Unix seconds in a stamp (millisecond resolution)."""
     return (stamp >> _COUNTER_BITS) / 1000
+
+
+def last_stamp(at: float) -> int:
+    """The greatest stamp that can have been given up to `at` (Unix seconds), by a clock that was right."""
+    return (int(at * 1000) + 1 << _COUNTER_BITS) - 1

@@ -27,6 +27,25 @@ def copy_of(source: Listed, held: ObjectInfo) -> Copy | None:
     return Copy(source.key, source.etag, source.size, source.mtime, held.etag)
 
 
+def copy_of_same_bytes(source: Listed, held: ObjectInfo, original: ObjectInfo) -> Copy | None:
+    """The same for an object that was written anew with the bytes and the metadata that its copy has, as one is that
+    was restored from it: its time is another, and its ETag too when it once came in parts. `original`: from a HEAD at
+    the source."""
+    said = decode_copy_record(held.metadata)
+    content = held.content
+    if said is None or content is None or source.etag != content.md5 or original.etag != source.etag:
+        return None
+    if not held.size == content.size == source.size == original.size:
+        return None
+    if is_md5(held.etag) and held.etag != content.md5:
+        return None
+    if (said.metadata, said.headers) != (original.metadata, original.headers):
+        return None
+    if held.content_type != original.content_type:
+        return None
+    return Copy(source.key, source.etag, source.size, source.mtime, held.etag)
+
+
 def is_a_copy(held: ObjectInfo) -> bool:
     """Whether a mirror has put it there. Nothing else is ever deleted at a target."""
     return held.content is not None and decode_copy_record(held.metadata) is not None

@@ -89,6 +89,50 @@ class ObjectReadThrough:
             return await self._passed_on(store, place, info, part, status, headers)
         return await self._fetched(store, place, info, owner, headers)
 
+    async def bring_back(self, bucket: Bucket, key: Key, owner: KeyPair) -> bool:
+        """Put the copy back into Riak CS without anybody having asked for it. False: it was deleted, no target has it,
+        or Riak CS has it by now. Raises Unavailable, Rejected, Corrupt, StorageFull; TimeoutError after
+        FILL_AT_MOST_S."""
+        place = bucket, key
+        if not self.covers(*place) or await self._tombstones.has(*place):
+            return False
+        found = await self._look(place)
+        if found is None:
+            return False
+        store, info = found
+        spooled = await self._spooled(store, place, info)
+        try:
+            async with self._fence.filling(bucket, key) as free, asyncio.timeout(FILL_AT_MOST_S):
+                if not free or not await self._may_fill(place, owner):
+                    return False
+                await self._put_back(place, owner, info, spooled)
+                await self._unless_deleted(store, place, owner, spooled.content)
+        finally:
+            spooled.discard()
+        return True
+
+    async def _spooled(self, store: ObjectStore, place: _Place, info: ObjectInfo) -> Spooled:
+        """All bytes of the copy, proved."""
+        reader = await store.get(place[1])
+        writer = self._spool.open(reader.length)
+        try:
+            if reader.info.etag != info.etag:
+                raise Unavailable(f"{place[1]} in {store.name} changed while it was read")
+            async for chunk in reader:
+                await writer.write(chunk)
+            spooled = await writer.finish()
+        except BaseException:
+            writer.discard()
+            raise
+        finally:
+            await reader.aclose()
+        try:
+            _check(f"{place[0]}/{place[1]}", info.content, spooled.content, store.name)
+        except Corrupt:
+            spooled.discard()
+            raise
+        return spooled
+
     async def aclose(self) -> None:
         """Let the fetches and fills under way end."""
         while self._tasks:

@@ -177,6 +177,7 @@ class ScanRun:
             source=StoreListing(self._source.store(unit.bucket), unit.prefix, may_be_missing=False),
             target=StoreListing(store, unit.prefix, may_be_missing=True),
             heads=TargetHeads(store, target.bulk(unit.bucket)),
+            source_heads=TargetHeads(self._source.store(unit.bucket), None),
             catalog=self._catalog,
             sink=self._sink,
             clock=self._clock,

@@ -23,7 +23,8 @@ from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.fault_points import reach
 from controlplane.ports.listing import Listing
-from controlplane.services.copy_judging import copy_of, orphan
+from controlplane.ports.object_store import ObjectInfo
+from controlplane.services.copy_judging import copy_of, copy_of_same_bytes, orphan
 from controlplane.services.target_heads import TargetHeads
 
 PAGE: Final = 1000
@@ -96,6 +97,7 @@ class UnitScan:
         source: Listing,
         target: Listing,
         heads: TargetHeads,
+        source_heads: TargetHeads | None = None,
         catalog: Catalog,
         sink: Sink,
         clock: Clock,
@@ -115,6 +117,7 @@ class UnitScan:
         self._source = source
         self._target = target
         self._heads = heads
+        self._source_heads = source_heads
         self._catalog = catalog
         self._sink = sink
         self._clock = clock
@@ -253,7 +256,7 @@ class UnitScan:
         if joined.doubtful:
             answers = await self._heads.ask([doubt.source.key for doubt in joined.doubtful])
             for (at, _), info in zip(joined.doubtful, answers, strict=True):
-                copy = None if info is None else copy_of(at, info)
+                copy = None if info is None else copy_of(at, info) or await self._rewritten(at, info)
                 if copy is None:
                     kind = Kind.MISSING if info is None else Kind.DIFFERENT
                 elif self._read is None or await self._read(copy):
@@ -284,6 +287,13 @@ class UnitScan:
         for one in found:
             counts.count(one.kind)
         self.state.witness = witness or self.state.witness
+
+    async def _rewritten(self, at: Listed, held: ObjectInfo) -> Copy | None:
+        """Whether another version has the very bytes and metadata of the copy: then copying it again is of no use."""
+        if self._source_heads is None or held.content is None or held.content.md5 != at.etag:
+            return None
+        (original,) = await self._source_heads.ask([at.key])
+        return None if original is None else copy_of_same_bytes(at, held, original)
 
     async def _look_at_extra(
         self, joined: Joined, found: list[Difference], rows: list[Copy], vanished: list[Key]

@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from controlplane.adapters.filesystem.documents import FileDocuments
+from controlplane.adapters.riak_cs import RiakCsClient
+from controlplane.adapters.spool import DiskSpool
 from controlplane.adapters.system_clock import SystemClock
+from controlplane.model.keys import Bucket
 from controlplane.model.tally import ScanTally
+from controlplane.ports.accounts import Accounts
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Rejected
+from controlplane.ports.errors import NotFound, Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.upstream import KeyPair
+from controlplane.services.fill_fence import FillFence
+from controlplane.services.object_read_through import ObjectReadThrough
+from controlplane.services.restoring import Restorer
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
 from controlplane.services.scan_unit import Sink
 from controlplane.settings.tree import Settings
-from controlplane.wiring.adapters import PRIMARY, build_store, open_catalog, open_journal
+from controlplane.wiring.adapters import PRIMARY, build_directory, build_store, open_catalog, open_journal
 from controlplane.wiring.node_lock import hold_node_lock
-from controlplane.wiring.riak_cs import build_accounts
+from controlplane.wiring.riak_cs import build_accounts, riak_cs_options
 from controlplane.wiring.s3_mirror import S3Mirror, open_s3_mirror
 from controlplane.wiring.scan import SourceBuckets, build_deletes, build_queue, calm_collector
+
+
+class BucketOwners:
+    """Whose keys write into a bucket. The users are asked for once."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+        self._known: dict[str, KeyPair] | None = None
+
+    async def __call__(self, bucket: Bucket) -> KeyPair:
+        """Raises NotFound, Unavailable, Rejected."""
+        if self._known is None:
+            accounts = await self._accounts.all()
+            self._known = {name: account.keys for account in accounts if account.enabled for name in account.buckets}
+        owner = self._known.get(bucket)
+        if owner is None:
+            raise NotFound(f"no user of Riak CS owns a bucket {bucket}: create it as its owner first")
+        return owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +62,35 @@ class MirrorTools:
     journal: Journal
     catalog: Catalog
     buckets: SourceBuckets
+    owners: BucketOwners
+    _closing: AsyncExitStack
+
+    def restorer(self, *, up_to_seq: int | None, moved: Callable[[int], None]) -> Restorer:
+        """What it makes is closed with the tools. Raises Rejected when fills cannot be kept apart from clients' writes.
+
+        Gateways and this process keep apart by marks in etcd. Without it there is one gateway, and it must be down."""
+        settings, mirror = self.settings, self.mirror
+        directory = None
+        if settings.directory.etcd.endpoints:
+            directory = build_directory(settings, self.clock)
+            self._closing.push_async_callback(directory.aclose)
+        else:
+            self._closing.enter_context(hold_node_lock(settings.node.data_dir, "gateway"))
+        spool = DiskSpool(settings.node.data_dir / "restore-spool", memory_bytes=settings.gateway.spool_memory_bytes)
+        spool.prepare()
+        self._closing.callback(spool.close)
+        jitter = random.Random()  # noqa: S311 - jitter, not a secret
+        upstream = RiakCsClient(riak_cs_options(settings, settings.s3.endpoints), self.clock, jitter)
+        self._closing.push_async_callback(upstream.aclose)
+        through = ObjectReadThrough(
+            [replace(rule, read_through=True) for rule in mirror.rules],
+            targets=mirror.targets,
+            tombstones=mirror.tombstones,
+            upstream=upstream,
+            fence=FillFence(self.clock, mirror.source, directory),
+            spool=spool,
+        )
+        return Restorer(through, targets=mirror.targets, owner=self.owners, up_to_seq=up_to_seq, moved=moved)
 
     def queue(self) -> JournalSink:
         return build_queue(self.settings, self.journal, self.clock)
@@ -99,4 +155,5 @@ async def open_mirror_tools(settings: Settings, *, alone: str = "") -> AsyncIter
         closing.push_async_callback(catalog.aclose)
         accounts = build_accounts(settings, clock)
         closing.push_async_callback(accounts.aclose)
-        yield MirrorTools(settings, clock, mirror, primary, journal, catalog, SourceBuckets(settings, accounts))
+        buckets, owners = SourceBuckets(settings, accounts), BucketOwners(accounts)
+        yield MirrorTools(settings, clock, mirror, primary, journal, catalog, buckets, owners, closing)

@@ -151,7 +151,7 @@ def _timed(command: list[str]) -> tuple[float, float]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.monotonic()
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env={**os.environ, "HOME": "/nonexistent"}
+        command, capture_output=True, text=True, check=False, env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"}
     )
     if done.returncode:
         raise CannotRun(f"rclone failed: {done.stderr[-1500:]}")

@@ -1,0 +1,139 @@
+"""What Riak CS lost comes back from the copies, and nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from controlplane.model.hybrid_clock import last_stamp
+from controlplane.model.keys import Bucket, Key
+from controlplane.model.mirror_rules import MirrorRule
+from controlplane.ports.errors import NotFound, Unavailable
+from controlplane.ports.upstream import KeyPair
+from controlplane.services.restoring import Restorer
+from tests.support.fakes import damage, failing
+from tests.support.object_node import OWNER, B
+from tests.support.scan_world import World
+from tests.support.virtual_time import VirtualClock
+
+THROUGH = MirrorRule("photos", "", "t", read_through=True)
+NewRestorer = Callable[..., Restorer]
+
+
+@pytest.fixture
+def world(clock: VirtualClock, tmp_path: Path) -> World:
+    return World(clock, tmp_path / "spool", THROUGH)
+
+
+async def owner(bucket: Bucket) -> KeyPair:
+    assert bucket == B
+    return OWNER
+
+
+def restorer(world: World, up_to_seq: int | None = None) -> Restorer:
+    return Restorer(world.node.through, targets=dict(world.node.targets), owner=owner, up_to_seq=up_to_seq)
+
+
+async def test_a_lost_bucket_comes_back_whole(world: World) -> None:
+    written = {"empty": b"", "small": b"abc", "large": bytes(range(256)) * 8192}
+    for name, data in written.items():
+        await world.node.put(name, data, metadata={"name": name})
+    await world.node.put("kept", b"kept")
+    await world.node.drain()
+    for name in written:
+        world.node.lose(name)
+    restore = restorer(world)
+    await world.run(restore).run()
+    assert (restore.result.objects, restore.result.failed) == (3, 0)
+    assert restore.result.bytes == sum(map(len, written.values()))
+    for name, data in written.items():
+        info = await world.source.head(Key(name))
+        assert world.source.data(name) == data
+        assert (info.content_type, info.metadata["name"]) == ("text/plain", name)
+    # Written anew with the same bytes: nothing is to be copied again.
+    report = await world.run().run()
+    assert (report.totals.differences, report.totals.same) == (0, 4)
+    assert (await world.run().run()).totals.heads == 0
+
+
+async def test_what_was_deleted_and_what_is_there_in_another_version_stays_as_it_is(world: World) -> None:
+    for name in ("deleted", "newer"):
+        await world.node.put(name, b"old")
+    await world.node.drain()
+    await world.node.delete("deleted")
+    await world.source.put(Key("newer"), b"new")
+    restore = restorer(world)
+    await world.run(restore).run()
+    assert (restore.result.objects, restore.result.left_alone) == (0, 1)
+    assert world.source.names == ["newer"]
+    assert world.source.data("newer") == b"new"
+
+
+async def test_a_damaged_copy_is_not_put_back_and_the_others_are(world: World) -> None:
+    for name in ("bad", "good"):
+        await world.node.put(name, b"bytes")
+    await world.node.drain()
+    damage(world.target, "bad", honest_etag=False)
+    for name in ("bad", "good"):
+        world.node.lose(name)
+    restore = restorer(world)
+    await world.run(restore).run()
+    assert (restore.result.objects, restore.result.failed) == (1, 1)
+    assert "damaged" in restore.result.failures[0]
+    assert world.source.names == ["good"]
+
+
+async def test_as_of_a_time_only_what_was_written_by_then_comes_back(world: World) -> None:
+    await world.node.put("early", b"1")
+    await world.clock.sleep(10)
+    then = world.clock.now()
+    await world.clock.sleep(10)
+    await world.node.put("late", b"2")
+    await world.node.drain()
+    for name in ("early", "late"):
+        world.node.lose(name)
+    restore = restorer(world, last_stamp(then))
+    await world.run(restore).run()
+    assert (restore.result.objects, restore.result.newer) == (1, 1)
+    assert world.source.names == ["early"]
+
+
+async def test_i5_an_outage_is_told_and_the_next_call_goes_on(world: World) -> None:
+    await world.node.put("a", b"1")
+    await world.node.drain()
+    world.node.lose("a")
+    world.target.fault = failing("get")
+    restore = restorer(world)
+    await world.run(restore).run()
+    assert (restore.result.objects, restore.result.failed) == (0, 1)
+    world.target.fault = None
+    restore = restorer(world)
+    await world.run(restore).run()
+    assert restore.result.objects == 1
+
+
+async def test_a_bucket_that_nobody_owns_is_told(world: World) -> None:
+    async def nobody(bucket: Bucket) -> KeyPair:
+        raise NotFound(f"no user owns {bucket}")
+
+    await world.node.put("a", b"1")
+    await world.node.drain()
+    world.node.lose("a")
+    report = await world.run(Restorer(world.node.through, targets=dict(world.node.targets), owner=nobody)).run()
+    assert report.failed == 1
+    assert "no user owns" in report.units[0].error
+
+
+async def test_bring_back_raises_what_it_meets(world: World) -> None:
+    await world.node.put("a", b"1")
+    await world.node.drain()
+    world.node.lose("a")
+    world.target.fault = failing("head")
+    with pytest.raises(Unavailable):
+        await world.node.through.bring_back(B, Key("a"), OWNER)
+    world.target.fault = None
+    assert await world.node.through.bring_back(B, Key("a"), OWNER)
+    assert not await world.node.through.bring_back(B, Key("a"), OWNER)
+    assert not await world.node.through.bring_back(B, Key("never"), OWNER)
