@@ -245,7 +245,7 @@ def node_settings(arguments: Namespace) -> Settings:
     settings = settings_source.load(arguments.config, data_dir=arguments.data_dir)
     data_dir = settings.node.data_dir
     settings_source.become_owner(data_dir)
-    if not (data_dir / "journal.db").exists():
+    if settings.journal.kind == "sqlite" and not (data_dir / "journal.db").exists():
         raise CommandFailed(
             f"there is no journal in {data_dir}: name the node's settings with --config, or the place with --data-dir",
             ExitCode.NOT_FOUND,
