@@ -69,8 +69,10 @@ def read_claim(
     values = joined(fields)
     authorization = values.get(b"authorization", b"")
     pairs = decode_query(query)
-    names = {name for name, _ in pairs}
-    in_v4_query, in_v2_query = not names.isdisjoint(_V4_QUERY), not names.isdisjoint(_V2_QUERY)
+    in_v4_query = in_v2_query = False
+    if pairs:
+        names = {name for name, _ in pairs}
+        in_v4_query, in_v2_query = not names.isdisjoint(_V4_QUERY), not names.isdisjoint(_V2_QUERY)
     if bool(authorization) + in_v4_query + in_v2_query > 1:
         raise S3Fault(
             Code.INVALID_ARGUMENT,

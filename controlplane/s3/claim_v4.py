@@ -151,16 +151,17 @@ def _strings(
     scope: Scope,
 ) -> tuple[tuple[str, ...], str]:
     """The strings to sign, the likeliest first, and the canonical request behind that one."""
+    scope_text = str(scope)
+    signed = b"".join([b"%b:%b\n" % (name, values.get(name, b"").strip(b" \t")) for name in names])
+    if not parts and b"  " not in signed and b"\t" not in signed and _PLAIN_PATH.match(path):  # as nearly all are
+        request = f"{method}\n{path}\n\n{signed.decode('latin-1')}\n{joined_names}\n{declared}"
+        return (string_to_sign(timestamp, scope_text, request.encode("latin-1")),), request
     lines = [(name.decode(), values.get(name, b"").strip(b" \t").decode("latin-1")) for name in names]
     header_forms = [lines]
     for _, text in lines:
         if "  " in text or "\t" in text:
             header_forms.insert(0, [(name, _BLANKS.sub(" ", value)) for name, value in lines])
             break
-    scope_text = str(scope)
-    if len(header_forms) == 1 and not parts and _PLAIN_PATH.match(path):
-        request = canonical_request(method, path, "", lines, joined_names, declared)
-        return (string_to_sign(timestamp, scope_text, request.encode("latin-1")),), request
     requests = [
         canonical_request(method, path_form, query_form, header_form, joined_names, declared)
         for header_form in header_forms

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final
 
 _STATUS: Final = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
-_ODD: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n)|(?<!\r)\n|\n[ \t]")
+_PERMITTED: Final = bytes({0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x100)})
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _BODILESS: Final = frozenset({204, 304})
 _MOST_DIGITS: Final = 18
@@ -26,10 +26,11 @@ def plain_head(data: bytes) -> tuple[int, dict[str, str], int, int] | None:
     if end < 0 or status in _BODILESS:
         return None
     raw = data[matched.end() : end]
-    if _ODD.search(raw) is not None:
+    lines = raw.split(b"\r\n")
+    if raw.translate(None, _PERMITTED) or raw.count(b"\r") + 1 != len(lines) or raw.count(b"\n") + 1 != len(lines):
         return None
     headers: dict[str, str] = {}
-    for line in raw.split(b"\r\n"):
+    for line in lines:
         name, colon, value = line.partition(b":")
         lower = _lower(name)
         if not colon or not lower or lower in headers:

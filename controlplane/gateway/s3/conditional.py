@@ -62,6 +62,9 @@ class ConditionalWrites:
     ) -> AsyncIterator[Commit]:
         """The same for one key of several, to be looked at with `signer`."""
         commit = Commit(self, call, key, signer, condition)
+        if condition is None:
+            yield commit
+            return
         try:
             async with commit.held, commit.deadline:
                 yield commit

@@ -7,8 +7,10 @@ length has been found right; what fails before that breaks the request to Riak C
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
+from threading import Lock
 from typing import Final
 
 from controlplane.s3.aws_chunked import ChunkDecoder
@@ -17,47 +19,103 @@ from controlplane.s3.fault import Code, S3Fault
 
 INLINE_BYTES: Final = 64 * 1024
 """Bodies up to this are hashed where they are: a thread would cost more."""
-_BATCH_BYTES: Final = 256 * 1024
+_BATCH_BYTES: Final = 128 * 1024
+_BATCHES_A_TURN: Final = 16
+"""After so many a body's thread goes to another body that waits for one."""
+_MOST_AHEAD: Final = 384 * 1024
+"""Bytes that wait for their thread: enough that it never waits, also while the event loop serves others."""
 
 
 class Hashing:
-    """A BodyHasher fed by one thread at a time, beside the transfer; at most one batch is in a thread, one waits."""
+    """A BodyHasher fed by one thread at a time, beside the transfer, which it may lag behind by _MOST_AHEAD bytes.
+
+    The thread takes batch after batch by itself: it does not come back to the event loop between two of them.
+    """
 
     def __init__(self, hasher: BodyHasher, executor: Executor) -> None:
         self._hasher = hasher
         self._executor = executor
         self._batch: list[bytes] = []
         self._batch_bytes = 0
-        self._running: asyncio.Future[None] | None = None
+        self._given = 0
+        """Bytes put into `_waiting`; counted by the event loop."""
+        self._done = 0
+        """Bytes of them that are hashed; counted by the thread."""
+        self._waiting: deque[list[bytes]] = deque()
+        self._lock = Lock()
+        self._active = False
+        """A thread looks into `_waiting` before it leaves. Under the lock, as is the end of `_waiting`."""
+        self._error: BaseException | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        """Set by the event loop before it looks at `_done`; read by the thread after it has changed that."""
 
     async def take(self, piece: bytes) -> None:
         self._batch.append(piece)
         self._batch_bytes += len(piece)
         if self._batch_bytes >= _BATCH_BYTES:
-            await self._start()
+            self._start()
+            await self._until(_MOST_AHEAD)
 
     async def finish(self, trailers: Mapping[str, str]) -> HashedBody:
         """Raises what BodyHasher.finish raises."""
-        if self._batch_bytes > INLINE_BYTES or self._running is not None:
-            await self._start()
-            await self._settled()
+        if self._batch_bytes > INLINE_BYTES or self._given:
+            self._start()
+            await self._until(0)
         else:
-            self._update(self._batch)
+            for piece in self._batch:
+                self._hasher.update(piece)
         return self._hasher.finish(trailers)
 
-    async def _start(self) -> None:
-        await self._settled()
-        batch, self._batch, self._batch_bytes = self._batch, [], 0
-        self._running = asyncio.get_running_loop().run_in_executor(self._executor, self._update, batch)
+    def _start(self) -> None:
+        """Give the batch to the thread."""
+        self._given += self._batch_bytes
+        with self._lock:
+            self._waiting.append(self._batch)
+            begins, self._active = not self._active, True
+        self._batch, self._batch_bytes = [], 0
+        if begins:
+            loop = asyncio.get_running_loop()
+            loop.run_in_executor(self._executor, self._update, loop)
 
-    async def _settled(self) -> None:
-        if self._running is not None:
-            await self._running
-            self._running = None
+    async def _until(self, ahead: int) -> None:
+        """Wait until the thread is no further behind. Raises what it met."""
+        while self._error is None and self._given - self._done > ahead:
+            self._waiter = asyncio.get_running_loop().create_future()
+            if self._error is None and self._given - self._done > ahead:  # the thread may not have seen the waiter
+                await self._waiter
+            self._waiter = None
+        if self._error is not None:
+            raise self._error
 
-    def _update(self, batch: list[bytes]) -> None:
-        for piece in batch:
-            self._hasher.update(piece)
+    def _update(self, loop: asyncio.AbstractEventLoop) -> None:
+        """In the thread: until nothing waits, or others have waited for a thread long enough."""
+        for _ in range(_BATCHES_A_TURN):
+            with self._lock:
+                if not self._waiting:
+                    self._active = False
+                    return
+                batch = self._waiting.popleft()
+            try:
+                for piece in batch:
+                    self._hasher.update(piece)
+                    self._done += len(piece)
+            except BaseException as error:  # noqa: BLE001 - raised by who waits
+                self._error = error
+            waiter = self._waiter
+            if waiter is not None:
+                try:
+                    loop.call_soon_threadsafe(_wake, waiter)
+                except RuntimeError:
+                    return  # the event loop is closed: nobody waits
+        try:
+            self._executor.submit(self._update, loop)
+        except RuntimeError as error:  # shut down: the process ends
+            self._error = error
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 class Intake:

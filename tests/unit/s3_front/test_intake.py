@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -134,3 +136,63 @@ async def test_what_the_client_does_wrong_reaches_the_caller(executor: ThreadPoo
     intake = Intake(going(), 20, BodyHasher(expected_of([], UNDECLARED)), executor)
     with pytest.raises(Gone):
         [piece async for piece in intake.pieces()]
+
+
+async def test_what_the_hashing_thread_meets_is_raised_and_nothing_waits_for_ever(
+    executor: ThreadPoolExecutor,
+) -> None:
+    class Breaks(BodyHasher):
+        def update(self, data: bytes) -> None:
+            raise MemoryError("no more")
+
+    data = bytes(4 << 20)
+    hasher = Breaks(expected_of([], UNDECLARED))
+    intake = Intake(chunks(data, 100_000), len(data), hasher, executor)
+    with pytest.raises(MemoryError, match="no more"):
+        async with asyncio.timeout(20):
+            [piece async for piece in intake.pieces()]
+
+
+async def test_the_transfer_is_never_far_ahead_of_the_hashing() -> None:
+    """What is in memory is bounded, however slow the thread is; and one slow body does not hold up the loop."""
+    hashed = 0
+    data = bytes(3 << 20)
+
+    class Slow(BodyHasher):
+        def update(self, data: bytes) -> None:
+            nonlocal hashed
+            time.sleep(0.005)
+            super().update(data)
+            hashed += len(data)
+
+    with ThreadPoolExecutor(2) as threads:
+        hasher = Slow(expected_of([md5_header(data)], UNDECLARED))
+        intake = Intake(chunks(data, 64 * 1024), len(data), hasher, threads)
+        sent = 0
+        async for piece in intake.pieces():
+            assert sent - hashed <= 768 * 1024
+            sent += len(piece)
+    assert sent == len(data)
+    assert intake.hashed.md5 == hashlib.md5(data).hexdigest()
+
+
+async def test_every_body_gets_its_turn_of_few_threads() -> None:
+    """One thread, six large bodies: none is finished before another one has begun."""
+    data = bytes(8 << 20)
+    finished: list[int] = []
+    begun: set[int] = set()
+    with ThreadPoolExecutor(1) as threads:
+
+        async def send(number: int) -> None:
+            hasher = BodyHasher(expected_of([md5_header(data)], UNDECLARED))
+            intake = Intake(chunks(data, 128 * 1024), len(data), hasher, threads)
+            sent = 0
+            async for piece in intake.pieces():
+                sent += len(piece)
+                if sent > 4 << 20:  # far more than may be ahead of the thread
+                    begun.add(number)
+            finished.append(number)
+            assert len(begun) == 6
+
+        await asyncio.gather(*(send(number) for number in range(6)))
+    assert sorted(finished) == list(range(6))
