@@ -148,7 +148,10 @@ class Copier:
     ) -> tuple[ObjectInfo, bool]:
         """Like _put()."""
         with contextlib.suppress(NotFound):
-            return await self._target.head(draft.key), False
+            held = await self._target.head(draft.key)
+            # Completed before a crash, or somebody else's: an upload of it is of no use any more.
+            await large.abandon(draft, parts)
+            return held, False
         try:
             put, _ = await large.copy(draft, self._primary, source, parts, {}, promised=content, if_absent=True)
         except Conflict:

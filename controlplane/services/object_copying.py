@@ -177,6 +177,7 @@ class ObjectCopier:
         info = reader.info
         record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq)
         if await self._may_skip(task, target, info, record):
+            await self._abandon(task, target)  # it may have been completed just before a crash
             return None
         service = self._targets[target.rule.target]
         parts = service.parts(task.draft.bucket)

@@ -34,6 +34,7 @@ from tests.support.ports import free_port
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
 
 SIZE = 4096
+RULE = "bench"
 _RCLONE_TRIALS = (
     ("--transfers", "16", "--checkers", "16"),
     ("--transfers", "32", "--checkers", "32"),
@@ -143,7 +144,7 @@ def _agent(folder: Path, pair: Pair, bucket: str, template: Path) -> Run:
             "admin_key": ACCESS_KEY,
             "admin_secret": {"file": str(secret)},
         }
-        extra["mirror"] = {"rules": [{"buckets": "source", "target": target}]}
+        extra["mirror"] = {"rules": [{"name": RULE, "buckets": "source", "target": target}]}
         node = Node(room, extra=extra)
     else:
         source = {**store, "endpoints": [pair.source], "bucket": "source"}
@@ -228,7 +229,7 @@ async def _fill(pair: Pair, data_dir: Path) -> None:
             key = blob_key(content.md5)
             if pair.of_s3:
                 info = await store.put(Key(f"{number:07}"), body)
-                draft = Draft(Op.PUT_OBJECT, store.bucket, info.key, etag=info.etag, object_size=SIZE)
+                draft = Draft(Op.PUT_OBJECT, store.bucket, info.key, etag=info.etag, object_size=SIZE, rule=RULE)
                 await journal.append(draft, time.time())
                 continue
             info = await store.put(key, body, content=content)

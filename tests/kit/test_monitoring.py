@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from controlplane.model.rule_stats import RuleStats
 from controlplane.model.tally import BlobTally, GcTally, LifecycleTally, MirrorTally, PublishTally, RequestTally
 from controlplane.ports.journal import JournalStats
 from controlplane.status.exposition import Sources, render
@@ -117,6 +118,10 @@ CASES: dict[str, tuple[Series, Series]] = {
     "MillraceMirrorLate": (
         {gateway("millrace_journal_oldest_age_seconds"): constant(901)},
         {gateway("millrace_journal_oldest_age_seconds"): constant(899)},
+    ),
+    "MillraceMirrorStalled": (
+        {series("millrace_rule_stalled_seconds", job="millrace-agent", instance="n1", rule="far"): "900x100"},
+        {series("millrace_rule_stalled_seconds", job="millrace-agent", instance="n1", rule="far"): "30x100"},
     ),
     "MillraceDeadLetters": (journal(0, 1), journal(500)),
     "MillraceStoreAway": (
@@ -258,7 +263,7 @@ def exposed() -> set[str]:
         RequestTally(), BlobTally(), MirrorTally(), PublishTally(), gc=GcTally(), lifecycle=LifecycleTally()
     )
     stats = JournalStats(pending=0, pending_bytes=0, failed=0, limit=1, oldest_enqueued_at=None)
-    text = render(sources, stats, 0.0).decode()
+    text = render(sources, stats, 0.0, {"far": RuleStats()}).decode()
     names = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     return names | {f"{name}_bucket" for name in names}
 

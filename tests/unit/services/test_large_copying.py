@@ -140,6 +140,7 @@ async def test_a_crash_after_the_completion_does_not_copy_again(
     await node.drain()
     assert node.copies() == {"large": LARGE}
     assert parts_of(node).begun == 1
+    assert await node.uploads.all() == []
 
 
 async def test_another_version_after_a_crash_takes_nothing_from_the_old_one(
