@@ -5,7 +5,7 @@
 #   make hosts    all tests on five real systemd hosts (hosts-quick: fewer of them)
 #   make check    lint, types, imports, unit tests: under a minute
 #   make bench    speed and memory beside nginx, haproxy and rclone
-#   make chaos    faults at random by seed (MINUTES=60, or SEEDS=7,8 to replay) on three nodes, and a checker
+#   make chaos    faults at random by seed (MINUTES=60, or SEEDS=7,8; JOURNAL=riak_kv: shared), and a checker
 #   make clients  real S3 clients through the gateway and directly at Riak CS: which operations work
 #   make lock     resolve the dependencies anew (UPGRADE="name ..." or UPGRADE=all lifts pins)
 #   make clean    remove what was made here
@@ -22,6 +22,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 UPGRADE =
 MINUTES = 60
 SEEDS =
+JOURNAL = sqlite
 ETCD = etcd-server:etcd
 HOSTS = mmdebstrap:mmdebstrap systemd-container:systemd-nspawn nftables:nft socat:socat openssh-client:ssh iproute2:ip \
   curl:curl dpkg:dpkg-deb
@@ -57,7 +58,7 @@ bench: environment
 
 chaos: environment
 	@.ci/system-packages $(ETCD) rclone:rclone
-	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seeds "$(SEEDS)"
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) --seeds "$(SEEDS)" --journal $(JOURNAL)
 
 clients: environment $(CLIENTS)/.lock-installed
 	@.ci/system-packages etcd-server:etcd openssl:openssl rclone:rclone s3cmd:s3cmd

@@ -21,6 +21,9 @@ def main() -> int:
     parser.add_argument("--length", type=float, default=60.0, help="seconds of faults in each seed")
     parser.add_argument("--keys", type=int, default=20_000, help="most objects at once")
     parser.add_argument("--rate", type=float, default=60.0, help="operations a second")
+    parser.add_argument(
+        "--journal", choices=("sqlite", "riak_kv"), default="sqlite", help="each node's own, or one that all share"
+    )
     parser.add_argument("--folder", type=Path, help="where logs and data stay; else a scratch folder")
     parser.add_argument("--show", action="store_true", help="only print the schedules")
     options = parser.parse_args()
@@ -34,7 +37,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="millrace-chaos-", dir="/var/tmp", ignore_cleanup_errors=True) as scratch:
         folder = options.folder or Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
-        with running(folder, seeds[0] if seeds else 0) as cluster:
+        with running(folder, seeds[0] if seeds else 0, options.journal) as cluster:
             if not cluster.own_disks:
                 print("NOTE: file systems cannot be mounted here (root is needed): no disk is filled")
             while seeds or (not options.seeds and time.monotonic() < until):
@@ -48,7 +51,7 @@ def main() -> int:
                 if not verdict.good:
                     bad.append(seed)
     if bad:
-        print(f"BAD SEEDS {bad}: replay with make chaos SEEDS={','.join(map(str, bad))}")
+        print(f"BAD SEEDS {bad}: replay with make chaos JOURNAL={options.journal} SEEDS={','.join(map(str, bad))}")
     return 1 if bad else 0
 
 

@@ -18,6 +18,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.s3_client import S3, Keys
 from tests.chaos.schedule import NODES
 from tests.support import riak_cs as upstreams
+from tests.support import riak_kv as upstreams_kv
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import Node
 from tests.support.riak_cs import RiakCs
@@ -118,8 +119,16 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(folder: Path, seed: int) -> Iterator[Cluster]:
+def running(folder: Path, seed: int, journal: str = "sqlite") -> Iterator[Cluster]:
+    """`journal`: "sqlite", one of each node's own, or "riak_kv", one that all agents share and divide by shards."""
     with contextlib.ExitStack() as stack:
+        shared: dict[str, dict[str, Any]] = {}
+        if journal == "riak_kv":
+            riak_kv = stack.enter_context(upstreams_kv.standin(folder / "riak-kv"))
+            shared = {
+                "journal": {"kind": "riak_kv", "recount_s": 1},
+                "riak_kv": {"endpoints": [riak_kv.http_url], "bucket_type": riak_kv.bucket_type},
+            }
         riak_cs = stack.enter_context(upstreams.standin(folder / "riak-cs"))
         seaweedfs = stack.enter_context(seaweedfs_server(folder))
         etcd = stack.enter_context(EtcdCluster(3))
@@ -132,7 +141,7 @@ def running(folder: Path, seed: int) -> Iterator[Cluster]:
         for number in range(NODES):
             home = folder / f"node{number}"
             port = free_port()
-            extra = _settings(riak_cs, source.url, target.url, secrets, port)
+            extra = {**_settings(riak_cs, source.url, target.url, secrets, port), **shared}
             node = Node(
                 home, primary=_store(seaweedfs.url, "primary", secrets), etcd=etcd.urls, name=f"n{number}", extra=extra
             )

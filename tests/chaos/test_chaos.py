@@ -11,19 +11,22 @@ from tests.chaos.cluster import Cluster, running
 from tests.chaos.schedule import schedule
 from tests.chaos.trial import trial
 
-SEEDS = (1, 2, 3)
+SEEDS = {"sqlite": (1, 2), "riak_kv": (3,)}
+"""By the kind of journal."""
 LENGTH_S = 35.0
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with running(tmp_path_factory.mktemp("chaos"), SEEDS[0]) as cluster:
+@pytest.fixture(scope="module", params=list(SEEDS))
+def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running(tmp_path_factory.mktemp("chaos"), SEEDS[request.param][0], request.param) as cluster:
         yield cluster
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(240)
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("cluster", "seed"), [(kind, seed) for kind, seeds in SEEDS.items() for seed in seeds], indirect=["cluster"]
+)
 def test_what_was_acknowledged_is_in_both_stores(cluster: Cluster, tmp_path: Path, seed: int) -> None:
     said = [f"seed {seed} of {LENGTH_S:g} s; replay: make chaos SEEDS={seed}", *map(str, schedule(seed, LENGTH_S))]
     if not cluster.own_disks:

@@ -41,7 +41,7 @@ class Five:
         status, _, answer = self.nodes[0].request("POST", "/blobs", body)
         assert status == 201, answer
         guid = str(json.loads(answer)["guid"])
-        until(lambda: self.nodes[0].metrics("gateway")["millrace_journal_pending_entries"] == 0, 60)
+        until(lambda: self.nodes[0].metrics("gateway")["millrace_journal_pending_entries"] == 0, 200)
         assert self.s3.ask("DELETE", "primary", f"blobs/{guid}")[0] == 204
         return guid
 
@@ -134,7 +134,7 @@ class Stampede:
             self.results[result] += 1
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_stampede_on_all_gateways_reads_the_persistent_store_once(five: Five, request: pytest.FixtureRequest) -> None:
     size = request.config.getoption("--stampede-mib") * MIB
     guid = five.cold(size)
