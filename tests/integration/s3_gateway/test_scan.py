@@ -81,6 +81,11 @@ class Scanned:
         assert ran.stdout or ran.stderr
         return ran.returncode, lines
 
+    def mirror_document(self, *arguments: str) -> tuple[int, dict[str, Any]]:
+        ran = self.gateway.node.cli("mirror", *arguments, "--json")
+        assert ran.stdout or ran.returncode, ran.stderr
+        return ran.returncode, json.loads(ran.stdout or "{}")
+
     def lose(self, bucket: str, key: str) -> None:
         """Behind the gateway's back."""
         assert self.beneath.ask("DELETE", f"/{bucket}/{key}").status == 204
@@ -231,3 +236,24 @@ def test_the_agents_scan_goes_on_after_sigkill_and_repairs_all(scanned: Scanned,
         node.stop("agent")
         node.config.write_text(config)
         node.start("agent")
+
+
+def test_a_lost_bucket_is_restored_and_the_catalog_rebuilt(scanned: Scanned) -> None:
+    bucket = scanned.bucket()
+    scanned.fill(bucket, 12)
+    scanned.put(bucket, "empty", b"")
+    scanned.settle()
+    for key in [f"k{n:04d}" for n in range(12)] + ["empty"]:
+        scanned.lose(bucket, key)
+    code, lines = scanned.mirror_document("restore", bucket, "--prefix", "k")
+    assert (code, lines["restored"], lines["failed"]) == (0, 12, 0)
+    code, lines = scanned.mirror_document("restore", bucket)
+    assert (code, lines["restored"]) == (0, 1)
+    assert scanned.s3.get_object(Bucket=bucket, Key="k0007")["Body"].read() == b"bytes 7"
+    assert scanned.s3.get_object(Bucket=bucket, Key="empty")["Body"].read() == b""
+    ran = scanned.gateway.node.cli("catalog", "rebuild", "--json")
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["copies"] >= 13
+    code, lines = scanned.mirror_document("prewarm", bucket)
+    assert code == 3  # the rule does not read through
+    assert scanned.mirror("diff", bucket)[0] == 0
