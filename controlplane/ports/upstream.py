@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
+from controlplane.ports.errors import Unavailable
+
 Query: TypeAlias = tuple[tuple[str, str], ...]
 """Decoded names and values; an empty value is a bare name on the wire."""
 
@@ -42,6 +44,19 @@ class Ask:
     """Bytes of the body."""
     repeatable: bool = True
     """Doing it twice does no harm. Bodies that are iterators are repeated only while nothing of them was consumed."""
+
+
+async def read_whole(reply: Reply, limit: int, what: str) -> bytes:
+    """The rest of an answer's body. Closes it and raises Unavailable when it has more than `limit` bytes."""
+    parts: list[bytes] = []
+    size = 0
+    while chunk := await reply.read():
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            reply.close()
+            raise Unavailable(f"{what}: the answer is larger than {limit} bytes")
+    return b"".join(parts)
 
 
 class Reply(Protocol):

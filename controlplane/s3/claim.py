@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -220,3 +221,18 @@ class Verified(NamedTuple):
     payload: Payload
     seed: ChunkSeed | None
     """For the decoder of aws-chunked bodies; None unless the chunks are signed."""
+
+
+def iso_time(at: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(at)))
+
+
+def skewed(given: str, now: float, rules: Rules) -> S3Fault:
+    return S3Fault(
+        Code.REQUEST_TIME_TOO_SKEWED,
+        extra=(
+            ("RequestTime", given),
+            ("ServerTime", iso_time(now)),
+            ("MaxAllowedSkewMilliseconds", str(int(rules.max_skew_s * 1000))),
+        ),
+    )

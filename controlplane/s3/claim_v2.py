@@ -11,12 +11,21 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
-from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, hoisted_fields, payload_declared
-from controlplane.s3.claim_v4 import iso_time, skewed
+from controlplane.s3.claim import (
+    ANY_REGION,
+    Claim,
+    Payload,
+    Rules,
+    Scheme,
+    hoisted_fields,
+    iso_time,
+    payload_declared,
+    skewed,
+)
 from controlplane.s3.dates import MalformedDate, parse_http_date, parse_timestamp
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.sigv2 import SIGNED_QUERY
-from controlplane.s3.uri import Query
+from controlplane.s3.uri import Query, form_decoded
 
 _AUTHORIZATION: Final = re.compile(rb"AWS ([!-9;-~]+):([A-Za-z0-9+/]{27}=)\Z")
 _SIGNATURE: Final = re.compile(r"[A-Za-z0-9+/]{27}=\Z", re.ASCII)
@@ -161,18 +170,14 @@ def _resources(path: str, raw_query: str) -> tuple[str, ...]:
     if not raw_query:
         return paths
     signed = sorted(
-        (_unquoted(name), equals, _unquoted(value))
+        (form_decoded(name), equals, form_decoded(value))
         for name, equals, value in (part.partition("=") for part in raw_query.split("&"))
-        if _unquoted(name) in SIGNED_QUERY
+        if form_decoded(name) in SIGNED_QUERY
     )
     as_sent = "&".join(f"{name}{equals}{value}" for name, equals, value in signed)
     bare = "&".join(f"{name}={value}" if value else name for name, _, value in signed)
     queries = (as_sent,) if as_sent == bare else (as_sent, bare)
     return tuple(f"{path}?{query}" if query else path for path in paths for query in queries)
-
-
-def _unquoted(text: str) -> str:
-    return unquote_to_bytes(text.replace("+", " ")).decode("latin-1")
 
 
 def _seconds_of(date: str) -> float:

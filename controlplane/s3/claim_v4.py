@@ -14,13 +14,24 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes
 
-from controlplane.s3.claim import ANY_REGION, Claim, Payload, Rules, Scheme, Scope, hoisted_fields, payload_declared
+from controlplane.s3.canonical_v4 import query_parts, strings_to_sign
+from controlplane.s3.claim import (
+    ANY_REGION,
+    Claim,
+    Payload,
+    Rules,
+    Scheme,
+    Scope,
+    hoisted_fields,
+    iso_time,
+    payload_declared,
+    skewed,
+)
 from controlplane.s3.dates import MalformedDate, parse_http_date
 from controlplane.s3.fault import Code, S3Fault
-from controlplane.s3.sigv4 import ALGORITHM, UNSIGNED_PAYLOAD, amz_date, canonical_request, string_to_sign
-from controlplane.s3.uri import Query
+from controlplane.s3.sigv4 import ALGORITHM, UNSIGNED_PAYLOAD, amz_date
+from controlplane.s3.uri import Query, form_decoded
 
 MAX_EXPIRES_S: Final = 604_800
 
@@ -31,9 +42,7 @@ _AUTHORIZATION: Final = re.compile(
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}\Z")
 _TIMESTAMP: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z", re.ASCII)
 _NUMBER: Final = re.compile(r"-?[0-9]{1,18}\Z", re.ASCII)
-_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._~-]*\Z", re.ASCII)
 _SIGNED_NAMES: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+(?:;[!#$%&'*+.^_`|~0-9a-z-]+)*\Z", re.ASCII)
-_BLANKS: Final = re.compile(r"[ \t]+")
 _LAST_SECOND: Final = 253_402_300_799  # of the year 9999
 _BOUND: Final = frozenset({b"x-amz-content-sha256", b"x-amz-date"})
 """Signed in any case: the first is the last line of the canonical request, the second a line of the string to sign."""
@@ -70,8 +79,8 @@ def read_v4_header(
         raise S3Fault(Code.INVALID_REQUEST, "The header x-amz-content-sha256 is needed with SigV4.")
     payload = payload_declared(values)
     names = _signed_names(raw_names, values, Code.AUTHORIZATION_HEADER_MALFORMED)
-    strings, canonical = _strings(
-        method, path, _parts(raw_query), values, names, raw_names.decode(), declared.decode(), timestamp, scope
+    strings, canonical = strings_to_sign(
+        method, path, query_parts(raw_query), values, names, raw_names.decode(), declared.decode(), timestamp, scope
     )
     token = values.get(b"x-amz-security-token")
     return Claim(
@@ -118,8 +127,8 @@ def read_v4_query(
     _check_expiry(timestamp, given["X-Amz-Expires"], now, rules)
     names = _signed_names(raw_names.encode(), values, Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR)
     declared, payload = _presigned_payload(given, values, names)
-    parts = tuple((name, value) for name, value in _parts(raw_query) if _unquoted(name) != "X-Amz-Signature")
-    strings, canonical = _strings(method, path, parts, values, names, raw_names, declared, timestamp, scope)
+    parts = tuple((name, value) for name, value in query_parts(raw_query) if form_decoded(name) != "X-Amz-Signature")
+    strings, canonical = strings_to_sign(method, path, parts, values, names, raw_names, declared, timestamp, scope)
     hoisted = hoisted_fields(query, own=_QUERY_OWN)
     token = given.get("X-Amz-Security-Token")
     return Claim(
@@ -134,80 +143,6 @@ def read_v4_query(
         timestamp=timestamp,
         canonical=canonical,
     )
-
-
-# -- what is signed ------------------------------------------------------------------------------------------------
-
-
-def _strings(
-    method: str,
-    path: str,
-    parts: tuple[tuple[str, str], ...],
-    values: Mapping[bytes, bytes],
-    names: tuple[bytes, ...],
-    joined_names: str,
-    declared: str,
-    timestamp: str,
-    scope: Scope,
-) -> tuple[tuple[str, ...], str]:
-    """The strings to sign, the likeliest first, and the canonical request behind that one."""
-    scope_text = str(scope)
-    signed = b"".join([b"%b:%b\n" % (name, values.get(name, b"").strip(b" \t")) for name in names])
-    if not parts and b"  " not in signed and b"\t" not in signed and _PLAIN_PATH.match(path):  # as nearly all are
-        request = f"{method}\n{path}\n\n{signed.decode('latin-1')}\n{joined_names}\n{declared}"
-        return (string_to_sign(timestamp, scope_text, request.encode("latin-1")),), request
-    lines = [(name.decode(), values.get(name, b"").strip(b" \t").decode("latin-1")) for name in names]
-    header_forms = [lines]
-    for _, text in lines:
-        if "  " in text or "\t" in text:
-            header_forms.insert(0, [(name, _BLANKS.sub(" ", value)) for name, value in lines])
-            break
-    requests = [
-        canonical_request(method, path_form, query_form, header_form, joined_names, declared)
-        for header_form in header_forms
-        for path_form in _path_forms(path)
-        for query_form in _query_forms(parts)
-    ]
-    return tuple([string_to_sign(timestamp, scope_text, text.encode("latin-1")) for text in requests]), requests[0]
-
-
-def _path_forms(path: str) -> tuple[str, ...]:
-    """As sent; and as S3's encoding of the same bytes, for clients that send more of it bare than they sign."""
-    if _PLAIN_PATH.match(path):
-        return (path,)
-    encoded = quote(unquote_to_bytes(path), safe="/~")
-    return (path,) if encoded == path else (path, encoded)
-
-
-def _parts(raw_query: str) -> tuple[tuple[str, str], ...]:
-    """Names and values as sent."""
-    if not raw_query:
-        return ()
-    split = [part.partition("=") for part in raw_query.split("&") if part]
-    return tuple((name, value) for name, _, value in split)
-
-
-def _unquoted(text: str) -> str:
-    return unquote_to_bytes(text.replace("+", " ")).decode("latin-1")
-
-
-def _query_forms(parts: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    """Re-encoded and sorted; and as sent and sorted, for clients that do not encode what they sign."""
-    if not parts:
-        return ("",)
-    encoded = sorted((_encoded(name), _encoded(value)) for name, value in parts)
-    first = "&".join([f"{name}={value}" for name, value in encoded])
-    second = "&".join([f"{name}={value}" for name, value in sorted(parts)])
-    return (first,) if first == second else (first, second)
-
-
-def _encoded(text: str) -> str:
-    if text.isalnum():
-        return text
-    return quote(unquote_to_bytes(text.replace("+", " ")), safe="~")
-
-
-# -- what is claimed -----------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=256)
@@ -356,21 +291,6 @@ def _presigned_payload(
     declared = header.decode("latin-1") if header is not None else in_query or UNSIGNED_PAYLOAD
     named = declared.encode("latin-1", "replace")
     return declared, payload_declared({**values, b"x-amz-content-sha256": named})
-
-
-def iso_time(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(at)))
-
-
-def skewed(given: str, now: float, rules: Rules) -> S3Fault:
-    return S3Fault(
-        Code.REQUEST_TIME_TOO_SKEWED,
-        extra=(
-            ("RequestTime", given),
-            ("ServerTime", iso_time(now)),
-            ("MaxAllowedSkewMilliseconds", str(int(rules.max_skew_s * 1000))),
-        ),
-    )
 
 
 def _malformed(detail: str) -> S3Fault:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import TypeAlias
-from urllib.parse import quote
+from urllib.parse import quote, unquote_to_bytes
 
 Query: TypeAlias = tuple[tuple[str, str], ...]
 """Decoded names and values, in any order. An empty value is a bare name on the wire (`?uploads`)."""
@@ -36,3 +36,8 @@ def wire_query(pairs: Iterable[tuple[str, str]]) -> str:
     return "&".join(
         f"{encode_value(name)}={encode_value(value)}" if value else encode_value(name) for name, value in pairs
     )
+
+
+def form_decoded(text: str) -> str:
+    """A name or value of a query as its bytes (Latin-1): a plus is a blank."""
+    return unquote_to_bytes(text.replace("+", " ")).decode("latin-1")

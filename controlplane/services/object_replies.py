@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from controlplane.ports.errors import Unavailable
+from controlplane.ports.upstream import read_whole
 
 
 class Told:
@@ -61,15 +62,7 @@ class Streamed:
         return chunk
 
     async def read_all(self, limit: int) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        while chunk := await self.read():
-            parts.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                self.close()
-                raise Unavailable(f"an answer of more than {limit} bytes")
-        return b"".join(parts)
+        return await read_whole(self, limit, "the mirror's target")
 
     def close(self) -> None:
         end, self._end = self._end, None

@@ -35,7 +35,7 @@ from controlplane.gateway.s3.object_notes import ObjectNotes
 from controlplane.gateway.s3.patience import Patience
 from controlplane.gateway.s3.posting import FormUploads
 from controlplane.gateway.s3.reading import ObjectReading
-from controlplane.gateway.s3.writing import ObjectWriting, Uploading
+from controlplane.gateway.s3.writing import ObjectWriting, Uploading, WriteServices
 from controlplane.http import Limits
 from controlplane.model.tally import RequestTally
 from controlplane.ports.changes import Changes
@@ -109,15 +109,12 @@ class S3FrontParts:
         closing.push_async_callback(patience.aclose)
         reading = ObjectReading(authoriser, latest, notes, records, through)
         uploading = Uploading(self.upstream)
-        writing = ObjectWriting(self.upstream, uploading, bodies, conditional, acls, records, notes, writes)
-        multipart = MultipartUploads(
-            self.upstream, uploading, bodies, conditional, acls, records, parts, patience, writes
-        )
-        copying = Copying(
-            uploading, bodies, conditional, authoriser, acls, latest, records, parts, through, patience, writes
-        )
+        services = WriteServices(self.upstream, uploading, bodies, conditional, acls, records, parts, writes)
+        writing = ObjectWriting(services, notes)
+        multipart = MultipartUploads(services, patience)
+        copying = Copying(services, authoriser, latest, through, patience)
         authenticator = Authenticator(callers, clock, Rules(s3.region if s3.check_region else None))
-        posting = FormUploads(uploading, bodies, conditional, authenticator, authoriser, acls, records, writes, clock)
+        posting = FormUploads(services, authenticator, authoriser, clock)
         origins = CrossOrigin(subresources)
         documents = BucketDocuments(subresources, bodies)
         tags = ObjectTags(subresources, bodies, reading)
@@ -159,7 +156,7 @@ class S3FrontParts:
             Operation.HEAD_OBJECT: reading.get,
             Operation.PUT_OBJECT: writing.put,
             Operation.DELETE_OBJECT: writing.delete,
-            Operation.DELETE_OBJECTS: MultiDelete(writing, bodies, conditional, authoriser, writes).delete,
+            Operation.DELETE_OBJECTS: MultiDelete(writing, services, authoriser).delete,
             Operation.COPY_OBJECT: copying.copy,
             Operation.UPLOAD_PART_COPY: copying.copy_part,
             Operation.CREATE_MULTIPART_UPLOAD: multipart.create,

@@ -17,6 +17,7 @@ from controlplane.adapters.s3.pipeline import Replies, Reply
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
+from controlplane.ports.upstream import read_whole
 from controlplane.s3.sigv2 import SignerV2
 from controlplane.s3.sigv4 import EMPTY_SHA256, SignerV4
 from controlplane.s3.uri import Query, encode_path, wire_query
@@ -93,15 +94,7 @@ class Answer:
         return chunk
 
     async def read_all(self, limit: int) -> bytes:
-        parts: list[bytes] = []
-        size = 0
-        while chunk := await self.read():
-            parts.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                self.close()
-                raise Unavailable(f"{self.what}: the answer is larger than {limit} bytes")
-        return b"".join(parts)
+        return await read_whole(self, limit, self.what)
 
     def close(self) -> None:
         """Give the connection back; an answer that is still on its way closes it."""

@@ -14,7 +14,7 @@ from controlplane.ports.object_store import LocalFile
 from controlplane.ports.spool import Spool
 from controlplane.s3.authentication import Fields
 from controlplane.s3.aws_chunked import decoder_of
-from controlplane.s3.checksums import BodyHasher, Expected, expected_of
+from controlplane.s3.body_checksums import BodyHasher, Expected, expected_of
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.services.s3.intake import Intake
 

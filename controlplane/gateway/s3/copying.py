@@ -13,23 +13,22 @@ from typing import Final
 
 from controlplane.gateway.s3.answers import xml
 from controlplane.gateway.s3.authorise import Authoriser
-from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call, require_served
-from controlplane.gateway.s3.conditional import Commit, ConditionalWrites
+from controlplane.gateway.s3.conditional import Commit
 from controlplane.gateway.s3.mirror_reads import MirrorReads
 from controlplane.gateway.s3.multipart import part_query, upload_id_of
 from controlplane.gateway.s3.patience import Patience
 from controlplane.gateway.s3.reading import ReplyChunks
 from controlplane.gateway.s3.stored_headers import carried_over, refuse_unserved, stored_headers
 from controlplane.gateway.s3.stored_object import length_of, modified_at
-from controlplane.gateway.s3.writing import Stored, Uploading, asked_tags, object_owner
+from controlplane.gateway.s3.writing import Stored, WriteServices, asked_tags
 from controlplane.http import Response
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Ask, Query, Reply
-from controlplane.ports.write_log import WriteLog
 from controlplane.s3.access.acl import Acl
 from controlplane.s3.addressing import decode_path, decode_query
-from controlplane.s3.checksums import Algorithm, Expected
+from controlplane.s3.body_checksums import Expected
+from controlplane.s3.checksums import Algorithm
 from controlplane.s3.conditions import Outcome, WriteCondition, read_conditions, write_condition
 from controlplane.s3.dates import MalformedDate, parse_http_date
 from controlplane.s3.documents.checksum_elements import StoredChecksum
@@ -38,10 +37,7 @@ from controlplane.s3.documents.upload_documents import render_copied, render_par
 from controlplane.s3.etag import is_md5, unquote_etag
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Operation
-from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.latest import LatestVersions
-from controlplane.services.s3.object_records import ObjectRecords
-from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.refusals import refusal
 
 _RANGE: Final = re.compile(r"bytes=(\d{1,18})-(\d{1,18})\Z")
@@ -79,29 +75,17 @@ def source_of(header: str | None) -> Source:
 class Copying:
     def __init__(
         self,
-        uploading: Uploading,
-        bodies: Bodies,
-        conditional: ConditionalWrites,
+        services: WriteServices,
         authoriser: Authoriser,
-        acls: AclWrites,
         latest: LatestVersions,
-        records: ObjectRecords,
-        parts: PartRecords,
         mirror: MirrorReads,
         patience: Patience,
-        writes: WriteLog,
     ) -> None:
-        self._uploading = uploading
-        self._bodies = bodies
-        self._conditional = conditional
+        self._services = services
         self._authoriser = authoriser
-        self._acls = acls
         self._latest = latest
-        self._records = records
-        self._part_records = parts
         self._mirror = mirror
         self._patience = patience
-        self._writes = writes
 
     async def copy(self, call: Call) -> Response:
         refuse_unserved(call.fields)
@@ -114,8 +98,7 @@ class Copying:
                 "A copy onto itself must change something: give x-amz-metadata-directive: REPLACE.",
             )
         headers = stored_headers(call.fields) if replace else {}
-        acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
-        await self._writes.ready(call.bucket, call.key)
+        acl = await self._services.prepare(call, call.headers, headers)
         retag = _replaces(call, "x-amz-tagging-directive")
         given_tags = asked_tags(call) if retag else None
         reply = await self._open(call, source, None)
@@ -136,38 +119,35 @@ class Copying:
         """`tags` None: those of the source."""
         try:
             if tags is None:
-                tags = await self._records.tags_of(source.bucket, source.key, reply.headers)
+                tags = await self._services.records.tags_of(source.bucket, source.key, reply.headers)
             algorithm = _algorithm(call)
             if algorithm is None:
                 # As S3 does: a copy has a checksum of its own, by the algorithm of its source.
-                sums = await self._records.sums_of(source.bucket, source.key, reply.headers)
+                sums = await self._services.records.sums_of(source.bucket, source.key, reply.headers)
                 algorithm = sums.checksum.algorithm if sums.checksum is not None else None
-            async with self._conditional.commit(call, condition) as commit:
+            async with self._services.conditional.commit(call, condition) as commit:
                 stored = await self._send(call, reply, commit, headers, (), algorithm)
         finally:
             reply.close()
-        if acl is not None:
-            await self._acls.put(call.bucket, call.key, call.signer, acl)
-        await self._records.written(call.bucket, call.key, stored.etag, tags, stored.to_record)
-        await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
+        await self._services.settle(call, stored, tags, acl)
         return xml(call.request, render_copied(stored.etag, _stored_at(stored), _checksum(stored)))
 
     async def copy_part(self, call: Call) -> Response:
         refuse_unserved(call.fields)
         source = source_of(call.headers.get("x-amz-copy-source"))
         query = part_query(call)
-        kind = await self._part_records.kind(call.bucket, upload_id_of(call))
+        kind = await self._services.parts.kind(call.bucket, upload_id_of(call))
         algorithm = kind.algorithm if kind is not None else None
         reply = await self._open(call, source, call.headers.get("x-amz-copy-source-range"))
         return await self._patience.answer(call, self._part_copied(call, reply, query, algorithm))
 
     async def _part_copied(self, call: Call, reply: Reply, query: Query, algorithm: Algorithm | None) -> Response:
         try:
-            async with self._conditional.commit(call, None) as commit:
+            async with self._services.conditional.commit(call, None) as commit:
                 stored = await self._send(call, reply, commit, {}, query, algorithm)
         finally:
             reply.close()
-        await self._part_records.stored(call.bucket, upload_id_of(call), int(query[0][1]), stored.hashed)
+        await self._services.parts.stored(call.bucket, upload_id_of(call), int(query[0][1]), stored.hashed)
         return xml(call.request, render_part_copied(stored.etag, _stored_at(stored), _checksum(stored)))
 
     async def _open(self, call: Call, source: Source, part: str | None) -> Reply:
@@ -218,8 +198,8 @@ class Copying:
             algorithm=algorithm,
             in_trailer=False,
         )
-        incoming = self._bodies.fresh(ReplyChunks(reply), length, expected, commit.ready)
-        return await self._uploading.send(call, incoming, commit, headers, query)
+        incoming = self._services.bodies.fresh(ReplyChunks(reply), length, expected, commit.ready)
+        return await self._services.uploading.send(call, incoming, commit, headers, query)
 
 
 def _replaces(call: Call, name: str) -> bool:

@@ -11,15 +11,12 @@ from typing import Final
 
 from controlplane.gateway.s3.answers import fault_of, xml
 from controlplane.gateway.s3.authorise import Authoriser
-from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call, require_served
-from controlplane.gateway.s3.conditional import ConditionalWrites
-from controlplane.gateway.s3.writing import ObjectWriting
+from controlplane.gateway.s3.writing import ObjectWriting, WriteServices
 from controlplane.http import Response
 from controlplane.ports.errors import MillraceError
-from controlplane.ports.write_log import WriteLog
 from controlplane.s3.addressing import MAX_KEY_BYTES
-from controlplane.s3.checksums import expected_of
+from controlplane.s3.body_checksums import expected_of
 from controlplane.s3.conditions import WriteCondition
 from controlplane.s3.documents.delete_objects import (
     Deleted,
@@ -35,19 +32,10 @@ _AT_ONCE: Final = 16
 
 
 class MultiDelete:
-    def __init__(
-        self,
-        writing: ObjectWriting,
-        bodies: Bodies,
-        conditional: ConditionalWrites,
-        authoriser: Authoriser,
-        writes: WriteLog,
-    ) -> None:
+    def __init__(self, writing: ObjectWriting, services: WriteServices, authoriser: Authoriser) -> None:
         self._writing = writing
-        self._conditional = conditional
-        self._bodies = bodies
+        self._services = services
         self._authoriser = authoriser
-        self._writes = writes
 
     async def delete(self, call: Call) -> Response:
         expected = expected_of(call.fields, call.payload)
@@ -56,7 +44,7 @@ class MultiDelete:
                 Code.INVALID_REQUEST,
                 "DeleteObjects needs Content-MD5 or a checksum: one wrong bit deletes the wrong key.",
             )
-        wanted = parse_delete(await self._bodies.document(call))
+        wanted = parse_delete(await self._services.bodies.document(call))
         places = asyncio.Semaphore(_AT_ONCE)
 
         async def one(deletion: Deletion) -> Deleted | NotDeleted:
@@ -76,11 +64,11 @@ class MultiDelete:
                 call, Operation.DELETE_OBJECT, call.bucket, key, version, call.bucket_facts
             )
             condition = WriteCondition(etag=deletion.etag) if deletion.etag is not None else None
-            async with self._conditional.commit_one(call, key, signer, condition) as commit:
+            async with self._services.conditional.commit_one(call, key, signer, condition) as commit:
                 await commit.ready()
-                await self._writes.deleting(call.bucket, key)
+                await self._services.log.deleting(call.bucket, key)
                 await self._writing.delete_one(call, signer, key, version)
-            await self._writes.deleted(call.bucket, key)
+            await self._services.log.deleted(call.bucket, key)
         except S3Fault as fault:
             return NotDeleted(key, fault, version)
         except MillraceError as error:

@@ -11,16 +11,12 @@ from base64 import b64encode
 from typing import Final
 
 from controlplane.gateway.s3.answers import empty, xml
-from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call
-from controlplane.gateway.s3.conditional import ConditionalWrites
 from controlplane.gateway.s3.patience import Patience
 from controlplane.gateway.s3.stored_headers import refuse_unserved, stored_headers
-from controlplane.gateway.s3.writing import Uploading, asked_tags, object_owner, stored_fields
+from controlplane.gateway.s3.writing import WriteServices, asked_tags, object_owner, stored_fields
 from controlplane.http import Response
 from controlplane.ports.errors import MillraceError, Unavailable
-from controlplane.ports.upstream import Upstream
-from controlplane.ports.write_log import WriteLog
 from controlplane.s3.access.acl_xml import render_acl
 from controlplane.s3.claim import Fields
 from controlplane.s3.conditions import WriteCondition, write_condition
@@ -43,9 +39,7 @@ from controlplane.s3.multipart_xml import parse_completed, parse_initiated
 from controlplane.s3.own_metadata import ACL, RECORDED, TAGGING
 from controlplane.s3.riakcs.listings import parse_parts
 from controlplane.s3.xml import MalformedXml
-from controlplane.services.s3.acl_writes import AclWrites
-from controlplane.services.s3.object_records import ObjectRecords
-from controlplane.services.s3.part_records import PartRecords, UploadRecords
+from controlplane.services.s3.part_records import UploadRecords
 from controlplane.services.s3.refusals import refusal
 
 log = logging.getLogger(__name__)
@@ -56,41 +50,27 @@ _XML: Final = {"content-type": "application/xml"}
 
 
 class MultipartUploads:
-    def __init__(
-        self,
-        upstream: Upstream,
-        uploading: Uploading,
-        bodies: Bodies,
-        conditional: ConditionalWrites,
-        acls: AclWrites,
-        records: ObjectRecords,
-        parts: PartRecords,
-        patience: Patience,
-        writes: WriteLog,
-    ) -> None:
-        self._upstream = upstream
-        self._uploading = uploading
-        self._bodies = bodies
-        self._conditional = conditional
-        self._acls = acls
-        self._records = records
-        self._part_records = parts
+    def __init__(self, services: WriteServices, patience: Patience) -> None:
+        self._services = services
         self._patience = patience
-        self._writes = writes
 
     async def create(self, call: Call) -> Response:
         headers = {**stored_headers(call.fields), RECORDED: "1"}
         if asked_tags(call):
             # Kept with the upload until it is complete.
             headers[TAGGING] = call.headers["x-amz-tagging"]
-        acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
+        acl = await self._services.acls.asked_for(
+            call.headers, object_owner(call), call.bucket_facts.acl.owner, headers
+        )
         if acl is not None:
             # Riak CS takes no grants with an upload: they are kept with it until it is complete.
             headers[ACL] = b64encode(render_acl(acl)).decode()
         asked = kind_asked(call.fields)
-        await self._bodies.document(call)
+        await self._services.bodies.document(call)
         # A retry would leave an upload behind that nobody knows: harmless, but not asked for.
-        reply = await self._upstream.send(call.ask("POST", query=(("uploads", ""),), headers=headers, repeatable=False))
+        reply = await self._services.upstream.send(
+            call.ask("POST", query=(("uploads", ""),), headers=headers, repeatable=False)
+        )
         if reply.status != 200:
             raise await refusal(reply, key=True)
         document = await reply.read_all(_MAX_ANSWER_BYTES)
@@ -101,7 +81,7 @@ class MultipartUploads:
             raise Unavailable(f"Riak CS began an upload and answered what cannot be read: {error}") from error
         more: tuple[tuple[bytes, bytes], ...] = ()
         if asked is not None:
-            await self._part_records.begin(call.bucket, upload_id, asked)
+            await self._services.parts.begin(call.bucket, upload_id, asked)
             more = (
                 (b"x-amz-checksum-algorithm", asked.algorithm.value.encode()),
                 (b"x-amz-checksum-type", asked.type.value.encode()),
@@ -112,24 +92,24 @@ class MultipartUploads:
         refuse_unserved(call.fields)
         query = part_query(call)
         async with (
-            self._conditional.commit(call, None) as commit,
-            self._bodies.open(call) as incoming,
+            self._services.conditional.commit(call, None) as commit,
+            self._services.bodies.open(call) as incoming,
         ):
-            stored = await self._uploading.send(call, incoming, commit, {}, query)
-        await self._part_records.stored(call.bucket, upload_id_of(call), int(query[0][1]), stored.hashed)
+            stored = await self._services.uploading.send(call, incoming, commit, {}, query)
+        await self._services.parts.stored(call.bucket, upload_id_of(call), int(query[0][1]), stored.hashed)
         return empty(call.request, 200, *stored_fields(stored)[:2])
 
     async def complete(self, call: Call) -> Response:
         condition = write_condition(call.fields)
-        named = parse_complete(await self._bodies.document(call, promises=without_checksums(call.fields)))
-        await self._writes.ready(call.bucket, call.key)
+        named = parse_complete(await self._services.bodies.document(call, promises=without_checksums(call.fields)))
+        await self._services.log.ready(call.bucket, call.key)
         return await self._patience.answer(call, self._completed(call, named, condition))
 
     async def _completed(self, call: Call, named: tuple[NamedPart, ...], condition: WriteCondition | None) -> Response:
-        records = await self._part_records.of(call.bucket, upload_id_of(call))
+        records = await self._services.parts.of(call.bucket, upload_id_of(call))
         parts: tuple[ObjectPart, ...] = ()
         whole: StoredChecksum | None = None
-        async with self._conditional.commit(call, condition) as commit:
+        async with self._services.conditional.commit(call, condition) as commit:
             await commit.ready()
             known = await self._parts(call)
             if known is None:
@@ -144,20 +124,20 @@ class MultipartUploads:
                 whole, parts = _put_together(named, sizes, records, call.fields)
             if known is not None:
                 etag = await self._finish(call, named)
-        whole = await self._records.completed(call.bucket, call.key, call.signer, etag, whole, parts)
+        whole = await self._services.records.completed(call.bucket, call.key, call.signer, etag, whole, parts)
         await self._forget(call)
-        await self._writes.wrote(call.bucket, call.key, etag, size)
+        await self._services.log.wrote(call.bucket, call.key, etag, size)
         location = f"{'https' if call.secure else 'http'}://{call.headers.get('host', '')}{call.request.path}"
         return xml(call.request, render_completed(location, call.bucket, call.key, etag, whole))
 
     async def _forget(self, call: Call) -> None:
         try:
-            await self._part_records.forget(call.bucket, upload_id_of(call))
+            await self._services.parts.forget(call.bucket, upload_id_of(call))
         except MillraceError as error:
             log.warning("the records of an upload of s3://%s/%s stay: %s", call.bucket, call.key, error)
 
     async def abort(self, call: Call) -> Response:
-        reply = await self._upstream.send(call.ask("DELETE", query=(("uploadId", upload_id_of(call)),)))
+        reply = await self._services.upstream.send(call.ask("DELETE", query=(("uploadId", upload_id_of(call)),)))
         if reply.status not in (200, 204):
             raise await refusal(reply, key=True)
         reply.close()
@@ -166,7 +146,7 @@ class MultipartUploads:
 
     async def _parts(self, call: Call) -> dict[int, Part] | None:
         """The parts that Riak CS has, of each number the last one; None when it does not know the upload."""
-        reply = await self._upstream.send(call.ask("GET", query=(("uploadId", upload_id_of(call)),)))
+        reply = await self._services.upstream.send(call.ask("GET", query=(("uploadId", upload_id_of(call)),)))
         if reply.status != 200:
             fault = await refusal(reply, key=True)
             if fault.code in (Code.NO_SUCH_UPLOAD, Code.NO_SUCH_KEY):
@@ -180,7 +160,7 @@ class MultipartUploads:
             raise Unavailable(f"Riak CS answered the parts of an upload with what cannot be read: {error}") from error
 
     async def _complete_already(self, call: Call, expected: str) -> int:
-        reply = await self._upstream.send(call.ask("HEAD"))
+        reply = await self._services.upstream.send(call.ask("HEAD"))
         reply.close()
         if reply.status != 200 or unquote_etag(reply.headers.get("etag", "")) != expected:
             raise S3Fault(Code.NO_SUCH_UPLOAD)
@@ -195,7 +175,7 @@ class MultipartUploads:
             f"{parts}</CompleteMultipartUpload>"
         ).encode()
         query = (("uploadId", upload_id_of(call)),)
-        reply = await self._upstream.send(
+        reply = await self._services.upstream.send(
             call.ask("POST", query=query, headers=dict(_XML), body=body, repeatable=False)
         )
         if reply.status != 200:

@@ -9,23 +9,18 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from controlplane.gateway.s3.answers import empty, fields, xml
 from controlplane.gateway.s3.authenticate import Authenticator
 from controlplane.gateway.s3.authorise import Authoriser
-from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call, require_served
-from controlplane.gateway.s3.conditional import ConditionalWrites
 from controlplane.gateway.s3.stored_headers import stored_form_headers
-from controlplane.gateway.s3.writing import Stored, Uploading, checksum_fields, object_owner
+from controlplane.gateway.s3.writing import Stored, WriteServices, checksum_fields
 from controlplane.http import Request, Response
 from controlplane.ports.clock import Clock
-from controlplane.ports.write_log import WriteLog
 from controlplane.s3.addressing import MAX_KEY_BYTES, Address
-from controlplane.s3.checksums import Expected, expected_of
+from controlplane.s3.body_checksums import Expected, expected_of
 from controlplane.s3.documents.tagging import Tagged, parse_tagging
 from controlplane.s3.documents.upload_documents import render_posted
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.post_form import FormReader
 from controlplane.s3.post_policy import check_policy, read_form_claim
-from controlplane.services.s3.acl_writes import AclWrites
-from controlplane.services.s3.object_records import ObjectRecords
 
 _STATUSES: Final = {"200": 200, "201": 201, "204": 204}
 
@@ -33,24 +28,14 @@ _STATUSES: Final = {"200": 200, "201": 201, "204": 204}
 class FormUploads:
     def __init__(
         self,
-        uploading: Uploading,
-        bodies: Bodies,
-        conditional: ConditionalWrites,
+        services: WriteServices,
         authenticator: Authenticator,
         authoriser: Authoriser,
-        acls: AclWrites,
-        records: ObjectRecords,
-        writes: WriteLog,
         clock: Clock,
     ) -> None:
-        self._uploading = uploading
-        self._bodies = bodies
-        self._conditional = conditional
+        self._services = services
         self._authenticator = authenticator
         self._authoriser = authoriser
-        self._acls = acls
-        self._records = records
-        self._writes = writes
         self._clock = clock
 
     async def post(self, call: Call) -> Response:
@@ -70,9 +55,9 @@ class FormUploads:
         headers = stored_form_headers(given)
         tags = parse_tagging(given["tagging"].encode(), Tagged.OBJECT) if given.get("tagging") else ()
         acl_given = {"x-amz-acl": given["acl"]} if "acl" in given else {}
-        acl = await self._acls.asked_for(acl_given, object_owner(call), call.bucket_facts.acl.owner, headers)
-        await self._writes.ready(call.bucket, call.key)
-        async with self._bodies.spooled(_file(call.request, form, first)) as (length, pieces):
+        services = self._services
+        acl = await services.prepare(call, acl_given, headers)
+        async with services.bodies.spooled(_file(call.request, form, first)) as (length, pieces):
             if length < upload.min_bytes:
                 raise S3Fault(
                     Code.ENTITY_TOO_SMALL,
@@ -83,13 +68,10 @@ class FormUploads:
                     Code.ENTITY_TOO_LARGE,
                     extra=(("ProposedSize", str(length)), ("MaxSizeAllowed", str(upload.max_bytes))),
                 )
-            async with self._conditional.commit(call, None) as commit:
-                incoming = self._bodies.fresh(pieces, length, _expected(call, given), commit.ready)
-                stored = await self._uploading.send(call, incoming, commit, headers)
-        if acl is not None:
-            await self._acls.put(call.bucket, call.key, call.signer, acl)
-        await self._records.written(call.bucket, call.key, stored.etag, tags, stored.to_record)
-        await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
+            async with services.conditional.commit(call, None) as commit:
+                incoming = services.bodies.fresh(pieces, length, _expected(call, given), commit.ready)
+                stored = await services.uploading.send(call, incoming, commit, headers)
+        await services.settle(call, stored, tags, acl)
         return _answer(call, given, stored)
 
     async def _prove(self, call: Call, given: Mapping[str, str]) -> None:

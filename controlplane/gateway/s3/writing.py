@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 
 from controlplane.gateway.s3.answers import empty
 from controlplane.gateway.s3.bodies import Bodies, Incoming
@@ -16,8 +17,10 @@ from controlplane.http import Response
 from controlplane.ports.errors import Corrupt, MillraceError
 from controlplane.ports.upstream import Ask, KeyPair, Query, Reply, Upstream
 from controlplane.ports.write_log import WriteLog
+from controlplane.s3.access.acl import Acl
 from controlplane.s3.access.principals import User
-from controlplane.s3.checksums import Checksum, HashedBody
+from controlplane.s3.body_checksums import HashedBody
+from controlplane.s3.checksums import Checksum
 from controlplane.s3.conditions import write_condition
 from controlplane.s3.documents.checksum_elements import StoredChecksum
 from controlplane.s3.documents.tagging import Tags, parse_tagging_header
@@ -27,6 +30,7 @@ from controlplane.s3.own_metadata import RECORDED
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.buckets import Versioning
 from controlplane.services.s3.object_records import ObjectRecords
+from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.refusals import refusal
 
 log = logging.getLogger(__name__)
@@ -97,53 +101,62 @@ class Uploading:
             log.error("s3://%s/%s is wrong and could not be removed: %s", call.bucket, call.key, error)  # noqa: TRY400
 
 
+@dataclass(frozen=True, slots=True)
+class WriteServices:
+    """What every way of writing an object needs."""
+
+    upstream: Upstream
+    uploading: Uploading
+    bodies: Bodies
+    conditional: ConditionalWrites
+    acls: AclWrites
+    records: ObjectRecords
+    parts: PartRecords
+    log: WriteLog
+
+    async def prepare(self, call: Call, given: Mapping[str, str], headers: dict[str, str]) -> Acl | None:
+        """Before anything is sent: the ACL that `given` asks for, when it has to be put by itself (a canned one goes
+        into `headers`), and room in the journal. Raises S3Fault, Unavailable, Full."""
+        acl = await self.acls.asked_for(given, object_owner(call), call.bucket_facts.acl.owner, headers)
+        await self.log.ready(call.bucket, call.key)
+        return acl
+
+    async def settle(self, call: Call, stored: Stored, tags: Tags, acl: Acl | None) -> None:
+        """What belongs to an object that is stored, before it is acknowledged: ACL, tags, checksum, the report."""
+        if acl is not None:
+            await self.acls.put(call.bucket, call.key, call.signer, acl)
+        await self.records.written(call.bucket, call.key, stored.etag, tags, stored.to_record)
+        await self.log.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
+
+
 class ObjectWriting:
-    def __init__(
-        self,
-        upstream: Upstream,
-        uploading: Uploading,
-        bodies: Bodies,
-        conditional: ConditionalWrites,
-        acls: AclWrites,
-        records: ObjectRecords,
-        notes: ObjectNotes,
-        writes: WriteLog,
-    ) -> None:
-        self._upstream = upstream
-        self._uploading = uploading
-        self._bodies = bodies
-        self._conditional = conditional
-        self._acls = acls
-        self._records = records
+    def __init__(self, services: WriteServices, notes: ObjectNotes) -> None:
+        self._services = services
         self._notes = notes
-        self._writes = writes
 
     async def put(self, call: Call) -> Response:
         headers = stored_headers(call.fields)
         tags = asked_tags(call)
         condition = write_condition(call.fields)
-        acl = await self._acls.asked_for(call.headers, object_owner(call), call.bucket_facts.acl.owner, headers)
-        await self._writes.ready(call.bucket, call.key)
+        services = self._services
+        acl = await services.prepare(call, call.headers, headers)
         async with (
-            self._conditional.commit(call, condition) as commit,
-            self._bodies.open(call, commit.ready) as incoming,
+            services.conditional.commit(call, condition) as commit,
+            services.bodies.open(call, commit.ready) as incoming,
         ):
-            stored = await self._uploading.send(call, incoming, commit, headers)
-        if acl is not None:
-            await self._acls.put(call.bucket, call.key, call.signer, acl)
-        await self._records.written(call.bucket, call.key, stored.etag, tags, stored.to_record)
-        await self._writes.wrote(call.bucket, call.key, stored.etag, stored.hashed.size)
+            stored = await services.uploading.send(call, incoming, commit, headers)
+        await services.settle(call, stored, tags, acl)
         notes = await self._notes.of_write(call, stored.hashed.size, tags)
         return empty(call.request, 200, *stored_fields(stored), *notes)
 
     async def delete(self, call: Call) -> Response:
         version = call.parameter("versionId")
         condition = write_condition(call.fields)
-        async with self._conditional.commit(call, condition) as commit:
+        async with self._services.conditional.commit(call, condition) as commit:
             await commit.ready()
-            await self._writes.deleting(call.bucket, call.key)
+            await self._services.log.deleting(call.bucket, call.key)
             await self.delete_one(call, call.signer, call.key, version)
-        await self._writes.deleted(call.bucket, call.key)
+        await self._services.log.deleted(call.bucket, call.key)
         return Response(204, empty(call.request).headers)
 
     async def delete_one(self, call: Call, signer: KeyPair | None, key: str, version: str | None) -> None:
@@ -157,7 +170,7 @@ class ObjectWriting:
         query: Query = (("versionId", version),) if versioned and version else ()
         if version not in (None, "", "null") and not versioned:
             raise S3Fault(Code.NO_SUCH_VERSION)
-        reply = await self._upstream.send(Ask("DELETE", signer, call.bucket, key, query))
+        reply = await self._services.upstream.send(Ask("DELETE", signer, call.bucket, key, query))
         if reply.status == 404:
             fault = await refusal(reply, key=True)
             if fault.code is not Code.NO_SUCH_KEY:
@@ -165,7 +178,7 @@ class ObjectWriting:
         elif reply.status not in (200, 204):
             raise await refusal(reply, key=True)
         reply.close()
-        await self._records.gone(call.bucket, key)
+        await self._services.records.gone(call.bucket, key)
 
 
 def asked_tags(call: Call) -> Tags:

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Final
 
 from controlplane.s3.aws_chunked import ChunkDecoder
-from controlplane.s3.checksums import BodyHasher, HashedBody
+from controlplane.s3.body_checksums import BodyHasher, HashedBody
 from controlplane.s3.fault import Code, S3Fault
 
 INLINE_BYTES: Final = 64 * 1024

@@ -19,7 +19,8 @@ from typing import Final
 
 from controlplane.model.keys import Key
 from controlplane.ports.object_store import ObjectStore
-from controlplane.s3.checksums import Algorithm, Checksum, ChecksumType, HashedBody
+from controlplane.s3.body_checksums import HashedBody
+from controlplane.s3.checksums import Algorithm, Checksum, ChecksumType
 from controlplane.s3.documents.checksum_elements import StoredChecksum
 from controlplane.s3.multipart_checksums import Kind, PartSum
 

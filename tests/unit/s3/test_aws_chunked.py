@@ -21,7 +21,7 @@ from controlplane.s3.aws_chunked import (
     decoder_of,
     stored_encoding,
 )
-from controlplane.s3.checksums import BodyHasher, expected_of
+from controlplane.s3.body_checksums import BodyHasher, expected_of
 from controlplane.s3.claim import ChunkSeed, Payload, PayloadKind, payload_of
 from controlplane.s3.fault import Code, S3Fault
 

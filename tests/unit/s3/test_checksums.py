@@ -11,18 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.s3.checksums import (
-    Algorithm,
-    BodyHasher,
-    Checksum,
-    Expected,
-    HashedBody,
-    composite,
-    expected_of,
-    full_object,
-    hasher_of,
-    parse_checksum,
-)
+from controlplane.s3.body_checksums import BodyHasher, Expected, HashedBody, expected_of
+from controlplane.s3.checksums import Algorithm, Checksum, composite, full_object, hasher_of, parse_checksum
 from controlplane.s3.claim import UNDECLARED, Payload, PayloadKind
 from controlplane.s3.fault import Code, S3Fault
 

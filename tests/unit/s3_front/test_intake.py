@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from controlplane.s3.authentication import Payload, PayloadKind
 from controlplane.s3.aws_chunked import ChunkDecoder
-from controlplane.s3.checksums import BodyHasher, expected_of
+from controlplane.s3.body_checksums import BodyHasher, expected_of
 from controlplane.s3.claim import UNDECLARED
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.services.s3.intake import Intake

@@ -1,0 +1,81 @@
+"""What SigV4 signs of a request: the strings to sign, in every form that clients make of the same request.
+
+Source: AWS, "Authenticating Requests (AWS Signature Version 4)". Text stands for bytes (Latin-1).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote, unquote_to_bytes
+
+from controlplane.s3.claim import Scope
+from controlplane.s3.sigv4 import canonical_request, string_to_sign
+
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._~-]*\Z", re.ASCII)
+_BLANKS: Final = re.compile(r"[ \t]+")
+
+
+def strings_to_sign(
+    method: str,
+    path: str,
+    parts: tuple[tuple[str, str], ...],
+    values: Mapping[bytes, bytes],
+    names: tuple[bytes, ...],
+    joined_names: str,
+    declared: str,
+    timestamp: str,
+    scope: Scope,
+) -> tuple[tuple[str, ...], str]:
+    """The strings to sign, the likeliest first, and the canonical request behind that one."""
+    scope_text = str(scope)
+    signed = b"".join([b"%b:%b\n" % (name, values.get(name, b"").strip(b" \t")) for name in names])
+    if not parts and b"  " not in signed and b"\t" not in signed and _PLAIN_PATH.match(path):  # as nearly all are
+        request = f"{method}\n{path}\n\n{signed.decode('latin-1')}\n{joined_names}\n{declared}"
+        return (string_to_sign(timestamp, scope_text, request.encode("latin-1")),), request
+    lines = [(name.decode(), values.get(name, b"").strip(b" \t").decode("latin-1")) for name in names]
+    header_forms = [lines]
+    for _, text in lines:
+        if "  " in text or "\t" in text:
+            header_forms.insert(0, [(name, _BLANKS.sub(" ", value)) for name, value in lines])
+            break
+    requests = [
+        canonical_request(method, path_form, query_form, header_form, joined_names, declared)
+        for header_form in header_forms
+        for path_form in _path_forms(path)
+        for query_form in _query_forms(parts)
+    ]
+    return tuple([string_to_sign(timestamp, scope_text, text.encode("latin-1")) for text in requests]), requests[0]
+
+
+def _path_forms(path: str) -> tuple[str, ...]:
+    """As sent; and as S3's encoding of the same bytes, for clients that send more of it bare than they sign."""
+    if _PLAIN_PATH.match(path):
+        return (path,)
+    encoded = quote(unquote_to_bytes(path), safe="/~")
+    return (path,) if encoded == path else (path, encoded)
+
+
+def query_parts(raw_query: str) -> tuple[tuple[str, str], ...]:
+    """Names and values as sent."""
+    if not raw_query:
+        return ()
+    split = [part.partition("=") for part in raw_query.split("&") if part]
+    return tuple((name, value) for name, _, value in split)
+
+
+def _query_forms(parts: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Re-encoded and sorted; and as sent and sorted, for clients that do not encode what they sign."""
+    if not parts:
+        return ("",)
+    encoded = sorted((_encoded(name), _encoded(value)) for name, value in parts)
+    first = "&".join([f"{name}={value}" for name, value in encoded])
+    second = "&".join([f"{name}={value}" for name, value in sorted(parts)])
+    return (first,) if first == second else (first, second)
+
+
+def _encoded(text: str) -> str:
+    if text.isalnum():
+        return text
+    return quote(unquote_to_bytes(text.replace("+", " ")), safe="~")
