@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import secrets
 import signal
@@ -191,6 +192,39 @@ def test_what_riak_cs_lost_is_read_from_the_target_and_put_back(mirrored: Mirror
     back = mirrored.beneath.ask("GET", f"/{bucket}/lost")
     assert back.body == body
     assert (back.headers["content-type"], back.headers["x-amz-meta-a"]) == ("image/x", "b")
+
+
+def test_what_riak_cs_lost_is_a_source_of_copies_and_open_to_whom_the_policy_allows(
+    mirrored: Mirrored, riak_cs: RiakCs
+) -> None:
+    """The copy at the target has no ACL: who may read only by an object's ACL does not get it (I8)."""
+    s3, bucket = mirrored.s3, mirrored.bucket()
+    body = secrets.token_bytes(300_000)
+    for key in ("copied", "part", "open", "shut"):
+        s3.put_object(Bucket=bucket, Key=key, Body=body, Metadata={"a": "b"}, ACL="public-read")
+    mirrored.settle()
+    for key in ("copied", "part", "open", "shut"):
+        mirrored.lose(bucket, key)
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/copied")
+    copy = s3.get_object(Bucket=bucket, Key="copy")
+    assert (copy["Body"].read(), copy["Metadata"]) == (body, {"a": "b"})
+    upload = s3.create_multipart_upload(Bucket=bucket, Key="whole")["UploadId"]
+    part = s3.upload_part_copy(
+        Bucket=bucket, Key="whole", UploadId=upload, PartNumber=1, CopySource=f"{bucket}/part",
+        CopySourceRange="bytes=10-1009",
+    )["CopyPartResult"]["ETag"]  # fmt: skip
+    s3.complete_multipart_upload(
+        Bucket=bucket, Key="whole", UploadId=upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part}]}
+    )
+    assert s3.get_object(Bucket=bucket, Key="whole")["Body"].read() == body[10:1010]
+    other = riak_cs.create_user("other")
+    bob = client(mirrored.gateway.url, other.key, other.secret)
+    with pytest.raises(ClientError) as refused:
+        bob.get_object(Bucket=bucket, Key="shut")
+    assert refused.value.response["Error"]["Code"] == "AccessDenied"
+    allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/open"}
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
+    assert bob.get_object(Bucket=bucket, Key="open")["Body"].read() == body
 
 
 def test_i4_what_was_deleted_is_not_read_from_the_target(mirrored: Mirrored) -> None:

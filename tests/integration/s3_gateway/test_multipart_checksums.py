@@ -166,6 +166,8 @@ def test_the_checksums_of_parts_are_kept(s3: Any, bucket: str, algorithm: Algori
     )
     assert (done[member], done["ChecksumType"]) == (whole, kind)
     assert read_back(s3, bucket, member) == (whole, kind)
+    again = s3.complete_multipart_upload(**where, MultipartUpload={"Parts": parts}, ChecksumType=kind)
+    assert (again[member], again["ETag"]) == (whole, done["ETag"])
     told = s3.get_object_attributes(Bucket=bucket, Key="k", ObjectAttributes=["ObjectParts", "Checksum"])
     assert told["Checksum"]["ChecksumType"] == kind
     assert told["ObjectParts"]["TotalPartsCount"] == len(PARTS)
