@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Unpack
 
-from controlplane.model.content import Content
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.ports.bulk_store import BulkStore
-from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, ObjectReader, ObjectStore, Page
+from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, ObjectReader, ObjectStore, Page, PutOptions
 from controlplane.ports.part_store import PartStore
 
 
@@ -61,26 +61,8 @@ class _Folder:
     def bucket(self) -> Bucket:
         return self._bucket
 
-    async def put(
-        self,
-        key: Key,
-        body: Body,
-        *,
-        size: int | None = None,
-        content: Content | None = None,
-        content_type: str = "application/octet-stream",
-        metadata: Mapping[str, str] | None = None,
-        if_absent: bool = False,
-    ) -> ObjectInfo:
-        info = await self._store.put(
-            self._full(key),
-            body,
-            size=size,
-            content=content,
-            content_type=content_type,
-            metadata=metadata,
-            if_absent=if_absent,
-        )
+    async def put(self, key: Key, body: Body, **options: Unpack[PutOptions]) -> ObjectInfo:
+        info = await self._store.put(self._full(key), body, **options)
         return self._own(info)
 
     async def get(self, key: Key, *, byte_range: ByteRange | None = None) -> ObjectReader:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypedDict
 
 from controlplane.model.content import Content
 from controlplane.model.keys import Bucket, Key, StoreName
@@ -94,6 +94,16 @@ class Page:
     objects: tuple[ObjectInfo, ...]
     next_after: Key | None
     """Pass as `after` for the next page; None: this was the last."""
+
+
+class PutOptions(TypedDict, total=False):
+    """The options of ObjectStore.put, for stores that hand them on as they are."""
+
+    size: int | None
+    content: Content | None
+    content_type: str
+    metadata: Mapping[str, str] | None
+    if_absent: bool
 
 
 class ObjectStore(Protocol):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from random import Random
+from typing import Unpack
 
 from controlplane.adapters.riak_cs.client import RiakCsClient
 from controlplane.adapters.riak_cs.options import RiakCsOptions
 from controlplane.adapters.s3 import S3ObjectStore, S3Options
 from controlplane.adapters.s3.reader import S3Reader
-from controlplane.model.content import Content
 from controlplane.model.keys import Key, StoreName
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Rejected, Unavailable
-from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, Page
+from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, Page, PutOptions
 from controlplane.ports.upstream import Ask, KeyPair
 
 
@@ -43,27 +42,9 @@ class PrivateBucket(S3ObjectStore):
         self._made = False
         self._making = asyncio.Lock()
 
-    async def put(
-        self,
-        key: Key,
-        body: Body,
-        *,
-        size: int | None = None,
-        content: Content | None = None,
-        content_type: str = "application/octet-stream",
-        metadata: Mapping[str, str] | None = None,
-        if_absent: bool = False,
-    ) -> ObjectInfo:
+    async def put(self, key: Key, body: Body, **options: Unpack[PutOptions]) -> ObjectInfo:
         await self._ensure()
-        return await super().put(
-            key,
-            body,
-            size=size,
-            content=content,
-            content_type=content_type,
-            metadata=metadata,
-            if_absent=if_absent,
-        )
+        return await super().put(key, body, **options)
 
     async def get(self, key: Key, *, byte_range: ByteRange | None = None) -> S3Reader:
         await self._ensure()
