@@ -33,6 +33,9 @@ class Client:
             self.step()
             due = max(due + pace_s, time.monotonic() - 5 * pace_s)
             stopped.wait(max(0.0, due - time.monotonic()))
+        self.close()
+
+    def close(self) -> None:
         for gateway in self._gateways:
             gateway.close()
 

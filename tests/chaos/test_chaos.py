@@ -13,7 +13,7 @@ from tests.chaos.trial import trial
 
 SEEDS = {"sqlite": (1, 2), "riak_kv": (3,)}
 """By the kind of journal."""
-LENGTH_S = 35.0
+LENGTH_S = 25.0
 
 
 @pytest.fixture(scope="module", params=list(SEEDS))
@@ -23,9 +23,12 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize(
-    ("cluster", "seed"), [(kind, seed) for kind, seeds in SEEDS.items() for seed in seeds], indirect=["cluster"]
+    ("cluster", "seed"),
+    [(kind, seed) for kind, seeds in SEEDS.items() for seed in seeds],
+    indirect=["cluster"],
+    scope="module",
 )
 def test_what_was_acknowledged_is_in_both_stores(cluster: Cluster, tmp_path: Path, seed: int) -> None:
     said = [f"seed {seed} of {LENGTH_S:g} s; replay: make chaos SEEDS={seed}", *map(str, schedule(seed, LENGTH_S))]
@@ -34,4 +37,4 @@ def test_what_was_acknowledged_is_in_both_stores(cluster: Cluster, tmp_path: Pat
     verdict = trial(cluster, tmp_path, seed, length_s=LENGTH_S, keys=20_000, rate=40.0, say=said.append)
     print(verdict)
     assert verdict.good, "\n".join([*said, str(verdict)])
-    assert verdict.figures["written"] > 50, str(verdict)
+    assert verdict.figures["written"] > 20, str(verdict)

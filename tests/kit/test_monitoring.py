@@ -14,7 +14,15 @@ import pytest
 import yaml
 
 from controlplane.model.rule_stats import RuleStats
-from controlplane.model.tally import BlobTally, GcTally, LifecycleTally, MirrorTally, PublishTally, RequestTally
+from controlplane.model.tally import (
+    BlobTally,
+    GcTally,
+    LifecycleTally,
+    MirrorTally,
+    PublishTally,
+    RequestTally,
+    ShardTally,
+)
 from controlplane.ports.journal import JournalStats
 from controlplane.status.exposition import Sources, render
 
@@ -102,6 +110,10 @@ CASES: dict[str, tuple[Series, Series]] = {
     "MillraceDirectoryErrors": (
         {agent("millrace_directory_errors_total"): RISING},
         {agent("millrace_directory_errors_total"): FLAT},
+    ),
+    "MillraceShardsWithoutOwner": (
+        {agent("millrace_cluster_shards_owned"): constant(255)},
+        {agent("millrace_cluster_shards_owned"): constant(256)},
     ),
     "MillraceWritesRefused": (refused("503", RISING), refused("503", RISING, "GET") | refused("201", RISING)),
     "MillraceServerErrors": (refused("500", RISING, "GET"), refused("404", RISING) | refused("500", FLAT)),
@@ -260,7 +272,13 @@ def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path) -> None:
 def exposed() -> set[str]:
     """Names of the metrics that gateway and agent expose."""
     sources = Sources(
-        RequestTally(), BlobTally(), MirrorTally(), PublishTally(), gc=GcTally(), lifecycle=LifecycleTally()
+        RequestTally(),
+        BlobTally(),
+        MirrorTally(),
+        PublishTally(),
+        gc=GcTally(),
+        lifecycle=LifecycleTally(),
+        shards=ShardTally(),
     )
     stats = JournalStats(pending=0, pending_bytes=0, failed=0, limit=1, oldest_enqueued_at=None)
     text = render(sources, stats, 0.0, {"far": RuleStats()}).decode()
