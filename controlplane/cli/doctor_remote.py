@@ -52,10 +52,11 @@ def checks(settings: Settings, timeout_s: float) -> list[Check]:
             for url in directory.v2_endpoints or directory.etcd.endpoints
         ]
     if "riak_kv" in (settings.journal.kind, settings.catalog.kind, settings.hot_cache.kind):
+        riak = settings.riak_kv
         advice = "start it, or check network and credentials; writes are refused while the journal is away"
         found += [
             Check(RIAK_NODE + url, partial(_riak_kv, url, settings, timeout_s), advice)
-            for url in settings.riak_kv.endpoints
+            for url in (riak.pb_endpoints if riak.protocol == "pb" else riak.endpoints)
         ]
     if settings.hot_cache.kind in ("redis", "memcached", "riak_kv"):
         advice = "requests go on without it, and ask the stores"
@@ -92,7 +93,8 @@ def _riak_kv(url: str, settings: Settings, timeout_s: float) -> Finding:
     riak = settings.riak_kv
     kinds = [riak.bucket_type] if "riak_kv" in (settings.journal.kind, settings.catalog.kind) else []
     kinds += [riak.hot_bucket_type] if settings.hot_cache.kind == "riak_kv" else []
-    alone = settings.model_copy(update={"riak_kv": riak.model_copy(update={"endpoints": (url,)})})
+    only = riak.model_copy(update={"endpoints": (url,), "pb_endpoints": (url,)})
+    alone = settings.model_copy(update={"riak_kv": only})
 
     async def ask() -> None:
         for kind in kinds:

@@ -34,6 +34,13 @@ class RiakKv(Section):
     endpoints: tuple[BaseUrl, ...] = Field(
         (), description="base URLs of the nodes' HTTP listeners", examples=[["http://10.0.0.11:8098"]]
     )
+    protocol: Literal["http", "pb"] = Field(
+        "http",
+        description="pb: protocol buffers (the extra millrace[riak]) at pb_endpoints, without users and TLS",
+    )
+    pb_endpoints: tuple[str, ...] = Field(
+        (), description="host:port of the nodes' protocol buffers listeners", examples=[["10.0.0.11:8087"]]
+    )
     bucket_type: str = Field(
         "millrace",
         pattern=r"^[A-Za-z0-9_-]{1,64}$",

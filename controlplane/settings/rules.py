@@ -139,8 +139,9 @@ def _gc(values: Mapping[str, Any]) -> Iterator[Contradiction]:
 
 def _riak_kv(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     users = [path for path in ("journal.kind", "catalog.kind", "hot_cache.kind") if values.get(path) == "riak_kv"]
-    if users and values.get("riak_kv.endpoints") == ():
-        yield users[0], "needs riak_kv.endpoints: there is no Riak KV to ask"
+    needed = "riak_kv.pb_endpoints" if values.get("riak_kv.protocol") == "pb" else "riak_kv.endpoints"
+    if users and values.get(needed) == ():
+        yield users[0], f"needs {needed}: there is no Riak KV to ask"
     for place in values.get("hot_cache.tier.servers") or ():
         host, _, port = place.removeprefix("rediss://").rpartition(":")
         if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65_536):

@@ -21,7 +21,7 @@ def riak_kv_options(settings: Settings, bucket_type: str) -> RiakKvOptions:
 
     riak = settings.riak_kv
     return RiakKvOptions(
-        endpoints=riak.endpoints,
+        endpoints=riak.pb_endpoints if riak.protocol == "pb" else riak.endpoints,
         bucket_type=bucket_type,
         username=riak.username,
         password=riak.password.reveal() if riak.password is not None else "",
@@ -33,8 +33,12 @@ def riak_kv_options(settings: Settings, bucket_type: str) -> RiakKvOptions:
 
 
 def build_riak_kv(settings: Settings, clock: Clock, bucket_type: str = "") -> RiakKv:
-    """A client with connections of its own."""
+    """A client with connections of its own. Raises Rejected when the library of the protocol is not installed."""
     options = riak_kv_options(settings, bucket_type or settings.riak_kv.bucket_type)
+    if settings.riak_kv.protocol == "pb":
+        from controlplane.adapters.riak_pb import RiakPb
+
+        return RiakPb(options, clock)
     from controlplane.adapters.riak_kv.http_client import RiakHttp
 
     return RiakHttp(options, clock)

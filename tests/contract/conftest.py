@@ -18,3 +18,14 @@ def riak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RiakNode]:
         return
     with standin(tmp_path_factory.mktemp("riak")) as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def riak_pb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RiakNode]:
+    """The same by MILLRACE_RIAK_PB."""
+    found = real()
+    if found is not None and found.pb:
+        yield found
+        return
+    with standin(tmp_path_factory.mktemp("riak-pb")) as node:
+        yield node

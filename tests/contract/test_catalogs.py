@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.adapters.memory.catalog import MemoryCatalog
 from controlplane.adapters.riak_kv import RiakCatalog, RiakHttp, RiakKvOptions
+from controlplane.adapters.riak_pb import RiakPb
 from controlplane.adapters.sqlite.catalog import SqliteCatalog
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.ports.catalog import Catalog
@@ -44,6 +45,19 @@ class TestRiakCatalog(CatalogSuite):
             clock = SystemClock()
             kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
             catalog = RiakCatalog(kv, cluster=riak.cluster(), clock=clock)
+            await catalog.open()
+            return catalog
+
+        return make
+
+
+class TestRiakCatalogByProtocolBuffers(CatalogSuite):
+    @pytest.fixture
+    def make(self, riak_pb: RiakNode) -> Make:
+        async def make() -> Catalog:
+            clock = SystemClock()
+            kv = RiakPb(RiakKvOptions((riak_pb.pb,), riak_pb.bucket_type), clock)
+            catalog = RiakCatalog(kv, cluster=riak_pb.cluster(), clock=clock)
             await catalog.open()
             return catalog
 

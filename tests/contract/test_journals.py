@@ -8,6 +8,7 @@ import pytest
 
 from controlplane.adapters.memory.journal import MemoryJournal
 from controlplane.adapters.riak_kv import RiakHttp, RiakJournal, RiakKvOptions
+from controlplane.adapters.riak_pb import RiakPb
 from controlplane.adapters.sqlite.journal import SqliteJournal
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.ports.journal import Journal
@@ -44,6 +45,19 @@ class TestRiakJournal(JournalSuite):
             clock = SystemClock()
             kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
             journal = RiakJournal(kv, cluster=riak.cluster(), node="n1", limit=limit, clock=clock)
+            await journal.open()
+            return journal
+
+        return make
+
+
+class TestRiakJournalByProtocolBuffers(JournalSuite):
+    @pytest.fixture
+    def make(self, riak_pb: RiakNode) -> Make:
+        async def make(limit: int) -> Journal:
+            clock = SystemClock()
+            kv = RiakPb(RiakKvOptions((riak_pb.pb,), riak_pb.bucket_type), clock)
+            journal = RiakJournal(kv, cluster=riak_pb.cluster(), node="n1", limit=limit, clock=clock)
             await journal.open()
             return journal
 

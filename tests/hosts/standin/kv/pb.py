@@ -1,4 +1,5 @@
-"""Port 8087: ping and server information in protocol buffers, and the stand-in's own calls for Riak CS.
+"""Port 8087: ping, server information, objects and index queries in protocol buffers, and the stand-in's own calls for
+Riak CS.
 
 Message codes below 200 are Riak's. Other requests of real clients get RpbErrorResp, so they fail loudly.
 """
@@ -14,6 +15,8 @@ from tests.hosts.standin.dist.link import answer
 from tests.hosts.standin.kv.coordinator import TimedOut
 from tests.hosts.standin.kv.node import KvNode
 from tests.hosts.standin.kv.objects import dump
+from tests.hosts.standin.kv.pb_object import CODES, Objects, Refused
+from tests.hosts.standin.kv.pb_wire import encode
 
 _ERROR, _PING, _PONG, _INFO, _INFO_REPLY = 0, 1, 2, 7, 8
 
@@ -42,6 +45,7 @@ class PbServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, address: tuple[str, int], node: KvNode) -> None:
         self._node = node
+        self._objects = Objects(node)
         self.connections: set[socket.socket] = set()
         super().__init__(address, _Session)
 
@@ -66,6 +70,11 @@ class PbServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
             return _PONG, b""
         if code == _INFO:
             return _INFO_REPLY, _text_field(1, self._node.name) + _text_field(2, "3.2.3")
+        if code in CODES:
+            try:
+                return self._objects.answer(code, payload)
+            except Refused as refused:
+                return _ERROR, encode((1, str(refused).encode()), (2, 0))
         if code == wire.CALL:
             return answer(self.call, payload)
         message = f"Message code {code} is not known to the stand-in"
