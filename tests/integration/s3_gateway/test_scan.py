@@ -26,6 +26,9 @@ from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
 
+pytestmark = pytest.mark.timeout(300)
+"""Most of them run several commands, each a process that loads the program: on a busy machine that takes minutes."""
+
 
 def client(url: str, key: str, secret: str) -> S3Client:
     config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, read_timeout=60)
