@@ -119,7 +119,7 @@ class Node:
             raise AssertionError(f"{role} did not stop within 30 s: {self.log(role)[-3000:]}") from None
 
     def _wait_for(self, role: str, process: subprocess.Popen[bytes], port: int) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 _get(port, "/healthz")
