@@ -82,16 +82,17 @@ class RiakJournal:
     async def append(self, draft: Draft, now: float) -> Task:
         self._require_open()
         _require_storable(draft, now)
-        seq = self._stamp(0, now)  # before anything is waited for: the order of calls is the order of entries
-        await self._counted()
-        self._backlog.reserve(self._full)
-        try:
-            await self._notes.introduce(draft.rule)
-            _, after = await self._change(
-                record_key(draft.bucket, draft.key, draft.rule), lambda record: self._appending(record, draft, seq, now)
-            )
-        finally:
-            self._backlog.release()
+        # Before anything else is waited for: the order of calls is the order of entries.
+        seq = self._stamp(0, now)
+        key = record_key(draft.bucket, draft.key, draft.rule)
+        async with self._records.turn(key):
+            await self._counted()
+            self._backlog.reserve(self._full)
+            try:
+                await self._notes.introduce(draft.rule)
+                _, after = await self._change(key, lambda record: self._appending(record, draft, seq, now))
+            finally:
+                self._backlog.release()
         assert after is not None
         # The newest of the record is this one: others of this process wait for their turn.
         return after.entries[max(after.entries)].task

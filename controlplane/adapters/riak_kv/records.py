@@ -53,9 +53,15 @@ class Records:
     async def get_all(self, keys: list[str]) -> list[KeyRecord | None]:
         return list(await asyncio.gather(*(self.get(key) for key in keys)))
 
+    @asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """Whoever asks first within this process changes a record first."""
+        async with self._hold(key):
+            yield
+
     async def change(self, key: str, change: Change) -> tuple[KeyRecord | None, KeyRecord | None]:
         """The record before and after; the same object when `change` had nothing to change."""
-        async with self._hold(key):
+        async with self._hold(f"{key}/change"):
             fetched = await self._kv.fetch(self.bucket, key)
             before = decode_record(fetched.values, self._name(key))
             after = change(before)
@@ -73,7 +79,7 @@ class Records:
         swept = 0
         page = await self._kv.index(self.bucket, "idle_bin", "0", f"{int(before * 1000):012x}", limit=PAGE)
         for _, key in page.rows:
-            async with self._hold(key):
+            async with self._hold(f"{key}/change"):
                 fetched = await self._kv.fetch(self.bucket, key)
                 record = decode_record(fetched.values, self._name(key))
                 if record is not None and not record.entries:
