@@ -92,15 +92,21 @@ def middle(low: str, high: str, prefix: str, alphabet: Alphabet | None = None) -
     first = ord(low[shared]) if shared < len(low) else least - 1
     last = min(ord(high[shared]), most) if shared < len(high) else most
     if last - first >= 2:  # there is a character between
-        return _between(low, high, base + chr(max((first + last) // 2, least)))
+        return _between(low, high, base + _character(max((first + last) // 2, least)))
     # Neighbours: half of what follows the lower one.
     if first < least:
         return None
     for at in range(shared + 1, len(low) + 1):
         following = ord(low[at]) if at < len(low) else least - 1
         if following < most - 1:
-            return _between(low, high, low[:at] + chr(max((following + most + 1) // 2, least)))
+            return _between(low, high, low[:at] + _character(max((following + most + 1) // 2, least)))
     return None
+
+
+def _character(code: int) -> str:
+    """No slash and no dot: servers that keep keys as paths take a made-up key with such for a folder, and list wrongly
+    from there on (SeaweedFS)."""
+    return "0" if code in (0x2E, 0x2F) else chr(code)
 
 
 def _between(low: str, high: str, key: str) -> Key | None:
