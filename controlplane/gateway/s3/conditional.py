@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from controlplane.gateway.s3.call import Call
 from controlplane.ports.errors import Unavailable
@@ -50,11 +50,9 @@ class ConditionalWrites:
         self.locks = locks
         self._latest = latest
 
-    @asynccontextmanager
-    async def commit(self, call: Call, condition: WriteCondition | None) -> AsyncIterator[Commit]:
+    def commit(self, call: Call, condition: WriteCondition | None) -> AbstractAsyncContextManager[Commit]:
         """The lock that ready() takes is given back at the end. Raises Unavailable when the lease would end first."""
-        async with self.commit_one(call, call.key, call.signer, condition) as commit:
-            yield commit
+        return self.commit_one(call, call.key, call.signer, condition)
 
     @asynccontextmanager
     async def commit_one(
