@@ -20,7 +20,7 @@ from controlplane.model.scale import Measured
 from controlplane.model.scan_join import Difference, Listed
 from controlplane.model.scan_ranges import initial
 from controlplane.model.scan_state import Unit, UnitState
-from controlplane.model.sharding import SHARDS, Shard, owner_of
+from controlplane.model.sharding import assignment
 from controlplane.model.task import Draft, Op
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.listing import ListedPage
@@ -112,8 +112,8 @@ async def _journal_entry_bytes(path: Path, copies: Sequence[Copy]) -> float:
 
 
 def _plan_s(agents: int) -> float:
-    members = {f"agent{number:04d}": 100 for number in range(agents)}
+    """The most it can take: of members that this process has not heard of."""
+    members = {f"probed{number:04d}": 100 for number in range(agents)}
     begun = time.process_time()
-    for shard in range(SHARDS):
-        owner_of(Shard(shard), members)
+    assignment(members)
     return time.process_time() - begun

@@ -17,8 +17,8 @@ from controlplane.model.sharding import SHARDS, Ownership, Shard
 from controlplane.ports.shards import Seen
 from controlplane.services.shard_ownership import ShardOwnership
 
-_QUIET_TTLS = 3
-"""Leases' lengths for which a settled cluster is watched."""
+_REST_S = 2.0
+"""After everything has an owner: what moves then moves needlessly."""
 
 
 class _SteppedClock:
@@ -107,9 +107,11 @@ class ShardSimulation:
         """Raises ValueError when nobody would be left."""
         if not 0 <= lost < len(self._agents):
             raise ValueError(f"of {len(self._agents)} agents {lost} cannot be lost: at least one must remain")
-        await self._until(self._clock.at + 2 * self._ttl_s)
+        while len(self._shared.owners) < SHARDS or len(self._shared.sessions) < len(self._agents):
+            await self._step()
+        await self._until(self._clock.at + self._ttl_s)
         before, quiet_from = _Asked(**vars(self._asked)), self._clock.at
-        await self._until(quiet_from + _QUIET_TTLS * self._ttl_s)
+        await self._until(quiet_from + self._ttl_s)
         quiet_s = self._clock.at - quiet_from
         requests = self._asked.requests - before.requests
         answered = self._asked.bytes - before.bytes
@@ -135,17 +137,20 @@ class ShardSimulation:
         )
 
     async def _settle(self, before: Mapping[Shard, Ownership], lost_at: float) -> float:
-        """Go on for two leases' lengths; how long the last shard that was lost had no living owner."""
+        """Go on until all is at rest; how long the last shard that was lost had no living owner."""
         longest = 0.0
-        end = lost_at + 2 * self._ttl_s
+        end = lost_at + self._ttl_s + 4 * self._pace_s + _REST_S
         waiting = {shard for shard, owner in before.items() if self._node_of(owner) not in self._agents}
         while self._rounds[0][0] <= end:
             await self._step()
+            if not waiting:
+                continue
             if back := {shard for shard in waiting if self._shared.owners.get(shard, before[shard]) != before[shard]}:
                 waiting -= back
                 longest = self._clock.at - lost_at
+                end = self._clock.at + _REST_S
         if waiting or len(self._shared.owners) != SHARDS:
-            raise AssertionError(f"{len(waiting)} shards have no owner after {2 * self._ttl_s:g} s")
+            raise AssertionError(f"{len(waiting)} shards have no owner {end - lost_at:g} s after the loss")
         return longest
 
     async def _until(self, end: float) -> None:
