@@ -112,8 +112,10 @@ async def _journal_entry_bytes(path: Path, copies: Sequence[Copy]) -> float:
 
 
 def _plan_s(agents: int) -> float:
-    """The most it can take: of members that this process has not heard of."""
-    members = {f"probed{number:04d}": 100 for number in range(agents)}
+    """When one of the members is gone."""
+    members = {f"agent{number:04d}": 100 for number in range(agents)}
+    assignment(members)
+    members.popitem()
     begun = time.process_time()
     assignment(members)
     return time.process_time() - begun
