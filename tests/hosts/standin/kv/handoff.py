@@ -46,9 +46,14 @@ class Handoff:
         due = {p: node for p, node in ring.moves.items() if ring.owners[p] == self._cluster.node}
         for index in self._vnodes.indexes():
             partition = partitions.get(index)
-            if partition is not None and ring.owners[partition] != self._cluster.node:
+            if partition is not None and self._is_foreign(partition):
                 due[partition] = ring.owners[partition]
         return {p: node for p, node in due.items() if everywhere or node in up}
+
+    def _is_foreign(self, partition: int) -> bool:
+        """Neither here nor on its way here: what arrives for the next owner must not be sent back and dropped."""
+        ring, node = self._cluster.ring, self._cluster.node
+        return ring.owners[partition] != node and ring.moves.get(partition) != node
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -67,7 +72,7 @@ class Handoff:
                 self._copy(index, node, sent)  # requests wait meanwhile: only what has changed since
                 if cluster.ring.moves.get(partition) == node:
                     cluster.on_claimant("moved", {"partition": partition})
-                if cluster.ring.owners[partition] != cluster.node or not cluster.ring.moves.get(partition):
+                if self._is_foreign(partition):
                     self._vnodes.drop(index)
         except (NotReachable, RemoteError):
             time.sleep(0.5)
