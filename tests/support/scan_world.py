@@ -105,7 +105,8 @@ class World:
                 await self.target.put(Key(place.key), data)
             elif place.at_target:
                 body = data[:-1] if place.at_target == "other size" else data
-                etag = "0" * 32 if place.at_target == "older" else etag
+                if place.at_target == "older":
+                    etag, body = "0" * 32, bytes(len(data))
                 record = CopyRecord(etag, mtime).encoded()
                 await self.target.put(Key(place.key), body, content=content_of(body), metadata=record)
                 if place.at_target == "rotten":
