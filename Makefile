@@ -4,7 +4,7 @@
 #   make test     all checks, all tests, and as root on Debian those on real hosts that run for every landing
 #   make hosts    all tests on five real systemd hosts (hosts-quick: fewer of them)
 #   make check    lint, types, imports, unit tests: under a minute
-#   make bench    speed and memory beside nginx, haproxy and rclone
+#   make bench    speed and memory beside nginx, haproxy, rclone, s5cmd and awscli
 #   make chaos    faults at random by seed (MINUTES=60, or SEEDS=7,8; JOURNAL=riak_kv: shared), and a checker
 #   make clients  real S3 clients through the gateway and directly at Riak CS: which operations work
 #   make lock     resolve the dependencies anew (UPGRADE="name ..." or UPGRADE=all lifts pins)
@@ -52,7 +52,7 @@ hosts-quick: environment
 check: static
 	$(BIN)/python -m pytest tests/unit
 
-bench: environment
+bench: environment $(CLIENTS)/.lock-installed
 	@.ci/system-packages nginx-light:nginx rclone:rclone wrk:wrk haproxy:haproxy etcd-server:etcd
 	$(BIN)/python -m tests.bench
 

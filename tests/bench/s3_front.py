@@ -102,7 +102,7 @@ def small(folder: Path, rounds: int, seconds: int) -> list[Row]:
             for turn in range(rounds + 1):
                 for name, values in rates.items():
                     place: Place = getattr(found, name)
-                    cpu, rate = _wrk(folder, method, place, seconds)
+                    cpu, rate = wrk(folder, method, place, seconds)
                     if turn:  # the first one imports and connects
                         values.append(rate)
                         if name in costs:
@@ -122,7 +122,7 @@ def small(folder: Path, rounds: int, seconds: int) -> list[Row]:
     return rows
 
 
-def _wrk(folder: Path, method: str, place: Place, seconds: int) -> tuple[float, float]:
+def wrk(folder: Path, method: str, place: Place, seconds: int) -> tuple[float, float]:
     """(CPU seconds for a request, requests a second)."""
     path = f"/{BUCKET}/{SMALL}/k"
     body = body_of(SMALL)

@@ -1,8 +1,9 @@
 """A small, fast S3 server that holds its objects in memory, so that a benchmark measures its clients.
 
-Run: python -m tests.bench.s3_memory PORT. It speaks PUT (If-None-Match: *), GET, HEAD, DELETE, ListObjects V1 and V2;
-ETags are MD5; user metadata is kept. It believes every signature. POST /-/empty/<bucket> removes a bucket's objects,
-GET /-/count/<bucket> counts them.
+Run: python -m tests.bench.s3_memory PORT. It speaks PUT (If-None-Match: *), GET (one range), HEAD, DELETE, multipart
+uploads, ListObjects V1 and V2; ETags are MD5 (of the parts' MD5, as S3 does); user metadata is kept. It believes every
+signature. POST /-/empty/<bucket> removes a bucket's objects, GET /-/count/<bucket> counts them, GET /-/bytes/<bucket>
+sums their sizes, GET /-/times/<bucket> says when each came: `<Unix seconds> <key>` a line.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ from email.utils import formatdate
 from hashlib import md5
 from typing import cast
 from urllib.parse import parse_qs, unquote
+from uuid import uuid4
 from xml.sax.saxutils import escape
 
 import uvloop
 
+_NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r", re.IGNORECASE)
 _CONTINUE = re.compile(rb"\r\nexpect: *100-continue\r", re.IGNORECASE)
 _IF_ABSENT = re.compile(rb"\r\nif-none-match: *\*\r", re.IGNORECASE)
+_RANGE = re.compile(rb"\r\nrange: *bytes=([0-9]+)-([0-9]*)\r", re.IGNORECASE)
 _KEPT = re.compile(rb"(?<=\n)(?:content-type|x-amz-meta-[^:]+):[^\r]*\r\n", re.IGNORECASE)
 
 
@@ -43,7 +47,18 @@ class Bucket:
     """Sorted."""
 
 
+@dataclass(slots=True)
+class Upload:
+    kept: bytes
+    """Header lines for the object."""
+    parts: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)
+    """MD5 and bytes by number."""
+
+
 _buckets: dict[str, Bucket] = {}
+_uploads: dict[str, Upload] = {}
+_BESIDE_BYTES = 64 * 1024
+"""Larger bodies are not copied to stand behind their head."""
 
 
 class S3(asyncio.Protocol):
@@ -88,6 +103,8 @@ class S3(asyncio.Protocol):
             self._administer(key)
         elif not key:
             self._on_bucket(method, unquote(bucket), query)
+        elif query.startswith("uploads") or "uploadId=" in query:
+            self._on_upload(method, bucket, unquote(key), query)
         elif method == b"PUT":
             self._put(bucket, unquote(key))
         elif method == b"DELETE":
@@ -99,26 +116,70 @@ class S3(asyncio.Protocol):
 
     def _answer(self, status: str, body: bytes = b"", head: bytes = b"") -> None:
         start = b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n" % (status.encode(), head, len(body))
-        self.transport.write(start + body)
+        if len(body) <= _BESIDE_BYTES:
+            self.transport.write(start + body)
+        else:
+            self.transport.write(start)
+            self.transport.write(body)
 
     def _refuse(self, status: str, code: str, *, bodiless: bool = False) -> None:
         body = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>no</Message></Error>'
         self._answer(status, b"" if bodiless else body.encode(), b"Content-Type: application/xml\r\n")
 
     def _put(self, name: str, key: str) -> None:
+        body = b"".join(self.parts)
+        if self._keep(name, key, body, md5(body).hexdigest(), b"".join(_KEPT.findall(self.head))):
+            found = _buckets[name].objects[key]
+            head = b'ETag: "%b"\r\nDate: %b\r\n' % (found.etag.encode(), _date(int(found.at)))
+            self._answer("200 OK", head=head)
+
+    def _keep(self, name: str, key: str, body: bytes, etag: str, kept: bytes) -> bool:
+        """False: the condition does not hold, which was answered."""
         bucket = _buckets.setdefault(name, Bucket())
-        kept = b"".join(_KEPT.findall(self.head))
         if key not in bucket.objects:
             insort(bucket.keys, key)
         elif _IF_ABSENT.search(self.head):
             self._refuse("412 Precondition Failed", "PreconditionFailed")
-            return
-        body = b"".join(self.parts)
-        etag = md5(body).hexdigest()
+            return False
         at = time.time()
         head = b'ETag: "%b"\r\nLast-Modified: %b\r\n%b' % (etag.encode(), _date(int(at)), kept)
         bucket.objects[key] = Stored(body, etag, at, head)
-        self._answer("200 OK", head=b'ETag: "%b"\r\nDate: %b\r\n' % (etag.encode(), _date(int(at))))
+        return True
+
+    def _on_upload(self, method: bytes, name: str, key: str, query: str) -> None:
+        asked = {name: values[0] for name, values in parse_qs(query, keep_blank_values=True).items()}
+        number = int(asked.get("partNumber", "0"))
+        upload_id = asked.get("uploadId", "")
+        upload = _uploads.get(upload_id)
+        if method == b"POST" and "uploads" in asked:
+            upload_id = uuid4().hex
+            _uploads[upload_id] = Upload(b"".join(_KEPT.findall(self.head)))
+            names = f"<Bucket>{name}</Bucket><Key>{escape(key)}</Key><UploadId>{upload_id}</UploadId>"
+            self._document("InitiateMultipartUploadResult", names)
+        elif upload is None:
+            self._refuse("404 Not Found", "NoSuchUpload")
+        elif method == b"PUT":
+            body = b"".join(self.parts)
+            digest = md5(body)
+            upload.parts[number] = (digest.digest(), body)
+            self._answer("200 OK", head=b'ETag: "%b"\r\n' % digest.hexdigest().encode())
+        elif method == b"POST":
+            # All parts that came, in order: those who are measured leave none out.
+            parts = [part for _, part in sorted(upload.parts.items())]
+            etag = f"{md5(b''.join([digest for digest, _ in parts])).hexdigest()}-{len(parts)}"
+            if self._keep(name, key, b"".join([body for _, body in parts]), etag, upload.kept):
+                del _uploads[upload_id]
+                names = f"<Bucket>{name}</Bucket><Key>{escape(key)}</Key><ETag>&quot;{etag}&quot;</ETag>"
+                self._document("CompleteMultipartUploadResult", names)
+        elif method == b"DELETE":
+            del _uploads[upload_id]
+            self._answer("204 No Content")
+        else:
+            self._refuse("501 Not Implemented", "NotImplemented")
+
+    def _document(self, name: str, inner: str) -> None:
+        text = f'<?xml version="1.0" encoding="UTF-8"?><{name} xmlns="{_NAMESPACE}">{inner}</{name}>'
+        self._answer("200 OK", text.encode(), b"Content-Type: application/xml\r\n")
 
     def _get(self, name: str, key: str, bodiless: bool) -> None:
         bucket = _buckets.get(name)
@@ -127,6 +188,11 @@ class S3(asyncio.Protocol):
             self._refuse("404 Not Found", "NoSuchKey", bodiless=bodiless)
         elif bodiless:
             self.transport.write(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (found.head, len(found.body)))
+        elif asked := _RANGE.search(self.head):
+            first, size = int(asked[1]), len(found.body)
+            last = min(int(asked[2] or size - 1), size - 1)
+            head = found.head + b"Content-Range: bytes %d-%d/%d\r\n" % (first, last, size)
+            self._answer("206 Partial Content", found.body[first : last + 1], head)
         else:
             self._answer("200 OK", found.body, found.head)
 
@@ -148,7 +214,12 @@ class S3(asyncio.Protocol):
         verb, _, name = what.partition("/")
         if verb == "empty":
             _buckets[name] = Bucket()
-        self._answer("200 OK", b"%d" % len(_buckets.get(name, Bucket()).objects))
+        held = _buckets.get(name, Bucket()).objects
+        if verb == "times":
+            self._answer("200 OK", "".join([f"{each.at:.6f} {key}\n" for key, each in held.items()]).encode())
+        else:
+            count = sum([len(each.body) for each in held.values()]) if verb == "bytes" else len(held)
+            self._answer("200 OK", b"%d" % count)
 
 
 def _listing(name: str, bucket: Bucket, asked: dict[str, str]) -> str:
@@ -189,7 +260,7 @@ def _listing(name: str, bucket: Bucket, asked: dict[str, str]) -> str:
         marks += f"<{mark}>{escape(last)}</{mark}>"
     common = "".join([f"<CommonPrefixes><Prefix>{escape(group)}</Prefix></CommonPrefixes>" for group in groups])
     return (
-        '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+        f'<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="{_NAMESPACE}">'
         f"<Name>{name}</Name><Prefix>{escape(prefix)}</Prefix><MaxKeys>{most}</MaxKeys>"
         f"<IsTruncated>{str(cut).lower()}</IsTruncated>{marks}{''.join(lines)}{common}</ListBucketResult>"
     )

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
-import os
 import random
 import shutil
 import sqlite3
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,7 +24,8 @@ from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.keys import Key, StoreName, blob_key
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.model.task import Draft, Op
-from tests.bench.processes import CannotRun, cpu_s, need, running
+from tests.bench.bucket_copiers import Rclone, Run, median
+from tests.bench.processes import CannotRun, cpu_s, need, peak_rss_bytes, running
 from tests.bench.table import Row
 from tests.support.millrace_node import Node
 from tests.support.ports import free_port
@@ -35,6 +33,9 @@ from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
 
 SIZE = 4096
 RULE = "bench"
+_WHOLE_BYTES = 1 << 30
+"""The source's objects go up in one piece, so that their ETags are MD5 for all who copy them."""
+_FILLED_AT_ONCE_BYTES = 256 << 20
 _RCLONE_TRIALS = (
     ("--transfers", "16", "--checkers", "16"),
     ("--transfers", "32", "--checkers", "32"),
@@ -54,24 +55,20 @@ class Pair:
     objects: int
     of_s3: bool = False
     """S3 objects by a mirror rule, not blobs to the persistent store."""
-
-
-@dataclass(frozen=True)
-class Run:
-    wall_s: float
-    cpu_s: float
+    size: int = SIZE
+    """Bytes of each."""
 
 
 def in_memory(folder: Path, rounds: int, objects: int) -> list[Row]:
     """Between two servers that hold everything in memory: the copiers are the bottleneck."""
-    with _memory_server() as source, _memory_server() as target:
+    with memory_server() as source, memory_server() as target:
         pair = Pair(source, target, objects)
         return _compared(folder, pair, rounds, f"write-behind, {objects:,} x 4 KiB; rclone", info=False)
 
 
 def objects_in_memory(folder: Path, rounds: int, objects: int) -> list[Row]:
     """The same with S3 objects that a rule mirrors from bucket to bucket."""
-    with _memory_server() as source, _memory_server() as target:
+    with memory_server() as source, memory_server() as target:
         pair = Pair(source, target, objects, of_s3=True)
         return _compared(folder, pair, rounds, f"mirror of S3 objects, {objects:,} x 4 KiB; rclone", info=True)
 
@@ -88,20 +85,20 @@ def _compared(folder: Path, pair: Pair, rounds: int, what: str, *, info: bool) -
     """Each round copies into a fresh prefix or an emptied bucket; the two take turns."""
     need("rclone")
     template = folder / "template"
-    asyncio.run(_fill(pair, template))
+    asyncio.run(fill(pair, template))
     trials = _RCLONE_TRIALS[4:] if pair.of_s3 else _RCLONE_TRIALS[:1] if info else _RCLONE_TRIALS
-    best = min(trials, key=lambda options: _rclone(pair, "trial-" + str(trials.index(options)), options).wall_s)
+    best = min(trials, key=lambda options: _rclone(folder, pair, "trial-" + str(trials.index(options)), options).wall_s)
     ours: list[Run] = []
     peer: list[Run] = []
     for turn in range(rounds):
         # Fresh buckets: every copy is a first one.
         if turn % 2:
-            ours.append(_agent(folder, pair, f"ours-{turn}", template))
-            peer.append(_rclone(pair, f"peer-{turn}", best))
+            ours.append(agent(folder, pair, f"ours-{turn}", template))
+            peer.append(_rclone(folder, pair, f"peer-{turn}", best))
         else:
-            peer.append(_rclone(pair, f"peer-{turn}", best))
-            ours.append(_agent(folder, pair, f"ours-{turn}", template))
-    mine, other = _median(ours), _median(peer)
+            peer.append(_rclone(folder, pair, f"peer-{turn}", best))
+            ours.append(agent(folder, pair, f"ours-{turn}", template))
+    mine, other = median(ours), median(peer)
     count = pair.objects
     faster, cheaper = ("", "") if info else (">= 2.0", "<= 0.33")
     rate = "{:,.0f} objects/s".format
@@ -119,16 +116,12 @@ def _compared(folder: Path, pair: Pair, rounds: int, what: str, *, info: bool) -
     ]
 
 
-def _median(runs: list[Run]) -> Run:
-    return Run(statistics.median(run.wall_s for run in runs), statistics.median(run.cpu_s for run in runs))
-
-
 # -- the two copiers --------------------------------------------------------------------------------------------
 
 
-def _agent(folder: Path, pair: Pair, bucket: str, template: Path) -> Run:
+def agent(folder: Path, pair: Pair, bucket: str, template: Path) -> Run:
     """The whole life of the agent's process, from its start until the journal is empty."""
-    asyncio.run(_make_bucket(pair.target, bucket))
+    asyncio.run(make_bucket(pair.target, bucket))
     secret = folder / "secret"
     secret.write_text(SECRET_KEY)
     secret.chmod(0o600)
@@ -158,35 +151,19 @@ def _agent(folder: Path, pair: Pair, bucket: str, template: Path) -> Run:
             if process.poll() is not None or time.monotonic() - began > 600:
                 raise CannotRun(f"the agent does not drain the journal: {node.log('agent')[-2000:]}")
             time.sleep(0.01)
-        run = Run(time.monotonic() - began, cpu_s(process.pid))
+        run = Run(time.monotonic() - began, cpu_s(process.pid), peak_rss_bytes(process.pid))
     finally:
         journal.close()
         node.stop()
-    _require_all(pair, bucket)
+    require_all(pair, bucket)
     shutil.rmtree(room)
     return run
 
 
-def _rclone(pair: Pair, bucket: str, options: tuple[str, ...]) -> Run:
-    asyncio.run(_make_bucket(pair.target, bucket))
-    environ = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "RCLONE_CONFIG": "/dev/null"}
-    for remote, endpoint in (("A", pair.source), ("B", pair.target)):
-        for name, value in (
-            ("TYPE", "s3"), ("PROVIDER", "Other"), ("ENDPOINT", endpoint), ("ACCESS_KEY_ID", ACCESS_KEY),
-            ("SECRET_ACCESS_KEY", SECRET_KEY), ("REGION", "us-east-1"), ("FORCE_PATH_STYLE", "true"),
-        ):  # fmt: skip
-            environ[f"RCLONE_CONFIG_{remote}_{name}"] = value
-    began = time.monotonic()
-    command = [need("rclone"), "copy", "--stats", "0", *options, "a:source", f"b:{bucket}"]
-    process = subprocess.Popen(command, env=environ, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise CannotRun(f"rclone ended with {process.returncode}: {said[-2000:].decode(errors='replace')}")
-    run = Run(time.monotonic() - began, usage.ru_utime + usage.ru_stime)
-    _require_all(pair, bucket)
+def _rclone(folder: Path, pair: Pair, bucket: str, options: tuple[str, ...]) -> Run:
+    asyncio.run(make_bucket(pair.target, bucket))
+    run = Rclone(options).copy(pair.source, pair.target, bucket, folder)
+    require_all(pair, bucket)
     return run
 
 
@@ -194,26 +171,26 @@ def _rclone(pair: Pair, bucket: str, options: tuple[str, ...]) -> Run:
 
 
 @contextlib.contextmanager
-def _memory_server() -> Iterator[str]:
+def memory_server() -> Iterator[str]:
     port = free_port()
     with running([sys.executable, "-m", "tests.bench.s3_memory", str(port)], port):
         yield f"http://127.0.0.1:{port}"
 
 
 def _store(url: str, bucket: str) -> S3ObjectStore:
-    options = S3Options((url,), bucket, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+    options = S3Options((url,), bucket, access_key=ACCESS_KEY, secret_key=SECRET_KEY, part_bytes=_WHOLE_BYTES)
     return S3ObjectStore(StoreName("bench"), options, SystemClock(), random.Random(1))
 
 
-async def _make_bucket(url: str, bucket: str) -> None:
+async def make_bucket(url: str, bucket: str) -> None:
     from controlplane.adapters.s3_admin import S3BucketAdmin
 
     await S3BucketAdmin(S3Options((url,), bucket, access_key=ACCESS_KEY, secret_key=SECRET_KEY)).ensure_bucket()
 
 
-async def _fill(pair: Pair, data_dir: Path) -> None:
+async def fill(pair: Pair, data_dir: Path) -> None:
     """The objects in the source, as a gateway would have put them, and its journal and catalog in `data_dir`."""
-    await _make_bucket(pair.source, "source")
+    await make_bucket(pair.source, "source")
     store = _store(pair.source, "source")
     data_dir.mkdir()
     journal = SqliteJournal(data_dir / "journal.db", limit=1_000_000)
@@ -224,12 +201,12 @@ async def _fill(pair: Pair, data_dir: Path) -> None:
 
     async def work() -> None:
         for number in numbers:
-            body = random.Random(number).randbytes(SIZE)
-            content = Content(Md5(md5(body).hexdigest()), Sha256(sha256(body).hexdigest()), SIZE)
+            body = random.Random(number).randbytes(pair.size)
+            content = Content(Md5(md5(body).hexdigest()), Sha256(sha256(body).hexdigest()), pair.size)
             key = blob_key(content.md5)
             if pair.of_s3:
                 info = await store.put(Key(f"{number:07}"), body)
-                draft = Draft(Op.PUT_OBJECT, store.bucket, info.key, etag=info.etag, object_size=SIZE, rule=RULE)
+                draft = Draft(Op.PUT_OBJECT, store.bucket, info.key, etag=info.etag, object_size=pair.size, rule=RULE)
                 await journal.append(draft, time.time())
                 continue
             info = await store.put(key, body, content=content)
@@ -239,13 +216,13 @@ async def _fill(pair: Pair, data_dir: Path) -> None:
             await catalog.record(Manifest(content, "application/octet-stream", now, (there, wanted)))
             await journal.append(Draft(Op.PUT, store.bucket, key, content, info.etag), now)
 
-    await asyncio.gather(*(work() for _ in range(64)))
+    await asyncio.gather(*(work() for _ in range(min(64, _FILLED_AT_ONCE_BYTES // pair.size))))
     await journal.aclose()
     await catalog.aclose()
     await store.aclose()
 
 
-def _require_all(pair: Pair, bucket: str) -> None:
+def require_all(pair: Pair, bucket: str) -> None:
     """A copy that is not complete must not win."""
     host, _, port = pair.target.removeprefix("http://").partition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=30)
