@@ -114,7 +114,7 @@ class S3(asyncio.Protocol):
 
     # requests
 
-    def _answer(self, status: str, body: bytes = b"", head: bytes = b"") -> None:
+    def _answer(self, status: str, body: bytes | memoryview = b"", head: bytes = b"") -> None:
         start = b"HTTP/1.1 %b\r\n%bContent-Length: %d\r\n\r\n" % (status.encode(), head, len(body))
         if len(body) <= _BESIDE_BYTES:
             self.transport.write(start + body)
@@ -192,7 +192,7 @@ class S3(asyncio.Protocol):
             first, size = int(asked[1]), len(found.body)
             last = min(int(asked[2] or size - 1), size - 1)
             head = found.head + b"Content-Range: bytes %d-%d/%d\r\n" % (first, last, size)
-            self._answer("206 Partial Content", found.body[first : last + 1], head)
+            self._answer("206 Partial Content", memoryview(found.body)[first : last + 1], head)
         else:
             self._answer("200 OK", found.body, found.head)
 
