@@ -58,7 +58,8 @@ def _admin(url: str, settings: Settings, timeout_s: float) -> Finding:
 
     async def ask() -> None:
         options = riak_cs_options(settings, (url,))
-        accounts = RiakCsAccounts(options, admin_keys(settings), SystemClock(), Random())  # noqa: S311 - jitter
+        clock, jitter = SystemClock(), Random()  # noqa: S311 - jitter
+        accounts = RiakCsAccounts(options, admin_keys(settings, clock), clock, jitter)
         try:
             await accounts.by_key(settings.s3.admin_key)
         finally:

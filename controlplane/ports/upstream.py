@@ -23,6 +23,33 @@ class KeyPair:
     secret_key: str = field(repr=False)
 
 
+class Renewal(Protocol):
+    """Where a key pair comes from that is replaced while the process runs."""
+
+    @property
+    def current(self) -> KeyPair:
+        """What to sign with now."""
+        ...
+
+    def renewed(self, refused: KeyPair) -> bool:
+        """After a request signed with `refused` was refused (401, 403): look at the source again, at most once a
+        second. Whether `current` is another pair than that one. Raises nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RenewableKeyPair(KeyPair):
+    """Millrace's own key, the admin's. The adapter signs with `renewal.current`, not with `secret_key`, which is of the
+    start. A type of its own, for keys of callers never follow: who signed with the admin's former secret must not be
+    served with its present one."""
+
+    renewal: Renewal = field(repr=False, compare=False)
+
+
+REFUSED = frozenset({401, 403})
+"""Answers that may mean a secret that is not the right one (any more)."""
+
+
 @dataclass(slots=True)
 class Ask:
     """One request to Riak CS."""

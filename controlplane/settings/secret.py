@@ -30,16 +30,26 @@ class Secret:
     copied, committed and shown. One trailing line end of a file is not part of the secret.
     """
 
-    __slots__ = ("_source", "_value")
+    __slots__ = ("_path", "_source", "_value")
     _value: str
     _source: str
+    _path: str
 
-    def __init__(self, value: str, source: str = "given by the program") -> None:
+    def __init__(self, value: str, source: str = "given by the program", path: str = "") -> None:
+        """`path`: of the file it was read from; empty when from none."""
         object.__setattr__(self, "_value", value)
         object.__setattr__(self, "_source", source)
+        object.__setattr__(self, "_path", path)
 
     def reveal(self) -> str:
         return self._value
+
+    def reread(self) -> Secret:
+        """What its file holds now; itself when it came from none: a process's environment does not change.
+
+        Raises ValueError, which says what is wrong with the file.
+        """
+        return Secret(_read_file(self._path), self._source, self._path) if self._path else self
 
     @property
     def source(self) -> str:
@@ -94,7 +104,7 @@ class Secret:
             case Secret():
                 return value
             case {"file": str(path), **rest} if not rest:
-                return cls(_read_file(path), f"file {path}")
+                return cls(_read_file(path), f"file {path}", path)
             case {"env": str(name), **rest} if not rest:
                 environ = (info.context or {}).get(ENVIRON, os.environ)
                 return cls(_read_variable(name, environ), f"environment variable {name}")

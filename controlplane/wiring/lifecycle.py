@@ -41,7 +41,7 @@ class LifecyclePart:
         if not settings.directory.etcd.endpoints:
             log.warning("s3.endpoints without directory.etcd: with several agents each looks after lifecycle rules")
         self.tally = LifecycleTally()
-        admin, jitter = admin_keys(settings), random.Random()  # noqa: S311 - jitter, not a secret
+        admin, jitter = admin_keys(settings, clock), random.Random()  # noqa: S311 - jitter, not a secret
         options = riak_cs_options(settings, s3.endpoints)
         self._upstream = RiakCsClient(options, clock, jitter)
         self._accounts = build_accounts(settings, clock)

@@ -8,8 +8,9 @@ from controlplane.adapters.riak_cs import RiakCsAccounts, RiakCsOptions
 from controlplane.adapters.riak_cs.account_admin import RiakCsAccountAdmin
 from controlplane.ports.accounts import AccountAdmin, Accounts
 from controlplane.ports.clock import Clock
-from controlplane.ports.upstream import KeyPair
+from controlplane.ports.upstream import KeyPair, RenewableKeyPair
 from controlplane.settings.tree import Settings
+from controlplane.wiring.admin_keys import AdminKeys
 
 
 def riak_cs_options(settings: Settings, endpoints: tuple[str, ...]) -> RiakCsOptions:
@@ -25,17 +26,22 @@ def riak_cs_options(settings: Settings, endpoints: tuple[str, ...]) -> RiakCsOpt
     )
 
 
-def admin_keys(settings: Settings) -> KeyPair:
+def admin_keys(settings: Settings, clock: Clock) -> KeyPair:
+    """A renewable pair: when it is refused, its secret's file is read again."""
     s3 = settings.s3
-    return KeyPair(s3.admin_key, s3.admin_secret.reveal() if s3.admin_secret is not None else "")
+    if s3.admin_secret is None:
+        return KeyPair(s3.admin_key, "")
+    keys = AdminKeys(s3.admin_key, s3.admin_secret, clock)
+    return RenewableKeyPair(keys.current.access_key, keys.current.secret_key, keys)
 
 
 def build_accounts(settings: Settings, clock: Clock) -> Accounts:
     options = riak_cs_options(settings, settings.s3.admin_urls)
-    return RiakCsAccounts(options, admin_keys(settings), clock, random.Random())  # noqa: S311 - jitter, not a secret
+    jitter = random.Random()  # noqa: S311 - jitter, not a secret
+    return RiakCsAccounts(options, admin_keys(settings, clock), clock, jitter)
 
 
 def build_account_admin(settings: Settings, clock: Clock) -> AccountAdmin:
     options = riak_cs_options(settings, settings.s3.admin_urls)
     jitter = random.Random()  # noqa: S311 - jitter, not a secret
-    return RiakCsAccountAdmin(options, admin_keys(settings), clock, jitter)
+    return RiakCsAccountAdmin(options, admin_keys(settings, clock), clock, jitter)

@@ -82,7 +82,7 @@ class S3FrontParts:
         s3 = settings.s3
         jitter = random.Random()  # noqa: S311 - jitter, not a secret
         self.upstream: Upstream = RiakCsClient(riak_cs_options(settings, s3.endpoints), clock, jitter)
-        admin = admin_keys(settings)
+        admin = admin_keys(settings, clock)
         accounts = RiakCsAccounts(riak_cs_options(settings, s3.admin_urls), admin, clock, jitter)
         callers = Callers(accounts, clock, s3.secret_cache_s)
         private = PrivateBucket(riak_cs_options(settings, s3.endpoints), admin, s3.private_bucket, clock, jitter)

@@ -18,12 +18,14 @@ from controlplane.model.rate import Limit
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.upstream import RenewableKeyPair
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.settings.mirror import MirrorRule as RuleSettings
 from controlplane.settings.mirror import RateLimit
 from controlplane.settings.stores import S3Store, Store
 from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import build_store, create_when_missing, s3_options
+from controlplane.wiring.riak_cs import admin_keys
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ async def open_s3_mirror(settings: Settings, primary: ObjectStore, clock: Clock)
             )
         )
     jitter = random.Random()  # noqa: S311 - jitter, not a secret
-    source = S3Buckets(SOURCE, _source_options(settings), clock, jitter, lenient=True)
+    source = S3Buckets(SOURCE, _source_options(settings, clock), clock, jitter, lenient=True)
     return S3Mirror(tuple(rules), source, targets, ObjectTombstones(primary, clock))
 
 
@@ -106,14 +108,16 @@ def _minutes(time_of_day: str) -> int:
     return int(hours) * 60 + int(minutes)
 
 
-def _source_options(settings: Settings) -> S3Options:
+def _source_options(settings: Settings, clock: Clock) -> S3Options:
     s3 = settings.s3
+    admin = admin_keys(settings, clock)
     return S3Options(
         endpoints=s3.endpoints,
         bucket=BUCKET,
         region=s3.region,
-        access_key=s3.admin_key,
-        secret_key=s3.admin_secret.reveal() if s3.admin_secret is not None else "",
+        access_key=admin.access_key,
+        secret_key=admin.secret_key,
+        renewal=admin.renewal if isinstance(admin, RenewableKeyPair) else None,
         list_version=1,
         conditional_put=False,
         ca_file=s3.ca_file,

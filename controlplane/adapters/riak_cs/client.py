@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from random import Random
 from typing import Final
 
@@ -13,7 +14,7 @@ from controlplane.adapters.s3.connection import Connection, ExchangeFailed
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.upstream import Ask, Reply
+from controlplane.ports.upstream import REFUSED, Ask, RenewableKeyPair, Reply
 
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MOST_S: Final = 1.0
@@ -74,6 +75,9 @@ class RiakCsClient:
     Nodes: the least busy one that is not ejected (adapters.s3.pool). A connection that could not be opened is tried at
     another node for every request: nothing was sent. A request that was sent and not answered, and an answer of 5xx,
     are tried again only when the request is repeatable and its body still there; a streamed body that has begun is not.
+
+    Signed with a renewable pair and refused, it is sent once more when there is another secret by now: whether it is
+    repeatable does not matter, since who is refused has done nothing.
     """
 
     def __init__(self, options: RiakCsOptions, clock: Clock, random: Random) -> None:
@@ -94,6 +98,17 @@ class RiakCsClient:
             raise Unavailable(f"Riak CS at {self._where} answers {reply.status}: is its Riak node up?")
 
     async def send(self, ask: Ask) -> Reply:
+        if not isinstance(ask.signer, RenewableKeyPair):
+            return await self._send(ask)
+        renewal = ask.signer.renewal
+        used = renewal.current
+        reply = await self._send(replace(ask, signer=used))
+        if reply.status not in REFUSED or not isinstance(ask.body, bytes) or not renewal.renewed(used):
+            return reply
+        reply.close()
+        return await self._send(replace(ask, signer=renewal.current))
+
+    async def _send(self, ask: Ask) -> Reply:
         require_permitted(ask)
         streamed = not isinstance(ask.body, bytes)
         attempt = 0

@@ -14,7 +14,7 @@ from controlplane.model.keys import Key, StoreName
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Rejected, Unavailable
 from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, Page, PutOptions
-from controlplane.ports.upstream import Ask, KeyPair
+from controlplane.ports.upstream import Ask, KeyPair, RenewableKeyPair
 
 
 class PrivateBucket(S3ObjectStore):
@@ -26,6 +26,7 @@ class PrivateBucket(S3ObjectStore):
             bucket=bucket,
             access_key=admin.access_key,
             secret_key=admin.secret_key,
+            renewal=admin.renewal if isinstance(admin, RenewableKeyPair) else None,
             signature="v2",
             list_version=1,
             conditional_put=False,

@@ -17,7 +17,7 @@ from controlplane.adapters.s3.pipeline import Replies, Reply
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.upstream import read_whole
+from controlplane.ports.upstream import REFUSED, KeyPair, Renewal, read_whole
 from controlplane.s3.sigv2 import SignerV2
 from controlplane.s3.sigv4 import EMPTY_SHA256, SignerV4
 from controlplane.s3.uri import Query, encode_path, wire_query
@@ -115,10 +115,8 @@ class S3Client:
         self._bucket_path = f"/{options.bucket}"
         self._signer: Signer | None = None
         self._v4: SignerV4 | None = None
-        if options.access_key and options.signature == "v4":
-            self._signer = self._v4 = SignerV4(options.access_key, options.secret_key, options.region)
-        elif options.access_key:
-            self._signer = SignerV2(options.access_key, options.secret_key)
+        self._keys = KeyPair(options.access_key, options.secret_key)
+        self._sign_as(self._keys)
 
     async def aclose(self) -> None:
         if self._owns_pool:
@@ -136,7 +134,37 @@ class S3Client:
         raise error_of(outcome, self.describe(request))
 
     async def try_to_send(self, request: Request) -> Answer | Failure:
-        """Like send(), but hands back an S3 answer that is an error and not worth another attempt."""
+        """Like send(), but hands back an S3 answer that is an error and not worth another attempt.
+
+        A request that is refused is sent once more when there is another secret by now: what is refused has done
+        nothing. Not so a body that can be made only once.
+        """
+        renewal = self._options.renewal
+        if renewal is None:
+            return await self._try_to_send(request)
+        used = self._follow(renewal)
+        outcome = await self._try_to_send(request)
+        once = callable(request.body) and request.attempts == 1
+        if isinstance(outcome, Answer) or outcome.status not in REFUSED or not renewal.renewed(used) or once:
+            return outcome
+        self._follow(renewal)
+        return await self._try_to_send(request)
+
+    def _follow(self, renewal: Renewal) -> KeyPair:
+        """Sign with the pair of now, which is returned."""
+        current = renewal.current
+        if current != self._keys:
+            self._keys = current
+            self._sign_as(current)
+        return current
+
+    def _sign_as(self, keys: KeyPair) -> None:
+        if keys.access_key and self._options.signature == "v4":
+            self._signer = self._v4 = SignerV4(keys.access_key, keys.secret_key, self._options.region)
+        elif keys.access_key:
+            self._signer = SignerV2(keys.access_key, keys.secret_key)
+
+    async def _try_to_send(self, request: Request) -> Answer | Failure:
         attempts = request.attempts or self._options.attempts
         attempt = 0
         stale = 0
@@ -185,8 +213,10 @@ class S3Client:
         cancelled. None: no answer that can be relied on, and for a PUT an unknown outcome.
 
         They have bodies of bytes, and are either all HEAD or none. Answers that are not a success come back as they
-        are, without retry.
+        are, without retry; refused ones are a reason to look for another secret, for those that follow.
         """
+        renewal = self._options.renewal
+        used = self._follow(renewal) if renewal is not None else self._keys
         replies = Replies(len(requests), head_only=requests[0].method == "HEAD", body_limit=body_limit)
         lease: Lease | None = None
         try:
@@ -204,6 +234,8 @@ class S3Client:
         finally:
             if lease is not None:
                 self._pool.release(lease)
+        if renewal is not None and any(reply.status in REFUSED for reply in replies.got):
+            renewal.renewed(used)
         return [*replies.got, *[None] * (len(requests) - len(replies.got))]
 
     def describe(self, request: Request) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
+from controlplane.ports.upstream import Renewal
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -78,6 +80,8 @@ class S3Options:
     """The server honours If-None-Match: *. False (Riak CS): if_absent looks first and writes then."""
     ca_file: Path | None = None
     """PEM file of the certificate authority; None: the system's."""
+    renewal: Renewal | None = field(default=None, repr=False, compare=False)
+    """Whose pair is signed with instead of access_key and secret_key, which are of the start."""
     connections: int = 32
     """Most connections to each endpoint."""
     pipeline: int = 32

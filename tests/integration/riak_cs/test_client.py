@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from math import inf
 from random import Random
-from typing import Self
+from typing import Literal, Self
 
 import pytest
 
 from controlplane.adapters.riak_cs import RiakCsClient, RiakCsOptions
+from controlplane.adapters.s3 import S3ObjectStore, S3Options
 from controlplane.adapters.system_clock import SystemClock
+from controlplane.model.keys import Key, StoreName
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.upstream import Ask, KeyPair
+from controlplane.ports.upstream import Ask, KeyPair, RenewableKeyPair
 from tests.support.ports import free_port
 
 PAIR = KeyPair("KEY", "secret")
@@ -230,3 +233,97 @@ async def test_a_node_that_stalls_is_given_up_after_the_deadline() -> None:
         riak_cs = client(stalling.url, alive.url, read_timeout_s=0.3)
         assert [await status_of(riak_cs, get()) for _ in range(6)] == [200] * 6
         await riak_cs.aclose()
+
+
+class Rotated:
+    """A secret that was replaced where it comes from: `news` is what is there."""
+
+    def __init__(self, news: KeyPair = PAIR) -> None:
+        self.current = PAIR
+        self.news = news
+        self.looks = 0
+
+    def renewed(self, refused: KeyPair) -> bool:
+        if self.current == refused:
+            self.looks += 1
+            self.current = self.news
+        return self.current != refused
+
+
+NEW_PAIR = KeyPair("KEY", "new secret")
+
+
+def refusing(first: float) -> tuple[Script, list[bytes]]:
+    """So many requests, then it takes them; and their signatures, which it does not verify."""
+    signatures: list[bytes] = []
+
+    async def script(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+        node.bodies.append(await reader.readexactly(length_of(head)))
+        signatures.append(next(line for line in head.split(b"\r\n") if line.lower().startswith(b"authorization:")))
+        writer.write(DENIED if node.requests <= first else OK)
+        return True
+
+    return script, signatures
+
+
+async def test_a_refused_request_of_ours_is_sent_once_more_with_the_new_secret() -> None:
+    script, signatures = refusing(1)
+    async with Node(script) as node:
+        riak_cs, rotated = client(node.url), Rotated(NEW_PAIR)
+        ask = Ask("POST", RenewableKeyPair("KEY", "secret", rotated), "riak-cs", "user", (), {}, b"{}", 2, False)
+        assert await status_of(riak_cs, ask) == 200
+        assert node.bodies == [b"{}", b"{}"]
+        assert signatures[0] != signatures[1]
+        assert await status_of(riak_cs, ask) == 200
+        assert (node.requests, rotated.looks) == (3, 1), "what follows is signed with it from the start"
+        await riak_cs.aclose()
+
+
+async def test_a_refusal_stays_one_when_there_is_no_other_secret_or_the_other_is_refused_too() -> None:
+    script, _ = refusing(inf)
+    async with Node(script) as node:
+        riak_cs = client(node.url)
+        assert (
+            await status_of(riak_cs, Ask("GET", RenewableKeyPair("KEY", "secret", Rotated()), "bucket", "key")) == 403
+        )
+        assert node.requests == 1
+        rotated = Rotated(NEW_PAIR)
+        assert await status_of(riak_cs, Ask("GET", RenewableKeyPair("KEY", "secret", rotated), "bucket", "key")) == 403
+        assert node.requests == 3, "once more, and not again"
+        await riak_cs.aclose()
+
+
+async def test_a_callers_former_secret_is_never_replaced_by_the_new_one() -> None:
+    """Also the admin's, when it is the caller: the former secret may be rotated because somebody knows it."""
+    script, _ = refusing(inf)
+    async with Node(script) as node:
+        riak_cs, rotated = client(node.url), Rotated(NEW_PAIR)
+        assert rotated.renewed(PAIR)
+        assert await status_of(riak_cs, Ask("GET", PAIR, "bucket", "key")) == 403
+        assert node.requests == 1
+        await riak_cs.aclose()
+
+
+@pytest.mark.parametrize("signature", ["v2", "v4"])
+async def test_a_store_that_is_ours_takes_up_the_new_secret(signature: Literal["v2", "v4"]) -> None:
+    script, signatures = refusing(1)
+    async with Node(script) as node:
+        rotated = Rotated(NEW_PAIR)
+        options = S3Options((node.url,), "bucket", "KEY", "secret", signature=signature, renewal=rotated)
+        store = S3ObjectStore(StoreName("ours"), options, SystemClock(), Random(7))
+        await store.delete(Key("key"))
+        assert len(set(signatures)) == 2
+        await store.delete(Key("key"))
+        assert (node.requests, rotated.looks) == (3, 1)
+        await store.aclose()
+
+
+async def test_a_store_that_is_ours_and_stays_refused_says_so() -> None:
+    script, _ = refusing(inf)
+    async with Node(script) as node:
+        options = S3Options((node.url,), "bucket", "KEY", "secret", renewal=Rotated())
+        store = S3ObjectStore(StoreName("ours"), options, SystemClock(), Random(7))
+        with pytest.raises(Unavailable):
+            await store.delete(Key("key"))
+        assert node.requests == 1
+        await store.aclose()

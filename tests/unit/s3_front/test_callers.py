@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from controlplane.ports.accounts import Account
-from controlplane.ports.errors import MillraceError, NotFound, Unavailable
+from controlplane.ports.errors import MillraceError, NotFound, Rejected, Unavailable
 from controlplane.ports.upstream import KeyPair
 from controlplane.services.s3.callers import Callers
 from tests.support.virtual_time import VirtualClock
@@ -91,12 +91,13 @@ async def test_i5_an_outage_is_unavailable_for_an_unknown_key(callers: Callers, 
         await callers.by_key("NOBODY")
 
 
-async def test_i5_in_an_outage_a_known_caller_is_served_until_its_time_is_over_and_then_unavailable(
-    callers: Callers, port: AdminPort, clock: VirtualClock
+@pytest.mark.parametrize("error", [Unavailable("away"), Rejected("our own admin key is refused")])
+async def test_i5_in_an_outage_a_known_caller_is_served_until_its_time_is_over_and_then_refused_as_in_an_outage(
+    callers: Callers, port: AdminPort, clock: VirtualClock, error: MillraceError
 ) -> None:
     await callers.by_key("ALICE")
     began = clock.monotonic()
-    port.error = Unavailable("away")
+    port.error = error
     served_until = began
 
     async def as_long_as_it_is_served() -> None:
@@ -105,7 +106,7 @@ async def test_i5_in_an_outage_a_known_caller_is_served_until_its_time_is_over_a
             served_until = clock.monotonic()
             await clock.sleep(1.0)
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(type(error)):
         await as_long_as_it_is_served()
     assert KEEP_S - 5 <= served_until - began <= KEEP_S
     port.error = None

@@ -50,6 +50,27 @@ def test_a_variable_is_looked_up_in_the_given_environment() -> None:
     assert read({"env": "T"}, T="hunter2").reveal() == "hunter2"
 
 
+def test_a_file_is_read_again_when_asked(tmp_path: Path) -> None:
+    secret = read({"file": str(private_file(tmp_path, b"former\n"))})
+    private_file(tmp_path, b"present\n")
+    assert secret.reveal() == "former"
+    again = secret.reread()
+    assert (again.reveal(), again.source) == ("present", secret.source)
+    private_file(tmp_path, b"later\n")
+    assert again.reread().reveal() == "later"
+
+
+def test_a_file_that_went_wrong_is_refused_when_it_is_read_again(tmp_path: Path) -> None:
+    secret = read({"file": str(private_file(tmp_path, b"former\n"))})
+    private_file(tmp_path, b"")
+    with pytest.raises(ValueError, match="is empty"):
+        secret.reread()
+
+
+def test_what_comes_from_no_file_stays() -> None:
+    assert read({"env": "T"}, T="hunter2").reread().reveal() == "hunter2"
+
+
 @pytest.mark.parametrize("content", [b"", b"\n", b"  \n"])
 def test_an_empty_file_is_refused(tmp_path: Path, content: bytes) -> None:
     assert "is empty" in refusal({"file": str(private_file(tmp_path, content))})
