@@ -11,6 +11,8 @@ Metadata of a copy (names without x-amz-meta-):
     millrace-source-etag            the ETag at the source, any form
     millrace-source-mtime           Unix seconds, by the source's clock
     millrace-seq                    the journal's sequence of the task that made the copy
+    millrace-tags                   the object's tags, as x-amz-tagging has them
+    millrace-tags-left              instead of them, when there is no room for them: a digest of the tags
 """
 
 from __future__ import annotations
@@ -19,13 +21,24 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from hashlib import sha256
+from typing import Final, TypeAlias
+from urllib.parse import parse_qsl, quote, urlencode
 
 _B64: Final = "millrace-b64-"
 _HEADER: Final = "millrace-header-"
 _ETAG: Final = "millrace-source-etag"
 _MTIME: Final = "millrace-source-mtime"
 _SEQ: Final = "millrace-seq"
+_TAGS: Final = "millrace-tags"
+_TAGS_LEFT: Final = "millrace-tags-left"
+MOST_METADATA_BYTES: Final = 2048
+"""User metadata of an object, names and values. Source: Amazon S3 User Guide, "Working with object metadata"."""
+_OTHERS_BYTES: Final = 256
+"""Kept free for what the target's adapter adds: digests and size, with their prefixes."""
+_PREFIX_BYTES: Final = len("x-amz-meta-")
+"""Some servers count it with each name."""
+Tags: TypeAlias = tuple[tuple[str, str], ...]
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?\Z")
 _GATEWAY: Final = "millrace-s3-"
 """Metadata in which the S3 front keeps what Riak CS does not: it is carried like a client's own."""
@@ -40,6 +53,14 @@ class CopyRecord:
     metadata: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     seq: int = 0
+    tags: Tags = ()
+    tags_left: str = ""
+    """Read from a copy whose tags had no room: their digest. Empty where `tags` are all that there were."""
+
+    @property
+    def tags_digest(self) -> str:
+        """The same for the same tags in the same order, whether the copy has them or only this; empty without tags."""
+        return self.tags_left or _digest_of(self.tags)
 
     def encoded(self) -> dict[str, str]:
         """As user metadata of the copy."""
@@ -53,15 +74,22 @@ class CopyRecord:
         for name, value in self.headers.items():
             if _PLAIN.match(value):
                 said[_HEADER + name] = value
+        if self.tags or self.tags_left:
+            text = urlencode(self.tags, quote_via=quote, safe="")
+            if not self.tags_left and _bytes_of({**said, _TAGS: text}) + _OTHERS_BYTES <= MOST_METADATA_BYTES:
+                said[_TAGS] = text
+            else:
+                said[_TAGS_LEFT] = self.tags_digest
         return said
 
     def is_same_version(self, other: CopyRecord) -> bool:
         """Whether both say the same of the source; which task copied it does not matter."""
-        return (self.etag, round(self.modified_at), self.metadata, self.headers) == (
+        return (self.etag, round(self.modified_at), self.metadata, self.headers, self.tags_digest) == (
             other.etag,
             round(other.modified_at),
             other.metadata,
             other.headers,
+            other.tags_digest,
         )
 
 
@@ -81,10 +109,22 @@ def decode_copy_record(metadata: Mapping[str, str]) -> CopyRecord | None:
                 headers[name.removeprefix(_HEADER)] = value
             elif name.startswith(_GATEWAY) or not name.startswith("millrace-"):
                 kept[name] = value
+        given = metadata.get(_TAGS, "")
+        tags = parse_qsl(given, keep_blank_values=True, strict_parsing=True, errors="strict") if given else []
     except ValueError:
         return None
-    return CopyRecord(etag, modified_at, kept, headers, int(seq))
+    return CopyRecord(etag, modified_at, kept, headers, int(seq), tuple(tags), metadata.get(_TAGS_LEFT, ""))
 
 
 def _to_base64(text: str) -> str:
     return b64encode(text.encode("utf-8", "surrogateescape")).decode()
+
+
+def _digest_of(tags: Tags) -> str:
+    text = urlencode(tags, quote_via=quote, safe="")
+    return sha256(text.encode()).hexdigest()[:32] if tags else ""
+
+
+def _bytes_of(metadata: Mapping[str, str]) -> int:
+    """All values are ASCII; names come from headers."""
+    return sum(_PREFIX_BYTES + len(name) + len(value) for name, value in metadata.items())

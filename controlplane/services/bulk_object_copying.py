@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 from controlplane.model.content import Content
 from controlplane.model.copy_record import CopyRecord, decode_copy_record
+from controlplane.model.keys import Bucket
 from controlplane.model.mirror_plan import Done
 from controlplane.model.mirror_rules import MirrorRule, covering
 from controlplane.model.task import Draft, Op, Task
@@ -21,6 +23,7 @@ from controlplane.ports.object_store import ObjectInfo
 from controlplane.s3.etag import is_md5
 from controlplane.services.object_copying import Answered, ObjectCopier, unheard
 from controlplane.services.proving import digest
+from controlplane.services.source_tags import SourceTags
 from controlplane.services.together import Doubtful
 
 _TELLING: Final = 8
@@ -59,9 +62,11 @@ class BulkObjectCopier:
         source: BucketStores,
         targets: Mapping[str, BucketStores],
         clock: Clock,
+        tags: SourceTags,
         answered: Answered = unheard,
     ) -> None:
         self._clock = clock
+        self._tags = tags
         self._answered = answered
         self._copier = copier
         self._rules = tuple(rules)
@@ -110,30 +115,43 @@ class BulkObjectCopier:
         if len(tasks) >= _TELLING:
             self._answered(rule.name, (self._clock.monotonic() - began) / len(tasks), "bulk")
         reach("objects.fetched")
-        reads: list[_Read] = []
-        puts: list[SmallPut] = []
-        for task, small in zip(tasks, found, strict=True):
-            read = _read(task, small)
-            if read is not None and small is not None:
-                reads.append(read)
-                puts.append(
-                    SmallPut(task.draft.key, small.body, read.content, read.info.content_type, read.record.encoded())
-                )
-        if not reads:
+        pairs = [
+            (read, small.body)
+            for task, small in zip(tasks, found, strict=True)
+            if small is not None and (read := _read(task, small)) is not None
+        ]
+        if not pairs:
             return []
-        stored = await far.put_small(puts)
+        reads = await self._with_tags(bucket, [read for read, _ in pairs])
+        stored = await far.put_small(
+            [
+                SmallPut(read.task.draft.key, body, read.content, read.info.content_type, read.record.encoded())
+                for read, (_, body) in zip(reads, pairs, strict=True)
+            ]
+        )
         reach("objects.copied")
         keys = [read.task.draft.key for read in reads]
         held = await far.head_many(keys)
         reach("objects.verified")
         again = await source.head_many(keys)
+        tagged = await self._with_tags(bucket, reads, now=True)
         done: list[Done] = []
-        for read, put, there, alive in zip(reads, stored, held, again, strict=True):
+        for read, put, there, alive, latest in zip(reads, stored, held, again, tagged, strict=True):
             if put is None or there is None or alive != read.info or not read.is_proved_by(put, there):
+                continue
+            if latest.record.tags != read.record.tags:
                 continue
             self._copier.remember(read.task.draft, read.info.etag)
             done.append(Done(read.task, None, read.content.size))
         return done
+
+    async def _with_tags(self, bucket: Bucket, reads: Sequence[_Read], *, now: bool = False) -> Sequence[_Read]:
+        """The objects as they were read, with the tags that they have at present: where the bucket has none, one look
+        for all of them."""
+        if not await self._tags.any_in(bucket, now=now):
+            return [replace(read, record=replace(read.record, tags=())) for read in reads] if now else reads
+        tags = await asyncio.gather(*(self._tags.of(bucket, read.info) for read in reads))
+        return [replace(read, record=replace(read.record, tags=of)) for read, of in zip(reads, tags, strict=True)]
 
 
 def _read(task: Task, small: SmallObject | None) -> _Read | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from controlplane.model.content import Content
-from controlplane.model.copy_record import CopyRecord, decode_copy_record
+from controlplane.model.copy_record import CopyRecord, Tags, decode_copy_record
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.mirror_plan import Done, Later, Worked
 from controlplane.model.mirror_rules import MirrorRule, covering
@@ -31,6 +31,7 @@ from controlplane.services.large_copying import LargeCopier
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.presence import exists
 from controlplane.services.proving import digest, read_content
+from controlplane.services.source_tags import SourceTags
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class ObjectCopier:
         spool: Spool,
         clock: Clock,
         read_back: bool,
+        tags: SourceTags,
         large: LargeCopier | None = None,
         delete_grace_s: float = 0.0,
         admit: Callable[[str, int, int], Awaitable[bool]] | None = None,
@@ -106,6 +108,7 @@ class ObjectCopier:
         self._spool = spool
         self._clock = clock
         self._read_back = read_back
+        self._tags = tags
         self._large = large
         self._delete_grace_s = delete_grace_s
         self._answered = answered
@@ -152,7 +155,8 @@ class ObjectCopier:
             self._answered(task.draft.rule, self._clock.monotonic() - began)
             try:
                 seen = reader.info
-                copied_bytes = await self._copy(task, target, reader)
+                tags = await self._tags.of(bucket, seen)
+                copied_bytes = await self._copy(task, target, reader, tags)
             finally:
                 await reader.aclose()
             fresh = copied_bytes is not None
@@ -164,7 +168,7 @@ class ObjectCopier:
                 if await self._lives(bucket, key):
                     continue
                 return vanished
-            if again == seen:
+            if again == seen and await self._tags.of(bucket, again, now=True) == tags:
                 if target.rule.read_through and not target.rule.deletes:
                     # Where deletes do not reach the target, the tombstone of a former life stays until the key lives.
                     await self._lift_of_the_living(task)
@@ -172,10 +176,10 @@ class ObjectCopier:
                 return _Brought(True, copied_bytes or 0, "" if fresh else "the copy was there already")
         raise Unavailable(f"{bucket}/{key} changes faster than it can be copied")
 
-    async def _copy(self, task: Task, target: _Target, reader: ObjectReader) -> int | None:
+    async def _copy(self, task: Task, target: _Target, reader: ObjectReader, tags: Tags) -> int | None:
         """Bring what the reader has to the target; the bytes, None: it was there already."""
         info = reader.info
-        record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq)
+        record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq, tags)
         if await self._may_skip(task, target, info, record):
             await self._abandon(task, target)  # it may have been completed just before a crash
             return None

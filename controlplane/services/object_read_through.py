@@ -23,11 +23,13 @@ from controlplane.ports.object_store import ByteRange, LocalFile, ObjectInfo, Ob
 from controlplane.ports.spool import Spool, Spooled
 from controlplane.ports.upstream import Ask, KeyPair, Reply, Upstream
 from controlplane.s3.etag import unquote_etag
+from controlplane.s3.fault import S3Fault
 from controlplane.s3.sigv2 import http_date
 from controlplane.services.fetch import Fetch, Source
 from controlplane.services.fill_fence import FILL_AT_MOST_S, FillFence
 from controlplane.services.object_replies import Streamed, Told
 from controlplane.services.object_tombstones import ObjectTombstones
+from controlplane.services.s3.object_records import ObjectRecords
 
 log = logging.getLogger(__name__)
 
@@ -46,13 +48,16 @@ class ObjectReadThrough:
         upstream: Upstream,
         fence: FillFence,
         spool: Spool,
+        records: ObjectRecords,
     ) -> None:
+        """`records`: where tags of what is put back are kept."""
         self._rules = tuple(rule for rule in rules if rule.read_through)
         self._targets = targets
         self._tombstones = tombstones
         self._upstream = upstream
         self._fence = fence
         self._spool = spool
+        self._records = records
         self._fetches: dict[_Place, Fetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -237,7 +242,8 @@ class ObjectReadThrough:
         return reply.status == 404
 
     async def _put_back(self, place: _Place, owner: KeyPair, info: ObjectInfo, spooled: Spooled) -> None:
-        headers = _stored_headers(info, _record(info))
+        record = _record(info)
+        headers = _stored_headers(info, record)
         content = spooled.content
         body = spooled.body
         sent: bytes | AsyncIterator[bytes] = body if isinstance(body, bytes) else _pieces(body)
@@ -249,6 +255,20 @@ class ObjectReadThrough:
         if etag != content.md5:
             await self._take_back(place, owner)
             raise Corrupt(f"Riak CS stored {place[0]}/{place[1]} with ETag {etag}, sent was {content.md5}")
+        await self._put_tags_back(place, owner, record, content)
+
+    async def _put_tags_back(self, place: _Place, owner: KeyPair, record: CopyRecord, content: Content) -> None:
+        """Raises Unavailable after the object was taken back: without its tags it would stay so for ever, since nobody
+        asks the target any more."""
+        what = f"{place[0]}/{place[1]}"
+        if record.tags_left:
+            log.warning("%s is put back without its tags: its copy had no room for them; set them again", what)
+        was = {"etag": f'"{record.etag}"', "last-modified": http_date(int(record.modified_at))}
+        try:
+            await self._records.put_back(*place, content.md5, was, record.tags)
+        except (MillraceError, S3Fault) as error:
+            await self._take_back_own(place, owner, content)
+            raise Unavailable(f"{what} was taken back, since its tags could not be kept: {error}") from error
 
     async def _unless_deleted(self, store: ObjectStore, place: _Place, owner: KeyPair, content: Content) -> None:
         """A delete through another gateway does not wait for this fill; it may even have gone all its way (I4)."""
@@ -258,6 +278,10 @@ class ObjectReadThrough:
                 return
             except NotFound:
                 pass
+        await self._take_back_own(place, owner, content)
+
+    async def _take_back_own(self, place: _Place, owner: KeyPair, content: Content) -> None:
+        """Remove what this fill has put, unless something else is there by now."""
         reply = await self._upstream.send(Ask("HEAD", owner, *place))
         reply.close()
         if unquote_etag(reply.headers.get("etag", "")) == content.md5:

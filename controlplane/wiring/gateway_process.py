@@ -44,6 +44,7 @@ from controlplane.wiring.worker_share import ALONE, WorkerShare
 
 if TYPE_CHECKING:
     from controlplane.services.fill_fence import FillFence
+    from controlplane.services.s3.object_records import ObjectRecords
     from controlplane.wiring.s3_front import S3FrontParts
     from controlplane.wiring.s3_mirror import S3Mirror
 
@@ -273,10 +274,10 @@ class GatewayProcess:
             clock=self._clock,
         )
 
-    def _read_through(self, spool: Spool) -> Callable[[Upstream], ReadThrough]:
+    def _read_through(self, spool: Spool) -> Callable[[Upstream, ObjectRecords], ReadThrough]:
         from controlplane.services.object_read_through import ObjectReadThrough
 
-        def build(upstream: Upstream) -> ReadThrough:
+        def build(upstream: Upstream, records: ObjectRecords) -> ReadThrough:
             mirror, fence = self._s3_mirror, self._fence
             if mirror is None or fence is None:
                 return NoReadThrough()
@@ -287,6 +288,7 @@ class GatewayProcess:
                 upstream=upstream,
                 fence=fence,
                 spool=spool,
+                records=records,
             )
             self._closing.push_async_callback(reading.aclose)
             return reading

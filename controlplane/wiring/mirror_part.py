@@ -99,6 +99,7 @@ class MirrorPart:
                 source=s3_mirror.source,
                 targets=s3_mirror.targets,
                 clock=clock,
+                tags=s3_mirror.tags,
                 answered=self._lanes.answered,
             )
             together += [] if mirror.verify == "read" else [bulk_objects]
@@ -157,6 +158,7 @@ class MirrorPart:
             spool=spool,
             clock=self._clock,
             read_back=settings.verify == "read",
+            tags=s3_mirror.tags,
             large=large,
             delete_grace_s=settings.delete_grace_s,
             admit=self._lanes.admit,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from controlplane.adapters.filesystem.documents import FileDocuments
 from controlplane.adapters.riak_cs import RiakCsClient
+from controlplane.adapters.riak_cs.private_bucket import PrivateBucket
 from controlplane.adapters.spool import DiskSpool
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.keys import Bucket
@@ -24,13 +25,15 @@ from controlplane.ports.upstream import KeyPair
 from controlplane.services.fill_fence import FillFence
 from controlplane.services.object_read_through import ObjectReadThrough
 from controlplane.services.restoring import Restorer
+from controlplane.services.s3.object_records import ObjectRecords
+from controlplane.services.s3.subresources import Subresources
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
 from controlplane.services.scan_unit import Sink
 from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import PRIMARY, build_directory, build_store, open_catalog, open_journal
 from controlplane.wiring.node_lock import hold_node_lock
-from controlplane.wiring.riak_cs import build_accounts, riak_cs_options
+from controlplane.wiring.riak_cs import admin_keys, build_accounts, riak_cs_options
 from controlplane.wiring.s3_mirror import S3Mirror, open_s3_mirror
 from controlplane.wiring.scan import SourceBuckets, build_deletes, build_queue, calm_collector
 
@@ -80,8 +83,12 @@ class MirrorTools:
         spool.prepare()
         self._closing.callback(spool.close)
         jitter = random.Random()  # noqa: S311 - jitter, not a secret
-        upstream = RiakCsClient(riak_cs_options(settings, settings.s3.endpoints), self.clock, jitter)
+        options, admin = riak_cs_options(settings, settings.s3.endpoints), admin_keys(settings, self.clock)
+        upstream = RiakCsClient(options, self.clock, jitter)
         self._closing.push_async_callback(upstream.aclose)
+        private = PrivateBucket(options, admin, settings.s3.private_bucket, self.clock, jitter)
+        self._closing.push_async_callback(private.aclose)
+        records = ObjectRecords(upstream, Subresources(private, self.clock, settings.s3.access_cache_s), admin)
         through = ObjectReadThrough(
             [replace(rule, read_through=True) for rule in mirror.rules],
             targets=mirror.targets,
@@ -89,6 +96,7 @@ class MirrorTools:
             upstream=upstream,
             fence=FillFence(self.clock, mirror.source, directory),
             spool=spool,
+            records=records,
         )
         return Restorer(through, targets=mirror.targets, owner=self.owners, up_to_seq=up_to_seq, moved=moved)
 

@@ -73,7 +73,7 @@ class S3FrontParts:
         directory: Directory | None,
         spool: Spool,
         writes: WriteLog,
-        mirror: Callable[[Upstream], ReadThrough] | None,
+        mirror: Callable[[Upstream, ObjectRecords], ReadThrough] | None,
         clock: Clock,
         closing: AsyncExitStack,
         tally: RequestTally,
@@ -104,7 +104,7 @@ class S3FrontParts:
         bodies = Bodies(executor, spool, s3.max_object_bytes)
         acls = AclWrites(self.upstream, callers)
         notes = ObjectNotes(subresources, authoriser, clock)
-        through = MirrorReads(self.upstream, mirror(self.upstream) if mirror is not None else None)
+        through = MirrorReads(self.upstream, mirror(self.upstream, records) if mirror is not None else None)
         patience = Patience()
         closing.push_async_callback(patience.aclose)
         reading = ObjectReading(authoriser, latest, notes, records, through)
@@ -117,7 +117,7 @@ class S3FrontParts:
         posting = FormUploads(services, authenticator, authoriser, clock)
         origins = CrossOrigin(subresources)
         documents = BucketDocuments(subresources, bodies)
-        tags = ObjectTags(subresources, bodies, reading)
+        tags = ObjectTags(subresources, bodies, reading, writes)
         access = AccessVerbs(self.upstream, bodies, buckets, acls, subresources)
         listings = Listings(self.upstream, parts)
         verbs = BucketVerbs(self.upstream, bodies, buckets, acls, subresources, parts, s3.region)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from controlplane.adapters.prefixed_stores import PrefixedStores
 from controlplane.adapters.s3 import S3Buckets, S3Options
 from controlplane.adapters.s3.buckets import BUCKET
-from controlplane.model.keys import StoreName
+from controlplane.model.keys import Bucket, StoreName
 from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.rate import Limit
 from controlplane.ports.bucket_stores import BucketStores
@@ -20,6 +20,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.upstream import RenewableKeyPair
 from controlplane.services.object_tombstones import ObjectTombstones
+from controlplane.services.source_tags import SourceTags
 from controlplane.settings.mirror import MirrorRule as RuleSettings
 from controlplane.settings.mirror import RateLimit
 from controlplane.settings.stores import S3Store, Store
@@ -40,6 +41,7 @@ class S3Mirror:
     """Riak CS by its admin's key, which may read every object."""
     targets: dict[str, BucketStores]
     tombstones: ObjectTombstones
+    tags: SourceTags
 
     async def aclose(self) -> None:
         for stores in (self.source, *self.targets.values()):
@@ -71,7 +73,8 @@ async def open_s3_mirror(settings: Settings, primary: ObjectStore, clock: Clock)
         )
     jitter = random.Random()  # noqa: S311 - jitter, not a secret
     source = S3Buckets(SOURCE, _source_options(settings, clock), clock, jitter, lenient=True)
-    return S3Mirror(tuple(rules), source, targets, ObjectTombstones(primary, clock))
+    tags = SourceTags(source, Bucket(settings.s3.private_bucket), clock)
+    return S3Mirror(tuple(rules), source, targets, ObjectTombstones(primary, clock), tags)
 
 
 def rule_name(rule: RuleSettings) -> str:

@@ -17,6 +17,8 @@ from controlplane.ports.directory import Directory
 from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.ports.upstream import Ask, KeyPair, Reply
+from controlplane.s3.documents.object_extras import ObjectExtras
+from controlplane.s3.documents.tagging import Tags
 from controlplane.s3.sigv2 import http_date
 from controlplane.services.bulk_object_copying import BulkObjectCopier
 from controlplane.services.fill_fence import FillFence
@@ -28,11 +30,15 @@ from controlplane.services.object_read_through import ObjectReadThrough
 from controlplane.services.object_replies import Told
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.object_write_log import ObjectWriteLog
+from controlplane.services.s3.object_records import ObjectRecords, identity_of
+from controlplane.services.s3.subresources import Subresources
+from controlplane.services.source_tags import SourceTags
 from tests.support.fakes import FakeCatalog, FakeJournal, FakeStore, OneByOne
 from tests.support.part_store import FakeParts
 
 OWNER = KeyPair("owner", "secret")
 B = Bucket("photos")
+PRIVATE = Bucket("millrace-s3-documents")
 
 
 class FakeBuckets:
@@ -112,7 +118,8 @@ class FakeUpstream:
             info = await store.head(key)
         except NotFound:
             return Told(404, {})
-        return Told(200, {"etag": f'"{info.etag}"', "content-length": str(info.size)})
+        headers = {"etag": f'"{info.etag}"', "content-length": str(info.size), "last-modified": reply_date(info)}
+        return Told(200, headers)
 
     async def check(self) -> None: ...
 
@@ -159,6 +166,8 @@ class ObjectNode:
         self.spool = DiskSpool(spool_path, memory_bytes=memory_bytes, reserve_bytes=0, threads=2)
         self.spool.prepare()
         self.upstream = FakeUpstream(self.source)
+        self.subresources = Subresources(self.source.store(PRIVATE), clock, keep_s=0)
+        self.records = ObjectRecords(self.upstream, self.subresources, OWNER)
         self.through = ObjectReadThrough(
             rules,
             targets=self._targets,
@@ -166,6 +175,7 @@ class ObjectNode:
             upstream=self.upstream,
             fence=self.fence,
             spool=self.spool,
+            records=self.records,
         )
         self.tally = MirrorTally()
         self._schedule = schedule
@@ -181,6 +191,7 @@ class ObjectNode:
         plans = {rule.name: LanePlan((self.source, self.targets[rule.target])) for rule in self.rules}
         self.lanes = Lanes(self.clock, plans, concurrency=self._concurrency)
         large = LargeCopier(self.uploads, self.clock, above_bytes=self.large_bytes, buffers=2, admit=self.lanes.admit)
+        tags = SourceTags(self.source, PRIVATE, self.clock)
         copier = ObjectCopier(
             self.rules,
             source=self.source,
@@ -190,6 +201,7 @@ class ObjectNode:
             spool=self.spool,
             clock=self.clock,
             read_back=self._read_back,
+            tags=tags,
             large=large,
             delete_grace_s=self.delete_grace_s,
             answered=self.lanes.answered,
@@ -205,7 +217,9 @@ class ObjectNode:
             tally=self.tally,
             batch=256,
             large_bytes=self.large_bytes,
-            together=BulkObjectCopier(copier, self.rules, source=self.source, targets=self._targets, clock=self.clock),
+            together=BulkObjectCopier(
+                copier, self.rules, source=self.source, targets=self._targets, clock=self.clock, tags=tags
+            ),
         )
 
     # A client through the gateway
@@ -215,6 +229,18 @@ class ObjectNode:
         info = await self.source.store(bucket).put(Key(key), data, content_type="text/plain", metadata=metadata)
         await self.log.wrote(bucket, key, info.etag, info.size)
         return info.etag
+
+    async def tag(self, key: str, tags: Tags, bucket: Bucket = B) -> None:
+        """As PUT ?tagging does, or DELETE ?tagging with none."""
+        await self.log.ready(bucket, key)
+        info = await self.source.store(bucket).head(Key(key))
+        await self.subresources.keep_extras(bucket, key, _identity(info), ObjectExtras(tags))
+        await self.log.wrote(bucket, key, info.etag, info.size)
+
+    async def tags(self, key: str, bucket: Bucket = B) -> Tags:
+        """What GET ?tagging answers."""
+        info = await self.source.store(bucket).head(Key(key))
+        return (await self.subresources.extras(bucket, key, _identity(info), certain=True)).tags
 
     async def delete(self, key: str, bucket: Bucket = B, *, takes_s: float = 0.0) -> None:
         await self.log.deleting(bucket, key)
@@ -262,3 +288,7 @@ class ObjectNode:
 
 def reply_date(info: ObjectInfo) -> str:
     return http_date(int(info.modified_at))
+
+
+def _identity(info: ObjectInfo) -> str:
+    return identity_of({"etag": f'"{info.etag}"', "last-modified": reply_date(info)})

@@ -10,12 +10,15 @@ from controlplane.gateway.s3.answers import empty, xml
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call
 from controlplane.gateway.s3.reading import ObjectReading
+from controlplane.gateway.s3.stored_object import length_of
 from controlplane.http import Response
+from controlplane.ports.write_log import WriteLog
 from controlplane.s3.documents.bucket_documents import not_configured
 from controlplane.s3.documents.cors import Cors, actual, forbidden, parse_cors, preflight, render_cors
 from controlplane.s3.documents.lifecycle_xml import parse_lifecycle, render_lifecycle
 from controlplane.s3.documents.object_extras import ObjectExtras
 from controlplane.s3.documents.tagging import Tagged, Tags, parse_tagging, render_tagging
+from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Operation
 from controlplane.services.s3.object_records import identity_of
@@ -106,7 +109,9 @@ class CrossOrigin:
 
 
 class ObjectTags:
-    def __init__(self, subresources: Subresources, bodies: Bodies, reading: ObjectReading) -> None:
+    def __init__(self, subresources: Subresources, bodies: Bodies, reading: ObjectReading, writes: WriteLog) -> None:
+        """`writes`: told of changed tags as of any write, so that copies get them too."""
+        self._writes = writes
         self._subresources = subresources
         self._bodies = bodies
         self._reading = reading
@@ -126,10 +131,14 @@ class ObjectTags:
         return Response(204, empty(call.request).headers)
 
     async def _keep(self, call: Call, tags: Tags) -> None:
-        identity = identity_of(await self._look(call))
+        await self._look(call)  # what is not there is no write
+        await self._writes.ready(call.bucket, call.key)
+        found = await self._look(call)
+        identity = identity_of(found)
         kept = await self._subresources.extras(call.bucket, call.key, identity, certain=True)
         extras = ObjectExtras(tags, kept.checksum, kept.parts)
         await self._subresources.keep_extras(call.bucket, call.key, identity, extras)
+        await self._writes.wrote(call.bucket, call.key, unquote_etag(found.get("etag", "")), length_of(found))
 
     async def _look(self, call: Call) -> Mapping[str, str]:
         if call.parameter("versionId") not in (None, "", "null"):

@@ -48,6 +48,13 @@ class ObjectRecords:
         if found is not None:
             await self._subresources.keep_extras(bucket, key, identity_of(found), extras)
 
+    async def put_back(self, bucket: str, key: str, etag: str, was: Mapping[str, str], tags: Tags) -> None:
+        """An object that was lost is there again, from its copy, with the tags of the copy; or with those that are kept
+        of the lost one (`was` are its headers), which may be newer. Raises Unavailable, Corrupt, S3Fault."""
+        tags = (await self._subresources.extras(bucket, key, identity_of(was))).tags or tags
+        if tags:
+            await self.written(bucket, key, etag, tags)
+
     async def completed(
         self,
         bucket: str,

@@ -340,3 +340,36 @@ def test_i1_i4_a_gateway_that_is_killed_before_it_acknowledges(mirrored: Mirrore
     assert held.status == 200
     assert mirrored.copy(bucket, "a") == held.body == s3.get_object(Bucket=bucket, Key="a")["Body"].read()
     assert [path for path in node.folder.rglob("tombstones*/**/*") if path.is_file()] == []
+
+
+def test_tags_are_at_the_target_and_come_back_with_their_object(mirrored: Mirrored) -> None:
+    s3, bucket = mirrored.s3, mirrored.bucket()
+
+    def copied(key: str) -> str | None:
+        head = mirrored.target.head_object(Bucket="mirror", Key=f"{bucket}/{key}")
+        return head["Metadata"].get("millrace-tags")
+
+    def tags(key: str) -> dict[str, str]:
+        return {tag["Key"]: tag["Value"] for tag in s3.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]}
+
+    s3.put_object(Bucket=bucket, Key="before", Body=b"nothing in this bucket has tags")
+    mirrored.settle()
+    assert copied("before") is None
+    body = secrets.token_bytes(300_000)
+    for key in ("small", "large", "plain"):
+        s3.put_object(Bucket=bucket, Key=key, Body=body if key == "large" else b"abc", Tagging="a=b%20c&d=")
+    mirrored.settle()
+    assert [copied(key) for key in ("small", "large", "plain")] == ["a=b%20c&d="] * 3
+    s3.put_object_tagging(Bucket=bucket, Key="large", Tagging={"TagSet": [{"Key": "ü", "Value": "new"}]})
+    s3.delete_object_tagging(Bucket=bucket, Key="plain")
+    mirrored.settle()
+    assert (copied("large"), copied("plain")) == ("%C3%BC=new", None)
+    assert mirrored.copy(bucket, "large") == body
+    for key in ("small", "large", "plain"):
+        mirrored.lose(bucket, key)
+    time.sleep(1.1)  # what is put back has another time than what was lost
+    for key, expected in (("small", {"a": "b c", "d": ""}), ("large", {"ü": "new"}), ("plain", {})):
+        assert tags(key) == expected  # of what is at the target only
+        s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+        _until(lambda key=key: mirrored.beneath.ask("HEAD", f"/{bucket}/{key}").status == 200)  # type: ignore[misc]
+        _until(lambda key=key, expected=expected: tags(key) == expected)  # type: ignore[misc]

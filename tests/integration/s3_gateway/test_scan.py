@@ -245,6 +245,8 @@ def test_a_lost_bucket_is_restored_and_the_catalog_rebuilt(scanned: Scanned) -> 
     bucket = scanned.bucket()
     scanned.fill(bucket, 12)
     scanned.put(bucket, "empty", b"")
+    tags = [{"Key": "a", "Value": "b"}]
+    scanned.s3.put_object_tagging(Bucket=bucket, Key="empty", Tagging={"TagSet": tags})  # type: ignore[typeddict-item]
     scanned.settle()
     for key in [f"k{n:04d}" for n in range(12)] + ["empty"]:
         scanned.lose(bucket, key)
@@ -254,6 +256,7 @@ def test_a_lost_bucket_is_restored_and_the_catalog_rebuilt(scanned: Scanned) -> 
     assert (code, lines["restored"]) == (0, 1)
     assert scanned.s3.get_object(Bucket=bucket, Key="k0007")["Body"].read() == b"bytes 7"
     assert scanned.s3.get_object(Bucket=bucket, Key="empty")["Body"].read() == b""
+    assert scanned.s3.get_object_tagging(Bucket=bucket, Key="empty")["TagSet"] == tags
     ran = scanned.gateway.node.cli("catalog", "rebuild", "--json")
     assert ran.returncode == 0, ran.stderr
     assert json.loads(ran.stdout)["copies"] >= 13
