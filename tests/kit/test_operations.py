@@ -17,7 +17,7 @@ TEXT = (ROOT / "docs/operations.md").read_text()
 QUOTED = re.findall(r"`([^`\n]+)`", TEXT)
 PLAYBOOKS = {path.stem for path in (ROOT / "playbooks").glob("*.yml")}
 VARIABLE = re.compile(
-    r"(?:riak|riak_cs|cluster|host|haproxy|etcd|backup|monitoring|preflight|upgrade|verify)_[a-z0-9_]+"
+    r"(?<![a-z_])(?:riak|riak_cs|cluster|host|haproxy|etcd|backup|monitoring|preflight|upgrade|verify)_[a-z0-9_]+"
 )
 
 

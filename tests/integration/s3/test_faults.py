@@ -14,7 +14,16 @@ import pytest
 from controlplane.adapters.s3 import S3ObjectStore
 from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.keys import Key, StoreName
-from controlplane.ports.errors import Conflict, Corrupt, NotFound, Rejected, StorageFull, Unavailable
+from controlplane.ports.errors import (
+    Conflict,
+    Corrupt,
+    Forbidden,
+    Missing,
+    NotFound,
+    Rejected,
+    StorageFull,
+    Unavailable,
+)
 from controlplane.ports.object_store import ByteRange, LocalFile
 from tests.integration.s3.faulty_server import Fault, FaultyS3, error, faulty_s3
 from tests.integration.s3.faulty_store import ImpatientClock, options_for
@@ -260,11 +269,11 @@ async def test_nobody_listens(clock: ImpatientClock) -> None:
 
 ANSWERS = [
     (404, error("NoSuchKey"), NotFound),
-    (404, error("NoSuchBucket"), Rejected),
+    (404, error("NoSuchBucket"), Missing),
     (404, HTML, Unavailable),
     (404, b"", Unavailable),
-    (403, error("AccessDenied"), Rejected),
-    (403, error("SignatureDoesNotMatch"), Rejected),
+    (403, error("AccessDenied"), Forbidden),
+    (403, error("SignatureDoesNotMatch"), Forbidden),
     (403, HTML, Unavailable),
     (301, error("PermanentRedirect"), Rejected),
     (400, error("InvalidArgument"), Rejected),

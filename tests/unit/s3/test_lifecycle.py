@@ -114,7 +114,7 @@ TAG = "<Tag><Key>k</Key><Value>v</Value></Tag>"
         (config(RULE + "<Expiration/>"), Code.MALFORMED_XML),
         (config(RULE + "<Expiration><Days>1</Days><Date>2030-01-01</Date></Expiration>"), Code.MALFORMED_XML),
         (config(RULE + "<Expiration><Days>0</Days></Expiration>"), Code.INVALID_ARGUMENT),
-        (config(RULE + "<Expiration><Days>-1</Days></Expiration>"), Code.MALFORMED_XML),
+        (config(RULE + "<Expiration><Days>-1</Days></Expiration>"), Code.INVALID_ARGUMENT),
         (config(RULE + "<Expiration><Date>20200101</Date></Expiration>"), Code.MALFORMED_XML),
         (config(RULE + "<Expiration><Date>2030-01-01T12:00:00Z</Date></Expiration>"), Code.INVALID_ARGUMENT),
         (config(RULE + DAYS, RULE + DAYS), Code.INVALID_ARGUMENT),

@@ -189,7 +189,7 @@ async def test_every_body_gets_its_turn_of_few_threads() -> None:
             sent = 0
             async for piece in intake.pieces():
                 sent += len(piece)
-                if sent > 4 << 20:  # far more than may be ahead of the thread
+                if sent > 1 << 20:  # more than may be ahead of the thread
                     begun.add(number)
             finished.append(number)
             assert len(begun) == 6
