@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 
 import pytest
 
@@ -71,7 +72,9 @@ def test_every_role_can_be_run_alone(cluster: Cluster) -> None:
     run = cluster.playbook("site", "--tags", "haproxy")
     assert run.changed_tasks == []
     assert "TASK [haproxy : " in run.output
-    assert [role for role in set(ROLES) - {"haproxy", "preflight"} if f"TASK [{role} : " in run.output] == []
+    # Ansible itself looks at the arguments of every role, whatever the tags.
+    others = set(ROLES) - {"haproxy", "preflight"}
+    assert [role for role in others if re.search(rf"TASK \[{role} : (?!Validating arguments)", run.output)] == []
 
 
 def test_a_changed_setting_is_rolled_out_while_clients_go_on(cluster: Cluster) -> None:
