@@ -155,7 +155,7 @@ def _bends(load: Load, measured: Measured, shards: Shards, found: Estimate) -> l
         bends.append(
             Bend(
                 f"agents read {shards.bytes_s / 1e6:.0f} MB/s of members and shards from etcd, with nothing going on",
-                "fewer members, or a longer cluster.lease_ttl_s: both divide it",
+                "fewer members: each asks once a second, however long its lease is",
             )
         )
     one_pass = max(found.scan_cpu_days, found.scan_wait_days)
@@ -164,8 +164,8 @@ def _bends(load: Load, measured: Measured, shards: Shards, found: Estimate) -> l
         bends.append(
             Bend(
                 f"one scan takes {one_pass:.1f} days of {slow} in its process, more than the {load.scan_days:g} given",
-                "rules by prefix with intervals of their own, more scan workers (as far as the stores list that fast), "
-                "or a longer interval; the journal carries every write in the meantime",
+                "more mirror.scan.workers (as far as the stores list that fast), or a longer mirror.scan.interval_s; "
+                "the journal carries every write in the meantime",
             )
         )
     if found.catalog_bytes > load.disk_bytes:
