@@ -21,6 +21,8 @@ def main() -> int:
     parser.add_argument("--length", type=float, default=60.0, help="seconds of faults in each seed")
     parser.add_argument("--keys", type=int, default=20_000, help="most objects at once")
     parser.add_argument("--rate", type=float, default=60.0, help="operations a second")
+    parser.add_argument("--clients", type=int, default=8, help="writers beside one another")
+    parser.add_argument("--fill", action="store_true", help="write all keys before the faults begin")
     parser.add_argument(
         "--journal", choices=("sqlite", "riak_kv"), default="sqlite", help="each node's own, or one that all share"
     )
@@ -45,7 +47,7 @@ def main() -> int:
                 print(f"seed {seed}", flush=True)
                 verdict = trial(
                     cluster, folder, seed, length_s=options.length, keys=options.keys, rate=options.rate,
-                    say=lambda line: print(f"  {line}", flush=True),
+                    say=lambda line: print(f"  {line}", flush=True), writers=options.clients, filled=options.fill,
                 )  # fmt: skip
                 print(verdict, flush=True)
                 if not verdict.good:

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from tests.chaos.ledger import ABSENT, Ledger, Violation
 from tests.chaos.s3_client import NO_ANSWER, S3, Keys
@@ -34,6 +35,12 @@ class Client:
             due = max(due + pace_s, time.monotonic() - 5 * pace_s)
             stopped.wait(max(0.0, due - time.monotonic()))
         self.close()
+
+    def fill(self) -> None:
+        """Every key once, each until it is acknowledged: before the faults begin. Raises AssertionError."""
+        for number in range(self._keys):
+            key = f"{self._number:02}/{number:05}"
+            assert any(self.put(key) for _ in range(5)), f"{key} could not be written, and there are no faults yet"
 
     def close(self) -> None:
         for gateway in self._gateways:
@@ -93,6 +100,13 @@ class Client:
                 self._ledger.violations.append(Violation(key, f"a change was answered {status}"))
             self._ledger.refused(key, version)
         return False
+
+
+def fill(clients: Sequence[Client]) -> None:
+    """All keys of all clients, side by side."""
+    with ThreadPoolExecutor(len(clients)) as pool:
+        for done in [pool.submit(client.fill) for client in clients]:
+            done.result()
 
 
 def run_clients(clients: Sequence[Client], stopped: threading.Event, pace_s: float) -> list[threading.Thread]:

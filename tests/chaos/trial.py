@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.chaos.clients import Client, run_clients
+from tests.chaos.clients import Client, fill, run_clients
 from tests.chaos.cluster import Cluster
 from tests.chaos.ledger import Ledger, Violation
 from tests.chaos.nemesis import Nemesis
@@ -21,7 +21,6 @@ from tests.chaos.schedule import schedule
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY
 
 TARGET_BUCKET = "mirror"
-CLIENTS = 8
 READ_WHOLE = 400
 """So many copies are read and hashed, beside all whose ETag does not tell."""
 
@@ -48,9 +47,21 @@ class Verdict:
 
 
 def trial(
-    cluster: Cluster, folder: Path, seed: int, *, length_s: float, keys: int, rate: float, say: Callable[[str], None]
+    cluster: Cluster,
+    folder: Path,
+    seed: int,
+    *,
+    length_s: float,
+    keys: int,
+    rate: float,
+    say: Callable[[str], None],
+    writers: int = 8,
+    filled: bool = False,
 ) -> Verdict:
-    """`keys`: most objects that there may be at once; `rate`: operations a second, all clients together."""
+    """`keys`: most objects that there may be at once; `rate`: operations a second, all `writers` together.
+
+    `filled`: all keys are written before the faults begin, so that these meet as many objects.
+    """
     bucket = f"m-{seed}-{random.randrange(1 << 32):08x}"
     front = S3(cluster.urls[0], cluster.user)
     assert front.ask("PUT", bucket)[0] == 200
@@ -59,12 +70,16 @@ def trial(
     puts_before = cluster.target.requests["PUT"]
     ledger = Ledger()
     clients = [
-        Client(number, seed, cluster.urls, cluster.user, bucket, max(1, keys // CLIENTS), ledger)
-        for number in range(CLIENTS)
+        Client(number, seed, cluster.urls, cluster.user, bucket, max(1, keys // writers), ledger)
+        for number in range(writers)
     ]
+    if filled:
+        began = time.monotonic()
+        fill(clients)
+        say(f"{len(ledger.keys)} objects written in {time.monotonic() - began:.0f} s; now the faults")
     stopped = threading.Event()
     nemesis = Nemesis(cluster, say)
-    threads = run_clients(clients, stopped, CLIENTS / rate)
+    threads = run_clients(clients, stopped, writers / rate)
     try:
         nemesis.run(schedule(seed, length_s), length_s)
     finally:
