@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from controlplane.model.keys import Key
+from controlplane.model.keys import Bucket, Key, StoreName
 
 
 class Copy(NamedTuple):
@@ -23,3 +23,13 @@ class Copy(NamedTuple):
     absent_since: float = 0.0
     """Unix seconds at which a scan first found that the source does not list the key; 0: it did when it was last
     looked for."""
+
+
+class Noted(NamedTuple):
+    """A row, and whose copies it is among."""
+
+    store: StoreName
+    """Of the target."""
+    bucket: Bucket
+    """At the source."""
+    copy: Copy

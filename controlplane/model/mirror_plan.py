@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from controlplane.model.copies import Noted
 from controlplane.model.failures import Failure
 from controlplane.model.manifest import Location
 from controlplane.model.retry import Schedules
@@ -21,6 +22,8 @@ class Done:
     copied_bytes: int = 0
     note: str = ""
     """Why nothing was copied, where nothing was."""
+    row: Noted | None = None
+    """Of an S3 object whose copy was proved: what the catalog should say, so that no scan has to ask the target."""
 
 
 @dataclass(frozen=True, slots=True)

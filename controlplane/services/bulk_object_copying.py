@@ -21,7 +21,7 @@ from controlplane.ports.errors import MillraceError
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.s3.etag import is_md5
-from controlplane.services.object_copying import Answered, ObjectCopier, unheard
+from controlplane.services.object_copying import Answered, ObjectCopier, noted, unheard
 from controlplane.services.proving import digest
 from controlplane.services.source_tags import SourceTags
 from controlplane.services.together import Doubtful
@@ -142,7 +142,8 @@ class BulkObjectCopier:
             if latest.record.tags != read.record.tags:
                 continue
             self._copier.remember(read.task.draft, read.info.etag)
-            done.append(Done(read.task, None, read.content.size))
+            row = noted(rule, bucket, read.info, there.etag)
+            done.append(Done(read.task, None, read.content.size, row=row))
         return done
 
     async def _with_tags(self, bucket: Bucket, reads: Sequence[_Read], *, now: bool = False) -> Sequence[_Read]:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from controlplane.model.copies import Copy
 from controlplane.model.failures import Failure
-from controlplane.model.keys import guid_of
+from controlplane.model.keys import Bucket, StoreName, guid_of
 from controlplane.model.manifest import LocationState
 from controlplane.model.mirror_plan import Bury, Close, Done, Failed, Outcome, Postpone, Worked, settle
 from controlplane.model.retry import RetrySchedule, schedules
@@ -302,6 +303,7 @@ class Mirror:
         await self._catalog.set_locations(
             [(guid_of(done.task.draft.key), done.location) for done in closed if done.location is not None]
         )
+        await self._note(closed)
         reach("mirror.recorded")
         copied = {done.task.seq: done.copied_bytes for done in closed if _is_copy(done)}
         await self._journal.close([done.task.seq for done in closed], copied=copied, now=now)
@@ -309,6 +311,19 @@ class Mirror:
         reach("mirror.closed")
         for done in closed:
             self._count(done, now)
+
+    async def _note(self, closed: Sequence[Done]) -> None:
+        """Tell the catalog what is at the targets now, in one transaction each. Without it the next scan asks them
+        itself: so a catalog that is away holds up nothing."""
+        rows: dict[tuple[StoreName, Bucket], list[Copy]] = {}
+        for done in closed:
+            if done.row is not None:
+                rows.setdefault((done.row.store, done.row.bucket), []).append(done.row.copy)
+        try:
+            for (store, bucket), copies in rows.items():
+                await self._catalog.record_copies(store, bucket, copies)
+        except MillraceError as error:
+            log.warning("the catalog does not know of %d copies, a scan will look: %s", len(closed), error)
 
     def _count(self, done: Done, now: float) -> None:
         if done.note:

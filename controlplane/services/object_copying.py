@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from controlplane.model.content import Content
+from controlplane.model.copies import Copy, Noted
 from controlplane.model.copy_record import CopyRecord, Tags, decode_copy_record
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.mirror_plan import Done, Later, Worked
@@ -70,6 +71,18 @@ class _Brought:
     """Whether the source had the object to the end."""
     copied_bytes: int = 0
     note: str = ""
+    row: Noted | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """What the target holds of the version that was read, proved."""
+
+    etag: str
+    """As the target names it."""
+    size: int
+    fresh: bool
+    """False: it was there already."""
 
 
 class ObjectCopier:
@@ -128,7 +141,7 @@ class ObjectCopier:
         if task.draft.op is Op.DELETE_OBJECT:
             return await self._delete(task, target, rules)
         brought = await self._bring(task, target)
-        return Done(task, None, brought.copied_bytes, brought.note)
+        return Done(task, None, brought.copied_bytes, brought.note, brought.row)
 
     async def _hand_on(self, task: Task, rules: Sequence[MirrorRule]) -> Done:
         """The entry names no rule, or none that covers the object in these settings: each that does gets one."""
@@ -156,15 +169,14 @@ class ObjectCopier:
             try:
                 seen = reader.info
                 tags = await self._tags.of(bucket, seen)
-                copied_bytes = await self._copy(task, target, reader, tags)
+                copied = await self._copy(task, target, reader, tags)
             finally:
                 await reader.aclose()
-            fresh = copied_bytes is not None
             reach("objects.verified")
             try:
                 again = await self._in_source(bucket, source.head(key))
             except NotFound:
-                vanished = await self._vanished(task, target, fresh=fresh)
+                vanished = await self._vanished(task, target, fresh=copied.fresh)
                 if await self._lives(bucket, key):
                     continue
                 return vanished
@@ -173,16 +185,20 @@ class ObjectCopier:
                     # Where deletes do not reach the target, the tombstone of a former life stays until the key lives.
                     await self._lift_of_the_living(task)
                 self.remember(task.draft, seen.etag)
-                return _Brought(True, copied_bytes or 0, "" if fresh else "the copy was there already")
+                row = noted(target.rule, bucket, seen, copied.etag)
+                if not copied.fresh:
+                    return _Brought(True, 0, "the copy was there already", row)
+                return _Brought(True, copied.size, "", row)
         raise Unavailable(f"{bucket}/{key} changes faster than it can be copied")
 
-    async def _copy(self, task: Task, target: _Target, reader: ObjectReader, tags: Tags) -> int | None:
-        """Bring what the reader has to the target; the bytes, None: it was there already."""
+    async def _copy(self, task: Task, target: _Target, reader: ObjectReader, tags: Tags) -> _Copied:
+        """Bring what the reader has to the target, unless it is there already."""
         info = reader.info
         record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq, tags)
-        if await self._may_skip(task, target, info, record):
+        held = await self._found(task, target, info, record)
+        if held is not None:
             await self._abandon(task, target)  # it may have been completed just before a crash
-            return None
+            return _Copied(held.etag, held.size, fresh=False)
         service = self._targets[target.rule.target]
         parts = service.parts(task.draft.bucket)
         if self._large is not None and parts is not None and info.size > self._large.above_bytes:
@@ -192,12 +208,12 @@ class ObjectCopier:
             put, content = await self._large.copy(task.draft, source, info, parts, record.encoded())
             reach("objects.copied")
             await self._prove(target.store, put, content, record)
-            return content.size
+            return _Copied(put.etag, content.size, fresh=True)
         if reader.length <= _IN_MEMORY:
             data = b"".join([chunk async for chunk in reader])
             content = digest(data) if len(data) <= _HASHED_INLINE else await asyncio.to_thread(digest, data)
-            await self._put(task.draft.bucket, target, data, content, info, record)
-            return content.size
+            put = await self._put(task.draft.bucket, target, data, content, info, record)
+            return _Copied(put.etag, content.size, fresh=True)
         if self._admit is not None and self._large is not None and info.size > self._large.above_bytes:
             await self._admit(task.draft.rule, 0, info.size)
         # Both digests must be known before the first byte goes out: they are stored beside it.
@@ -210,29 +226,31 @@ class ObjectCopier:
             writer.discard()
             raise
         try:
-            await self._put(task.draft.bucket, target, spooled.body, spooled.content, info, record)
+            put = await self._put(task.draft.bucket, target, spooled.body, spooled.content, info, record)
         finally:
             spooled.discard()
-        return spooled.content.size
+        return _Copied(put.etag, spooled.content.size, fresh=True)
 
-    async def _may_skip(self, task: Task, target: _Target, info: ObjectInfo, record: CopyRecord) -> bool:
-        """Whether the target holds this version already. Looked for only where that is likely."""
+    async def _found(self, task: Task, target: _Target, info: ObjectInfo, record: CopyRecord) -> ObjectInfo | None:
+        """What the target holds, if that is this version already. Looked for only where that is likely."""
         draft = task.draft
         likely = task.attempts > 0 or info.etag != draft.etag or self._recent.get(_place(draft)) == info.etag
         if not likely:
-            return False
+            return None
         try:
             held = await target.store.head(draft.key)
         except NotFound:
-            return False
+            return None
         said = decode_copy_record(held.metadata)
         if said is None or not said.is_same_version(record) or held.size != info.size or held.content is None:
-            return False
+            return None
         if held.content.size != info.size or (is_md5(info.etag) and held.content.md5 != info.etag):
-            return False
+            return None
         if is_md5(held.etag) and held.etag != held.content.md5:
-            return False
-        return not self._read_back or await read_content(target.store, draft.key) == held.content
+            return None
+        if self._read_back and await read_content(target.store, draft.key) != held.content:
+            return None
+        return held
 
     async def _put(
         self,
@@ -242,7 +260,7 @@ class ObjectCopier:
         content: Content,
         info: ObjectInfo,
         record: CopyRecord,
-    ) -> None:
+    ) -> ObjectInfo:
         require_claimed(info, content, self._source.name)
         reach("objects.fetched")
         await self._targets[target.rule.target].prepare(bucket)
@@ -251,6 +269,7 @@ class ObjectCopier:
         )
         reach("objects.copied")
         await self._prove(target.store, put, content, record)
+        return put
 
     async def _prove(self, target: ObjectStore, put: ObjectInfo, content: Content, record: CopyRecord) -> None:
         """Ask the target what it holds now. What it says must be what was put, word for word."""
@@ -382,7 +401,7 @@ class ObjectCopier:
         if any(rule.read_through for rule in rules):
             await self._lift_of_the_living(task)
         note = "the object was written again, or its deletion broke off before it was acknowledged"
-        return Done(task, None, brought.copied_bytes, note)
+        return Done(task, None, brought.copied_bytes, note, brought.row)
 
     async def _lift_of_the_living(self, task: Task) -> None:
         """The gateway looks for its tombstone after it removed the object, this looks for the object after it removed
@@ -414,6 +433,12 @@ class ObjectCopier:
 
 def _place(draft: Draft) -> tuple[str, Bucket, Key]:
     return draft.rule, draft.bucket, draft.key
+
+
+def noted(rule: MirrorRule, bucket: Bucket, seen: ObjectInfo, target_etag: str) -> Noted:
+    """The catalog's row for a copy of the version `seen` at the source, which the target has proved to hold."""
+    row = Copy(seen.key, seen.etag, seen.size, round(seen.modified_at), target_etag)
+    return Noted(StoreName(rule.target), bucket, row)
 
 
 def require_claimed(info: ObjectInfo, content: Content, source: StoreName) -> None:

@@ -17,9 +17,10 @@ from controlplane.adapters.memory.journal import MemoryJournal
 from controlplane.adapters.memory.object_store import MemoryObjectStore
 from controlplane.adapters.spool import DiskSpool
 from controlplane.model.content import Content, Guid, Md5, Sha256
+from controlplane.model.copies import Copy
 from controlplane.model.endpoints import Endpoint
 from controlplane.model.failures import Failure
-from controlplane.model.keys import Key, StoreName, blob_key
+from controlplane.model.keys import Bucket, Key, StoreName, blob_key
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.model.retry import RetrySchedule
 from controlplane.model.tally import BlobTally, MirrorTally
@@ -264,6 +265,10 @@ class FakeCatalog(MemoryCatalog):
     async def set_locations(self, updates: Sequence[tuple[Guid, Location]]) -> None:
         await self.faults.meet("set_locations")
         await super().set_locations(updates)
+
+    async def record_copies(self, store: StoreName, bucket: Bucket, copies: Sequence[Copy]) -> None:
+        await self.faults.meet("record_copies")
+        await super().record_copies(store, bucket, copies)
 
     async def quarantine(self, entry: Quarantined) -> None:
         await self.faults.meet("quarantine")

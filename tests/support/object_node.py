@@ -157,6 +157,7 @@ class ObjectNode:
         self._concurrency = concurrency
         self.primary = like.primary if like else FakeStore(StoreName("primary"), clock=clock)
         self.journal = FakeJournal(journal_limit)
+        self.catalog = FakeCatalog()
         self.tombstones = ObjectTombstones(self.primary, clock)
         self.fence = FillFence(clock, self.source, directory)
         self.log = ObjectWriteLog(
@@ -209,7 +210,7 @@ class ObjectNode:
         return Mirror(
             copier.work,
             journal=self.journal,
-            catalog=FakeCatalog(),
+            catalog=self.catalog,
             lanes=self.lanes,
             clock=self.clock,
             schedule=self._schedule,

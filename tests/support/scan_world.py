@@ -9,7 +9,6 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from controlplane.adapters.memory.catalog import MemoryCatalog
 from controlplane.adapters.memory.documents import MemoryDocuments
 from controlplane.model.copies import Copy
 from controlplane.model.copy_record import CopyRecord
@@ -91,7 +90,7 @@ class World:
         self.node = ObjectNode(clock, path, *self.rules, **more)
         self.source = self.node.source.store(B)
         self.target = self.node.targets["t"].store(B)
-        self.catalog = MemoryCatalog()
+        self.catalog = self.node.catalog
         self.checkpoints = MemoryDocuments()
         self.tally = ScanTally()
         self.told = Told()

@@ -171,6 +171,35 @@ async def test_what_it_finds_is_repaired(world: World) -> None:
     assert (await world.run(queue).run()).totals.differences == 0
 
 
+@pytest.mark.parametrize("bulk", [False, True])
+async def test_the_first_scan_after_copies_asks_the_target_about_none_of_them(
+    clock: VirtualClock, tmp_path: Path, bulk: bool
+) -> None:
+    """The mirror notes what it has proved: small, in bulk, above the memory, in parts, found there, after a change."""
+    world = World(clock, tmp_path / "spool", bulk=bulk, large_bytes=3 << 20)
+    world.node.targets["t"].takes_parts = True
+    for number in range(40):
+        await world.node.put(f"small{number:02d}", b"%d" % number)
+    await world.node.put("spooled", bytes(2 << 20))
+    await world.node.put("large", bytes(4 << 20))
+    await world.node.drain()
+    await world.node.put("small00", b"another", metadata={"colour": "red"})
+    await world.node.delete("small01")
+    await world.node.drain(world.node.new_mirror())
+    report = await world.run().run()
+    assert (report.totals.same, report.totals.differences, report.totals.heads) == (41, 0, 0)
+
+
+async def test_a_catalog_that_is_away_holds_up_no_copy(world: World) -> None:
+    world.catalog.faults.ops = {"record_copies"}
+    await world.node.put("a", b"x")
+    await world.node.drain()
+    assert world.node.copies() == {"a": b"x"}
+    world.catalog.faults.ops = set()
+    report = await world.run().run()
+    assert (report.totals.same, report.totals.heads) == (1, 1)
+
+
 async def test_bytes_that_rotted_behind_their_etag_are_found_by_reading(world: World) -> None:
     await world.node.put("a", b"good bytes")
     await world.node.drain()
