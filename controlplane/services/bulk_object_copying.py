@@ -13,6 +13,7 @@ from controlplane.model.copy_record import CopyRecord, decode_copy_record
 from controlplane.model.keys import Bucket
 from controlplane.model.mirror_plan import Done
 from controlplane.model.mirror_rules import MirrorRule, covering
+from controlplane.model.pace import Side
 from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.bulk_store import MOST_BYTES, SmallObject, SmallPut
@@ -27,7 +28,7 @@ from controlplane.services.source_tags import SourceTags
 from controlplane.services.together import Doubtful
 
 _TELLING: Final = 8
-"""In smaller batches the way there and back outweighs the source's work."""
+"""In smaller batches the way there and back outweighs the store's work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,7 @@ class BulkObjectCopier:
         await target.prepare(bucket)
         began = self._clock.monotonic()
         found = await source.get_small([task.draft.key for task in tasks])
-        if len(tasks) >= _TELLING:
-            self._answered(rule.name, (self._clock.monotonic() - began) / len(tasks), "bulk")
+        self._tell(rule, "bulk", Side.SOURCE, began, len(tasks))
         reach("objects.fetched")
         pairs = [
             (read, small.body)
@@ -123,15 +123,19 @@ class BulkObjectCopier:
         if not pairs:
             return []
         reads = await self._with_tags(bucket, [read for read, _ in pairs])
+        began = self._clock.monotonic()
         stored = await far.put_small(
             [
                 SmallPut(read.task.draft.key, body, read.content, read.info.content_type, read.record.encoded())
                 for read, (_, body) in zip(reads, pairs, strict=True)
             ]
         )
+        self._tell(rule, "bulk put", Side.TARGET, began, len(stored))
         reach("objects.copied")
         keys = [read.task.draft.key for read in reads]
+        began = self._clock.monotonic()
         held = await far.head_many(keys)
+        self._tell(rule, "bulk head", Side.TARGET, began, len(held))
         reach("objects.verified")
         again = await source.head_many(keys)
         tagged = await self._with_tags(bucket, reads, now=True)
@@ -145,6 +149,10 @@ class BulkObjectCopier:
             row = noted(rule, bucket, read.info, there.etag)
             done.append(Done(read.task, None, read.content.size, row=row))
         return done
+
+    def _tell(self, rule: MirrorRule, kind: str, side: Side, began: float, requests: int) -> None:
+        if requests >= _TELLING:
+            self._answered(rule.name, (self._clock.monotonic() - began) / requests, kind, side)
 
     async def _with_tags(self, bucket: Bucket, reads: Sequence[_Read], *, now: bool = False) -> Sequence[_Read]:
         """The objects as they were read, with the tags that they have at present: where the bucket has none, one look

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from controlplane.model.keys import StoreName
-from controlplane.model.pace import Pace
+from controlplane.model.pace import Pace, Side
 from controlplane.model.rate import UNLIMITED, Limit, TokenBucket, limit_at
 from controlplane.model.task import Task
 from controlplane.ports.clock import Clock
@@ -128,6 +128,6 @@ class Lanes:
             left -= _SLICE_S
         return True
 
-    def answered(self, rule: str, latency_s: float, kind: str = "") -> None:
-        """The source took that long for one answer to this rule's copies."""
-        self.of(rule).pace.answered(latency_s, kind)
+    def answered(self, rule: str, latency_s: float, kind: str = "", side: Side = Side.SOURCE) -> None:
+        """A store took that long for one answer to this rule's copies."""
+        self.of(rule).pace.answered(latency_s, kind, side)

@@ -19,6 +19,7 @@ from controlplane.model.copy_record import CopyRecord, Tags, decode_copy_record
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.mirror_plan import Done, Later, Worked
 from controlplane.model.mirror_rules import MirrorRule, covering
+from controlplane.model.pace import Side
 from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
@@ -50,13 +51,13 @@ _GRACE_LOOK_S: Final = 5.0
 
 
 class Answered(Protocol):
-    """Is told how long the source took to answer, by the name of the rule and the kind of request."""
+    """Is told how long a store took to answer, by the name of the rule and the kind of request."""
 
-    def __call__(self, rule: str, latency_s: float, kind: str = "") -> None: ...
+    def __call__(self, rule: str, latency_s: float, kind: str = "", side: Side = Side.SOURCE) -> None: ...
 
 
-def unheard(rule: str, latency_s: float, kind: str = "") -> None:
-    """For those who do not want to know how long the source takes."""
+def unheard(rule: str, latency_s: float, kind: str = "", side: Side = Side.SOURCE) -> None:
+    """For those who do not want to know how long stores take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +111,7 @@ class ObjectCopier:
         admit: Callable[[str, int, int], Awaitable[bool]] | None = None,
         answered: Answered = unheard,
     ) -> None:
-        """`answered` is told how long the source took to answer, by the name of the rule; `admit` is waited for before
+        """`answered` is told how long stores took to answer, by the name of the rule; `admit` is waited for before
         what is too large to be counted when it begins goes in one piece, since its target takes no parts."""
         self._admit = admit
         self._rules = tuple(rules)
@@ -207,7 +208,7 @@ class ObjectCopier:
             source = self._source.store(task.draft.bucket)
             put, content = await self._large.copy(task.draft, source, info, parts, record.encoded())
             reach("objects.copied")
-            await self._prove(target.store, put, content, record)
+            await self._prove(target, put, content, record)
             return _Copied(put.etag, content.size, fresh=True)
         if reader.length <= _IN_MEMORY:
             data = b"".join([chunk async for chunk in reader])
@@ -264,19 +265,26 @@ class ObjectCopier:
         require_claimed(info, content, self._source.name)
         reach("objects.fetched")
         await self._targets[target.rule.target].prepare(bucket)
+        began = self._clock.monotonic()
         put = await target.store.put(
             info.key, body, content=content, content_type=info.content_type, metadata=record.encoded()
         )
+        # Compared with bodies of about the same size. A store that has requests wait and come again is slow, too.
+        kind = f"put {content.size.bit_length()}"
+        self._answered(target.rule.name, self._clock.monotonic() - began, kind, Side.TARGET)
         reach("objects.copied")
-        await self._prove(target.store, put, content, record)
+        await self._prove(target, put, content, record)
         return put
 
-    async def _prove(self, target: ObjectStore, put: ObjectInfo, content: Content, record: CopyRecord) -> None:
+    async def _prove(self, at: _Target, put: ObjectInfo, content: Content, record: CopyRecord) -> None:
         """Ask the target what it holds now. What it says must be what was put, word for word."""
+        target = at.store
+        began = self._clock.monotonic()
         try:
             held = await target.head(put.key)
         except NotFound as error:
             raise Unavailable(f"{target.name} took {put.key} and does not have it") from error
+        self._answered(at.rule.name, self._clock.monotonic() - began, "head", Side.TARGET)
         said = decode_copy_record(held.metadata)
         plain = is_md5(held.etag)
         if (

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.model.pace import Pace
+from controlplane.model.pace import Pace, Side
 from controlplane.model.rate import UNLIMITED, Limit, TokenBucket, limit_at
 from controlplane.model.rule_stats import RuleStats
 from controlplane.model.stall import stalled_s
@@ -58,14 +58,67 @@ def test_the_first_limit_that_holds_counts() -> None:
     assert limit_at((), 4, 30) is UNLIMITED
 
 
-@given(st.integers(1, 64), st.lists(st.floats(0, 10), max_size=300))
-def test_the_pace_stays_within_its_bounds(most: int, latencies: list[float]) -> None:
+ANSWERS = st.tuples(st.floats(0, 10), st.sampled_from(["", "head", "put 12"]), st.sampled_from(Side))
+
+
+@given(st.integers(1, 64), st.lists(st.one_of(ANSWERS, st.none()), max_size=300))
+def test_the_pace_stays_within_its_bounds(most: int, answers: list[tuple[float, str, Side] | None]) -> None:
+    """None: a store asked for fewer requests."""
     pace = Pace(most)
-    for latency in latencies:
+    since = 0
+    for answer in answers:
         before = pace.limit
-        pace.answered(latency)
-        assert 1 <= pace.limit <= most
-        assert pace.limit <= before + 1
+        if answer is None:
+            pace.throttled()
+            since = 0
+            assert pace.limit <= max(before / 2, 1)
+        else:
+            pace.answered(*answer)
+            since += 1
+            assert 1 <= pace.limit <= most
+            assert pace.limit <= before + 1
+            if pace.limit != before:
+                # Only what was asked under this limit says anything about it.
+                assert since >= before
+                since = 0
+
+
+@given(st.floats(0.001, 1), st.floats(6, 50), st.integers(2, 64), st.booleans())
+def test_quick_answers_of_one_side_never_hide_slow_ones_of_the_other(
+    best_s: float, times: float, most: int, source_is_slow: bool
+) -> None:
+    slow, quick = (Side.SOURCE, Side.TARGET) if source_is_slow else (Side.TARGET, Side.SOURCE)
+    pace = Pace(most)
+    for side in Side:
+        pace.answered(best_s, "", side)
+    for _ in range(most * 20):
+        pace.answered(max(best_s * times, 0.06), "", slow)
+        pace.answered(best_s, "", quick)
+    assert pace.limit <= 2  # one copy at a time, and now and then a second to see whether it is better
+
+
+@given(st.floats(1.0, 3.9), st.integers(2, 64))
+def test_a_target_may_be_slower_than_its_best_than_a_source_may(times: float, most: int) -> None:
+    pace = Pace(most)
+    pace.throttled()
+    for _ in range(most * most):
+        pace.answered(0.1, "head", Side.TARGET)
+        pace.answered(0.1 * times, "head", Side.TARGET)
+    assert pace.limit == most
+
+
+def test_a_target_that_has_work_enough_is_not_asked_for_more() -> None:
+    """It serves 8 at a time at 30 ms each; then they queue."""
+    pace = Pace(64)
+    pace.answered(0.03, "head", Side.TARGET)
+    limits = []
+    for _ in range(2000):
+        pace.answered(0.001)
+        pace.answered(0.03 * max(pace.limit / 8.0, 1.0), "head", Side.TARGET)
+        limits.append(pace.limit)
+    tail = limits[1000:]
+    assert min(tail) >= 8
+    assert sum(tail) / len(tail) <= 40
 
 
 def simulated(pace: Pace, *, foreground: float, seconds: int) -> float:
