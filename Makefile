@@ -17,6 +17,7 @@
 PYTHON = python3
 VENV = .venv
 CLIENTS = .venv-clients
+AZURITE = .azurite
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 UPGRADE =
@@ -34,7 +35,7 @@ demo: environment
 	@.ci/system-packages $(ETCD)
 	$(BIN)/python -m tests.demo
 
-test: static $(CLIENTS)/.lock-installed
+test: static $(CLIENTS)/.lock-installed $(AZURITE)/.lock-installed
 	@.ci/system-packages $(ETCD) haproxy:haproxy openssl:openssl prometheus:promtool vagrant:vagrant \
 	  rclone:rclone s3cmd:s3cmd redis-server:redis-server memcached:memcached
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
@@ -74,7 +75,7 @@ lock: $(VENV)/.lock-installed
 	$(BIN)/python .ci/lock/relock.py $(UPGRADE)
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf $(VENV) $(CLIENTS) $(AZURITE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 environment: $(VENV)/.project-installed
@@ -107,4 +108,14 @@ $(CLIENTS)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/clients.tx
 	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r .ci/lock/build.txt
 	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-build-isolation \
 	  -r .ci/lock/clients.txt
+	@touch $@
+
+# The Azure Blob server of the tests comes from npm. The lock pins every package by its checksum, and none of their
+# installation scripts is run (.npmrc).
+$(AZURITE)/.lock-installed: .ci/lock/azurite/package-lock.json .ci/lock/azurite/package.json .ci/lock/azurite/.npmrc
+	@.ci/system-packages nodejs:node npm:npm
+	@echo "Installing the locked Azurite"
+	@mkdir -p $(AZURITE)
+	@cp .ci/lock/azurite/package-lock.json .ci/lock/azurite/package.json .ci/lock/azurite/.npmrc $(AZURITE)
+	@cd $(AZURITE) && npm ci --silent
 	@touch $@

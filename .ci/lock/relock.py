@@ -2,7 +2,8 @@
 
 runtime.txt is what a node runs, dev.txt what developing and testing takes, build.txt the part of dev.txt that must be
 there first, since some packages are built on installation. clients.txt is an environment of its own: the S3 clients
-that tests/clients runs against the gateway, which do not agree with dev.txt on botocore.
+that tests/clients runs against the gateway, which do not agree with dev.txt on botocore. extra-<name>.txt is what an
+optional extra of nodes takes beside runtime.txt, for the extras that roles/controlplane installs by itself.
 
 Run by `make lock`, inside the virtual environment. Only the default package index is asked (PIP_INDEX_URL chooses
 another), whatever else pip is told on this machine, so that the hashes are those of the published files. Pass package
@@ -23,6 +24,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 RUNTIME, DEV, BUILD, CLIENTS = (HERE / f"{name}.txt" for name in ("runtime", "dev", "build", "clients"))
 BUILD_PACKAGES = ("pip", "setuptools")
+STORE_EXTRAS = ("azure", "gcs")
+"""A store of the settings needs it, and so the role installs it."""
 HEADER = "# Written by `make lock`; installed by the Makefile with pip's --require-hashes.\n"
 
 
@@ -53,6 +56,16 @@ def pins(lock: Path) -> list[str]:
     return [line.split()[0] for line in lines if "==" in line and not line.startswith((" ", "#"))]
 
 
+def lock_extra(name: str, requirements: list[str]) -> None:
+    """What `requirements` take beyond the runtime lock."""
+    lock = HERE / f"extra-{name}.txt"
+    compile_lock(requirements, lock, pins(DEV), ["all"])
+    known = {pin.split("==")[0] for pin in pins(RUNTIME)}
+    lock.write_text(
+        HEADER + part(lock, tuple(pin.split("==")[0] for pin in pins(lock) if pin.split("==")[0] not in known))
+    )
+
+
 def part(lock: Path, packages: tuple[str, ...]) -> str:
     """The entries of `lock` for `packages`, hashes and all."""
     entries = re.split(r"\n(?=[A-Za-z0-9])", lock.read_text().removeprefix(HEADER))
@@ -64,12 +77,15 @@ def main() -> None:
     upgrades = sys.argv[1:]
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
     runtime: list[str] = pyproject["project"]["dependencies"]
-    extras = [name for names in pyproject["project"].get("optional-dependencies", {}).values() for name in names]
+    optional: dict[str, list[str]] = pyproject["project"]["optional-dependencies"]
+    extras = [name for names in optional.values() for name in names]
     dev = [*runtime, *extras, *pyproject["dependency-groups"]["dev"], *pyproject["build-system"]["requires"], "pip"]
     compile_lock(dev, DEV, [], upgrades)
     BUILD.write_text(HEADER + part(DEV, BUILD_PACKAGES))
     # What is tested is what is shipped: the runtime lock is a part of the other.
     compile_lock(runtime, RUNTIME, pins(DEV), ["all"])
+    for name in STORE_EXTRAS:
+        lock_extra(name, optional[name])
     compile_lock(pyproject["dependency-groups"]["clients"], CLIENTS, [], upgrades)
 
 
