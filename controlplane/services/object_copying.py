@@ -40,8 +40,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TAKE_BACK_AFTER_S: Final = 2.0
-"""Seconds after which an object that still stands is taken for written again, not for about to be deleted. The gateway
-promises a delete anew when Riak CS took longer than half of it."""
+"""Seconds after which an object that still stands is taken for written again, not for about to be deleted; and before
+which no tombstone is lifted of one that does not. The gateway promises a delete anew when the whole took longer than
+half of it."""
 
 _IN_MEMORY: Final = 1 << 20
 _HASHED_INLINE: Final = 64 * 1024
@@ -352,6 +353,10 @@ class ObjectCopier:
         bucket, key = task.draft.bucket, task.draft.key
         if await self._lives(bucket, key):
             return await self._still_there(task, target, rules)
+        if any(rule.read_through for rule in rules) and self._clock.now() < task.enqueued_at + TAKE_BACK_AFTER_S:
+            # Of a key that Riak CS never had, or lost: the gateway may be about to put the tombstone of this very
+            # delete, and one that comes after this has lifted it would stay for ever.
+            return Later(task, task.enqueued_at + TAKE_BACK_AFTER_S)
         if target.rule.deletes:
             now = self._clock.now()
             due_at = task.enqueued_at + self._delete_grace_s

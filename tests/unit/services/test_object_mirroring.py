@@ -356,6 +356,22 @@ async def test_i4_deleted_before_it_was_copied(new_node: NewNode) -> None:
     assert (node.copies(), node.primary.names, node.journal.open_tasks) == ({}, [], [])
 
 
+@pytest.mark.parametrize("latency_s", [0.0, 0.3, 0.9, 1.5, 4.0])
+async def test_no_tombstone_outlives_a_delete_of_what_was_never_there(new_node: NewNode, latency_s: float) -> None:
+    """The agent is quicker than the gateway: it finds nothing to delete while the tombstone is on its way. One that
+    stayed would hide the copy of the key's next life when Riak CS loses that."""
+    node = new_node(THROUGH)
+    working = asyncio.ensure_future(_for_ever(node))
+    node.primary.latency = latency_s
+    await node.delete("a")
+    node.primary.latency = 0.0
+    await node.clock.sleep(10)
+    working.cancel()
+    await node.mirror.aclose()
+    assert node.journal.open_tasks == []
+    assert node.primary.names == []
+
+
 async def test_written_again_after_a_delete(new_node: NewNode) -> None:
     node = new_node(THROUGH)
     await node.put("a", b"1")
