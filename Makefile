@@ -2,7 +2,7 @@
 #
 #   make demo     the main job, end to end, on this machine
 #   make test     all checks, all tests, and as root on Debian those on real hosts that run for every landing
-#   make hosts    all tests on five real systemd hosts (hosts-quick: fewer of them)
+#   make hosts    all tests on five real systemd hosts (hosts-quick: fewer of them; LABS=2 times five hosts, two CPUs)
 #   make check    lint, types, imports, unit tests: under a minute
 #   make bench    speed and memory beside nginx, haproxy, rclone, s5cmd and awscli
 #   make chaos    faults at random by seed (MINUTES=60, or SEEDS=7,8; JOURNAL=riak_kv: shared), and a checker
@@ -22,6 +22,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 UPGRADE =
 MINUTES = 60
+LABS = 2
 SEEDS =
 JOURNAL = sqlite
 ETCD = etcd-server:etcd
@@ -44,7 +45,7 @@ test: static $(CLIENTS)/.lock-installed $(AZURITE)/.lock-installed
 
 hosts: environment
 	@.ci/system-packages $(HOSTS)
-	$(BIN)/python -m pytest -m hosts tests/hosts
+	$(BIN)/python -m pytest -m hosts --numprocesses=$(LABS) --dist=loadfile --no-loadscope-reorder tests/hosts
 
 hosts-quick: environment
 	@.ci/system-packages $(HOSTS)

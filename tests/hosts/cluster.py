@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ansible_mitogen
 import testinfra
 from testinfra.host import Host
 
@@ -33,6 +34,12 @@ PATIENCE_S = 3000.0
 """With one playbook: against hangs, on a machine that is shared."""
 SITE = "site"
 """The layer that site.yml has left."""
+KEYS = "credentials"
+"""What the control node keeps of the cluster, in its layer."""
+STOCK = os.environ.get("HOSTS_STOCK", "") != ""
+"""Every playbook runs by Ansible's own strategy, which takes two to three times as long. Else that is so for the first
+site.yml and for whatever is broken off, since that is where the way of the tasks to the hosts matters: an operator's
+run goes that way. Mitogen's strategy runs the same tasks and modules in one Python process a host, which stays."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +116,10 @@ class Cluster:
 
     # Playbooks
 
-    def environment(self, packages: Packages | None = None) -> dict[str, str]:
+    def environment(self, packages: Packages | None = None, *, stock: bool = True) -> dict[str, str]:
         own = Path(sys.executable).parent
+        strategies = Path(ansible_mitogen.__path__[0]) / "plugins/strategy"
+        quick = {"ANSIBLE_STRATEGY": "mitogen_linear", "ANSIBLE_STRATEGY_PLUGINS": str(strategies)}
         return {
             **self.lab.environment,
             **(packages or self.packages).environment,
@@ -122,12 +131,19 @@ class Cluster:
             "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(self._scratch / "facts"),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._scratch / "cp"),
             "PROFILE_TASKS_TASK_OUTPUT_LIMIT": "all",
+            **({} if stock or STOCK else quick),
         }
 
     def start(
-        self, playbook: str, *words: str, packages: Packages | None = None, inventory: Path = INVENTORY, **more: str
+        self,
+        playbook: str,
+        *words: str,
+        packages: Packages | None = None,
+        inventory: Path = INVENTORY,
+        stock: bool = True,
+        **more: str,
     ) -> Play:
-        """Starts playbooks/<playbook>.yml; `more` is further environment."""
+        """Starts playbooks/<playbook>.yml, which something may happen to; `more` is further environment."""
         number = len(list(self._scratch.glob("*.log"))) + 1
         log = self._scratch / f"{number:03}-{playbook}.log"
         command = ["ansible-playbook", "-i", str(inventory), str(ROOT / f"playbooks/{playbook}.yml"), *words]
@@ -135,7 +151,7 @@ class Cluster:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=self.environment(packages) | more,
+                env=self.environment(packages, stock=stock) | more,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -151,10 +167,12 @@ class Cluster:
         timeout: float = PATIENCE_S,
         packages: Packages | None = None,
         inventory: Path = INVENTORY,
+        stock: bool = False,
         **more: str,
     ) -> Run:
         """Runs it to its end; `check` wants success."""
-        run = self.start(playbook, *words, packages=packages, inventory=inventory, **more).finish(timeout)
+        play = self.start(playbook, *words, packages=packages, inventory=inventory, stock=stock, **more)
+        run = play.finish(timeout)
         print(f"\n{playbook} {' '.join(words)}: {run.seconds:.0f} s, changed={run.changed}, code {run.code}")
         if check and run.code:
             raise AssertionError(f"{playbook} failed:\n{_failure(run.output)}")
@@ -184,10 +202,16 @@ class Cluster:
         """The hosts as site.yml has left them, or (layer "") as they were before; serving again when this returns."""
         self.lab.reset(layer)
         self.forget_facts()
+        self.forget_keys()
         if layer:
+            shutil.copytree(self.lab.layer(layer) / KEYS, self.credentials_dir)
             self.wait_until_serving()
-        else:
-            self.forget_keys()
+
+    def save(self, layer: str = SITE) -> None:
+        """The hosts and the keys to them: a test may renew these, and the next one starts from what was saved."""
+        self.lab.save(layer)
+        shutil.copytree(self.credentials_dir, self.lab.layer(layer) / KEYS)
+        self.wait_until_serving()
 
     def ring(self, name: str = "n1") -> dict[str, str]:
         """Status of each member by its address, as a node sees it."""

@@ -6,6 +6,7 @@ the next run with HOSTS_KEEP=1 takes up the cluster that it finds, without askin
 """
 
 import os
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,30 @@ from tests.hosts.standin.loopback import Standin
 
 SECONDS = 3600
 """Of one test with its fixtures: against hangs, not a promise of speed."""
+
+
+ORDER = ("serving", "preflight", "site", "backup", "membership", "upgrade", "gc_duty", "rolling_restart", "verify")
+"""Of the modules; the rest comes last. One of two labs goes through site.yml at once while the other needs bare hosts;
+then come the long ones, so that both end together."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}.py": number for number, name in enumerate(ORDER)}
+    on_hosts = [item for item in items if item.get_closest_marker("hosts")]
+    places = [number for number, item in enumerate(items) if item.get_closest_marker("hosts")]
+    on_hosts.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    for number, item in zip(places, on_hosts, strict=True):
+        items[number] = item
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What playbooks took and how the S3 clients fared, also when all went well."""
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.getreports(outcome):
+            said = "".join(text for name, text in report.sections if "stdout" in name).strip()
+            if said and report.nodeid.startswith("tests/hosts/"):
+                terminalreporter.write_line(f"{report.nodeid} {report.when}: {report.duration:.0f} s")
+                terminalreporter.write_line("\n".join(f"    {line}" for line in said.splitlines() if line))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -42,6 +67,7 @@ def lab(keep: bool) -> Iterator[Lab]:
     lab = Lab()
     if not keep:
         lab.down()  # what a run that was killed has left
+        lab.forget_layers(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(uuid.uuid4())))
     lab.up(5)
     with persistent_store(lab, lab.state / "persistent"):
         yield lab
@@ -88,16 +114,17 @@ def bare(stage: Stage) -> Cluster:
 
 @pytest.fixture(scope="session")
 def site(stage: Stage, keep: bool) -> Stage:
-    """Runs site.yml on bare hosts once, and keeps what it made as a layer."""
+    """Runs site.yml on bare hosts once for all labs, and keeps what it made as a layer."""
     cluster = stage.cluster
-    if keep and cluster.lab.has(SITE):
-        print("\nHOSTS_KEEP: the cluster of a former run is taken up")
-        return stage
-    cluster.reset("")
-    stage.bare = False
-    stage.run = cluster.playbook("site")
-    cluster.lab.save(SITE)
-    cluster.wait_until_serving()
+    with cluster.lab.alone("site"):
+        if cluster.lab.has(SITE):
+            print("\nthe cluster of another run or lab is taken up")
+            return stage
+        if not stage.bare:
+            cluster.reset("")
+        stage.bare = False
+        stage.run = cluster.playbook("site", stock=True)
+        cluster.save()
     stage.converged = True
     return stage
 

@@ -2,14 +2,20 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 SCRIPT = Path(__file__).with_name("hosts")
-STATE = Path(os.environ.get("HOSTS_STATE", "/var/tmp/millrace-hosts"))
-PREFIX = os.environ.get("HOSTS_PREFIX", "mr")
+SHARED = Path(os.environ.get("HOSTS_STATE", "/var/tmp/millrace-hosts"))
+"""What all labs of one run have in common: the base image, apt's cache, layers."""
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""Each process of pytest-xdist has a lab of its own; a single process has the one that `hosts` knows without it."""
+STATE = SHARED / WORKER
+PREFIX = os.environ.get("HOSTS_PREFIX", "mr") + WORKER
 NETWORK = "10.99.0"
 GATE = f"{NETWORK}.1"
 """This machine's address in the hosts' network."""
@@ -21,12 +27,17 @@ class LabError(RuntimeError):
 
 
 class Lab:
-    """Hosts n1 to n9. The base image stays in `state` between runs; `down` ends the hosts and forgets their disks."""
+    """Hosts n1 to n9. The base image stays in `shared` between runs; `down` ends the hosts and forgets their disks."""
 
-    def __init__(self, state: Path = STATE, prefix: str = PREFIX) -> None:
+    def __init__(self, state: Path = STATE, prefix: str = PREFIX, shared: Path = SHARED) -> None:
         self.state = state
         self.prefix = prefix
-        self.environment = os.environ | {"HOSTS_STATE": str(state), "HOSTS_PREFIX": prefix}
+        self.shared = shared
+        self.environment = os.environ | {
+            "HOSTS_STATE": str(state),
+            "HOSTS_PREFIX": prefix,
+            "HOSTS_SHARED": str(shared),
+        }
 
     def _run(self, *words: str, timeout: float, check: bool = True) -> subprocess.CompletedProcess[str]:
         run = subprocess.run(
@@ -67,7 +78,26 @@ class Lab:
         self._run("reset", *([layer] if layer else []), timeout=300)
 
     def has(self, layer: str) -> bool:
-        return (self.state / "layers" / layer).is_dir()
+        return self.layer(layer).is_dir()
+
+    def layer(self, name: str) -> Path:
+        return self.shared / "layers" / name
+
+    def forget_layers(self, run: str) -> None:
+        """Those of other runs of the tests than this one, once for all its labs."""
+        stamp = self.shared / "run-of-layers"
+        with self.alone("layers"):
+            if not stamp.exists() or stamp.read_text() != run:
+                shutil.rmtree(self.shared / "layers", ignore_errors=True)
+                stamp.write_text(run)
+
+    @contextlib.contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """No other lab of this machine does it meanwhile."""
+        self.shared.mkdir(parents=True, exist_ok=True)
+        with (self.shared / f"{what}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def start(self, name: str) -> None:
         self._run("start", name, timeout=120)
