@@ -37,7 +37,8 @@ demo: environment
 	$(BIN)/python -m tests.demo
 
 test: static $(CLIENTS)/.lock-installed $(AZURITE)/.lock-installed
-	@.ci/system-packages $(ETCD) haproxy:haproxy openssl:openssl prometheus:promtool vagrant:vagrant \
+	@.ci/system-packages $(ETCD) haproxy:haproxy openssl:openssl prometheus:promtool systemd:systemd-analyze dpkg:dpkg-deb \
+	  vagrant:vagrant \
 	  rclone:rclone s3cmd:s3cmd redis-server:redis-server memcached:memcached
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 	@if why=$$(tests/hosts/hosts possible 2>&1); then $(MAKE) hosts-quick; else \

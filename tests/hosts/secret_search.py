@@ -1,6 +1,6 @@
 """Runs on a host as a user without rights: which files and command lines hold one of the texts on standard input?
 
-Reads a JSON object of texts by label; prints a JSON object of labels by path.
+Reads a JSON object of texts by label; prints a JSON object of labels by path, or by "command line of NAME (PID)".
 """
 
 import glob
@@ -27,6 +27,18 @@ def files():
     yield from glob.glob("/proc/[0-9]*/cmdline")
 
 
+def place(path):
+    """A path, or whose command line it is."""
+    if not path.startswith("/proc/"):
+        return path
+    pid = path.split("/")[2]
+    try:
+        with open(f"/proc/{pid}/comm") as file:
+            return f"command line of {file.read().strip()} ({pid})"
+    except OSError:
+        return path
+
+
 def main():
     wanted = {label: text.encode() for label, text in json.load(sys.stdin).items()}
     found = {}
@@ -38,7 +50,7 @@ def main():
             continue  # not for us, or gone
         labels = [label for label, text in wanted.items() if text in content]
         if labels and b"secret_search" not in content[:200]:
-            found[path] = labels
+            found[place(path)] = labels
     print(json.dumps(found))
 
 

@@ -3,6 +3,7 @@ tasks: no test has an EL host, so dnf itself is not run here."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +200,44 @@ def test_kv_finds_the_code_of_riak_cs(family: str, there: str) -> None:
     paths = Templar(loader=loader, variables=values).template(bridge["riak_add_paths"])
     assert paths == [f"{there}/riak-cs/lib/riak_cs-3.2.4/ebin"]
     assert Role("riak_cs", family).value("{{ __riak_cs_prefix }}") == f"{there}/riak-cs"
+
+
+LAYOUTS = {
+    "2": ("erts-5.10.3/bin/escript", "erts-5.10.3/bin/cuttlefish", "lib/10-riak.schema"),
+    "3": ("erts-13.1.5/bin/escript", "bin/cuttlefish", "share/schema/riak.schema"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("product", "script", "words"),
+    [
+        ("riak", "check-riak-config", ["riak.conf"]),
+        ("riak_cs", "check-riak-cs-config", ["riak-cs.conf"]),
+        ("stanchion", "check-stanchion-config", []),
+    ],
+)
+def test_the_checker_finds_cuttlefish_in_every_series(
+    product: str, script: str, words: list[str], layout: str, tmp_path: Path
+) -> None:
+    """An escript that prints how it was called, and refuses a file with the word nonsense in it."""
+    escript, cuttlefish, schema = (tmp_path / "release" / name for name in LAYOUTS[layout])
+    for path in (escript, cuttlefish, schema):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    escript.write_text('#!/bin/sh\necho "$*"\nfor last; do :; done\n! grep -q nonsense "$last"\n')
+    escript.chmod(0o755)
+    etc = tmp_path / "etc"
+    etc.mkdir()
+    role = Role(product, "Debian", ansible_managed="by Ansible", **{
+        f"__{product}_prefix": str(tmp_path / "release"), f"__{product}_etc_dir": str(etc)})  # fmt: skip
+    checker = tmp_path / script
+    checker.write_text(str(role.value((ROOT / f"roles/{product}/templates/{script}.j2").read_text())))
+    candidate = tmp_path / "candidate"
+    for text, code in (("ring_size = 64\n", 0), ("nonsense.key = 1\n", 1)):
+        candidate.write_text(text)
+        run = subprocess.run(["sh", checker, *words, candidate], capture_output=True, text=True, check=False)
+        assert run.returncode == code
+        if code:
+            assert run.stderr.startswith(f"{cuttlefish} -e "), run.stderr
+            assert f" -s {schema.parent} " in run.stderr

@@ -1,11 +1,16 @@
 """Preflight says everything that is wrong at once, and nothing about a sound inventory."""
 
+import ctypes
 import hashlib
+import multiprocessing
 import re
+import socket
+from multiprocessing.connection import Connection
 
 import pytest
+import yaml
 
-from tests.kit.conftest import load
+from tests.kit.conftest import ROOT, load
 
 findings = load("roles/preflight/filter_plugins/preflight_findings.py").preflight_findings
 
@@ -227,3 +232,32 @@ def test_package_folders(tmp_path):
     assert "SHA256SUMS says 00" in said(host(packages=package(tmp_path)))
     (tmp_path / "SHA256SUMS").write_text(f"{hashlib.sha256(b'deb').hexdigest()} *./riak_3.2.3-OTP25_amd64.deb\n")
     assert said(host(packages=package(tmp_path))) == ""
+
+
+def listen_as(name: str, port_goes_to: Connection) -> None:
+    """A process of this name that listens; it ends with its parent's word."""
+    ctypes.CDLL(None).prctl(15, name.encode(), 0, 0, 0)  # PR_SET_NAME
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port_goes_to.send(server.getsockname()[1])
+        port_goes_to.recv()
+
+
+@pytest.mark.parametrize(("name", "is_in_the_way"), [("epmd", False), ("squatter", True)])
+def test_epmd_is_known_by_its_name_wherever_it_was_started(name: str, is_in_the_way: bool) -> None:
+    """A command of a stopped node brings it along, and leaves it in the session that it was typed in."""
+    here, there = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=listen_as, args=(name, there))
+    process.start()
+    try:
+        assert here.poll(30)
+        port = here.recv()
+        (holders,) = load("roles/preflight/library/preflight_host.py").listeners([port]).values()
+    finally:
+        here.send("enough")
+        process.join(10)
+    rows = yaml.safe_load((ROOT / "playbooks/group_vars/all/preflight.yml").read_text())["__riak_ports"]
+    (row,) = [row for row in rows if row["port"] == 4369]
+    assert "'epmd'" in row["units"]
+    wanted = [{"port": port, "purpose": "epmd", "units": ["riak.service", "epmd"]}]
+    text = said(host(seen={"listeners": {str(port): holders}}, ports=wanted))
+    assert ("is taken by" in text) is is_in_the_way, (holders, text)

@@ -138,7 +138,8 @@ def test_stanchion_is_merged_from_3_1_on_and_a_process_of_its_own_before(
         assert "listener = 10.0.0.1:8085" in own
         assert "stanchion_host = 10.0.0.1:8085" in found.lines("riak_cs", "riak-cs.conf")
         assert ("admin.secret = SECRET" in own) is (pair[1] == "2.1")
-        assert "ExecStart=/usr/sbin/stanchion foreground" in found.lines("stanchion", "drop-in.conf")
+        lines = found.lines("stanchion", "drop-in.conf")
+        assert f"ExecStart=/usr/sbin/stanchion {'start' if pair[1] == '2.1' else 'foreground'}" in lines
 
 
 @every_pair
@@ -172,12 +173,75 @@ def test_the_admin_is_made_without_opening_the_door(rendered: AllPairs, pair: tu
     assert "anonymous_user_creation = off" in rendered[pair].lines("riak_cs", "riak-cs.conf")
 
 
+STOCK_UNITS = {
+    "riak": "[Unit]\nDescription=Riak\n[Service]\nUser=riak\nType=simple\nExecStart=/usr/sbin/riak start\n"
+    "ExecStop=/usr/sbin/riak stop\nPIDFile=/run/riak/riak.pid\nRuntimeDirectory=riak\nLimitNOFILE=524288\n",
+    "riak_cs": "[Unit]\nDescription=Riak CS\n[Service]\nUser=riak_cs\nType=simple\nExecStart=/usr/sbin/riak-cs start\n"
+    "ExecStop=/usr/sbin/riak-cs stop\nPIDFile=/run/riak-cs/riak-cs.pid\nRuntimeDirectory=riak-cs\n",
+}
+"""What the drop-ins come upon, in the form of config.md."""
+
+
+def in_force(unit: str, lines: list[str]) -> dict[str, list[str]]:
+    """Values of the service by key, as systemd adds a drop-in to a unit: an empty one forgets those before it."""
+    values: dict[str, list[str]] = {}
+    for line in [*unit.splitlines(), *lines]:
+        key, _, value = line.partition("=")
+        if key in ("ExecStart", "ExecStop", "PIDFile", "ReadWritePaths", "Environment", "ExecStartPre") and value:
+            values.setdefault(key, []).append(value)
+        else:
+            values[key] = [value] if value else []
+    return values
+
+
 @every_pair
 def test_nothing_runs_forked_under_type_simple(rendered: AllPairs, pair: tuple[str, str]) -> None:
+    """One command, one way to end it: by SIGTERM in the foreground, or by the command of a series that only forks."""
+    for role, command, old in (("riak", "riak", pair[0] == "2.9"), ("riak_cs", "riak-cs", pair[1] == "2.1")):
+        service = in_force(STOCK_UNITS[role], rendered[pair].lines(role, "drop-in.conf"))
+        assert service["LimitNOFILE"] == ["524288"]
+        assert service["RuntimeDirectory"] == [command]
+        assert service["ExecStart"] == [f"/usr/sbin/{command} {'start' if old else 'foreground'}"]
+        assert service["ExecStop"] == ([f"/usr/sbin/{command} stop"] if old else [])
+        assert service["Type"] == (["forking"] if old else ["simple"])
+        assert (service["PIDFile"] != []) is old
+
+
+@pytest.mark.parametrize("home", ["/var/lib/riak", "/home/riak"])
+def test_a_node_can_write_what_is_its_own(home: str) -> None:
+    found = Rendered("3.2.3", "3.2.4")
+    found.variables |= {"riak_data_dir": home, "riak_log_dir": f"{home}/log", "riak_cs_log_dir": f"{home}/cs"}
+    for role in ("riak", "riak_cs"):
+        service = in_force(STOCK_UNITS[role], found.lines(role, "drop-in.conf"))
+        paths = " ".join(service["ReadWritePaths"]).split()
+        own = {"riak": {"/usr/lib/riak", "/etc/riak", home, f"{home}/log"},
+               "riak_cs": {"/usr/lib/riak-cs", "/etc/riak-cs", "/var/lib/riak-cs", f"{home}/cs"}}[role]  # fmt: skip
+        assert {path.removeprefix("-") for path in paths} == own
+        assert all(path.startswith("-") for path in paths), "what is not there yet must not keep it from starting"
+        assert service["ProtectHome"] == (["no"] if home.startswith("/home") else ["yes"])
+        # The emulator compiles to machine code: "[jit:ns]" in the recordings.
+        assert not {"MemoryDenyWriteExecute", "SystemCallFilter", "PrivateTmp"} & service.keys()
+
+
+@every_pair
+def test_systemd_understands_the_drop_ins(rendered: AllPairs, pair: tuple[str, str], tmp_path: Path) -> None:
     for role, command in (("riak", "riak"), ("riak_cs", "riak-cs")):
-        lines = rendered[pair].lines(role, "drop-in.conf")
-        assert f"ExecStart=/usr/sbin/{command} foreground" in lines[lines.index("ExecStart=") :]
-        assert any(line.startswith("LimitNOFILE=") for line in lines)
+        units = tmp_path / role
+        drop_in = units / f"{command}.service.d/50-millrace.conf"
+        drop_in.parent.mkdir(parents=True)
+        program = tmp_path / f"program-{role}"
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+        programs = re.compile(r"/usr/(?:sbin/riak(?:-cs)?|local/lib/millrace/\S+)")
+        (units / f"{command}.service").write_text(programs.sub(str(program), STOCK_UNITS[role]))
+        drop_in.write_text(programs.sub(str(program), rendered[pair].text(role, "drop-in.conf")))
+        environment = {"SYSTEMD_UNIT_PATH": f"{units}:", "PATH": "/usr/bin:/bin", "SYSTEMD_LOG_LEVEL": "warning"}
+        said = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", f"{command}.service"],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert [line for line in (said.stdout + said.stderr).splitlines() if "millrace.conf" in line] == []
+        assert said.returncode == 0, said.stderr
 
 
 @pytest.mark.parametrize("member", ["n1", "n2", ""])

@@ -57,14 +57,14 @@ def listening_inodes(ports):
 
 
 def unit_of(pid):
-    """The systemd unit of a process, else its command."""
+    """The systemd unit of a process, else its command. Erlang's epmd serves all nodes of the machine and is told by its
+    name: it stays where a command of a stopped node has started it, such as in somebody's session."""
     try:
+        with open(f"/proc/{pid}/comm") as file:
+            command = file.read().strip()
         with open(f"/proc/{pid}/cgroup") as file:
             units = re.findall(r"([^/\n]+\.(?:service|socket))", file.read())
-        if units:
-            return units[-1]
-        with open(f"/proc/{pid}/comm") as file:
-            return file.read().strip()
+        return units[-1] if units and command != "epmd" else command
     except (FileNotFoundError, ProcessLookupError):
         return "a process that has ended"
 

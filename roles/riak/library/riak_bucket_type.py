@@ -141,7 +141,8 @@ def main():
         )
     if module.check_mode:
         module.exit_json(changed=True, said="")
-    text = json.dumps({"props": wanted}, sort_keys=True)
+    # Without spaces: older wrappers of the command split their arguments at them.
+    text = json.dumps({"props": wanted}, sort_keys=True, separators=(",", ":"))
     if state == "active":
         module.exit_json(changed=True, said=types.insist(f"{name} updated", "update", name, text))
     if state == "missing" or wrong:

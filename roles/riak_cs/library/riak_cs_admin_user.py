@@ -61,6 +61,11 @@ def exists_already(text):
     return "already exists" in text or "user_already_exists" in text
 
 
+def masked(words):
+    """Without what may be a key or a secret: these are told to the operator."""
+    return re.sub(r"[\w+/=-]{16,}", "...", words)
+
+
 def say(module, command):
     try:
         run = subprocess.run(
@@ -88,7 +93,7 @@ def present(module):
             "An admin exists already, and this version cannot print its key: give riak_cs_admin_key and "
             "riak_cs_admin_secret."
             if existed
-            else f"Riak CS printed no credentials. The first words were: {words.strip()[:200]}"
+            else f"Riak CS printed no credentials. The first words were: {masked(words.strip()[:200])}"
         )
         module.fail_json(msg=reason)
     module.exit_json(changed=not existed, access_key=credentials[0], secret_key=credentials[1])
