@@ -101,9 +101,17 @@ def read_claim(
 
 
 def verify(claim: Claim, secret_key: str) -> Verified:
-    """The proof. Compares in constant time. Raises S3Fault SignatureDoesNotMatch."""
+    """The proof. Compares in constant time. Raises S3Fault SignatureDoesNotMatch; AuthorizationHeaderMalformed for a
+    credential of another day: an unknown access key is told first."""
     scope = claim.scope
     if scope is not None:
+        if claim.timestamp[:8] != scope.date:
+            day = claim.timestamp[:8]
+            raise S3Fault(
+                Code.AUTHORIZATION_HEADER_MALFORMED,
+                f"The Authorization header is malformed: the date of the credential is not {day}, the day of the "
+                "request.",
+            )
         key = sigv4.signing_key(secret_key, scope.date, scope.region, scope.service)
         holds = any(hmac.compare_digest(sigv4.signature(key, text), claim.signature) for text in claim.strings)
     else:

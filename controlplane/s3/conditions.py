@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -67,19 +67,60 @@ def read_conditions(fields: Fields, prefix: str = "") -> ReadConditions:
 
 @dataclass(frozen=True, slots=True)
 class WriteCondition:
-    """The condition of a PUT, a copy or a completion: one of the two is set."""
+    """The condition of a PUT, a copy, a completion or a delete: one of the first three is set, or (deletes) any of the
+    others."""
 
     absent: bool = False
     """If-None-Match: *"""
     etag: str | None = None
     """If-Match, without quotes; "*": any."""
+    other_than: str | None = None
+    """If-None-Match with an ETag, without quotes."""
+    size: int | None = None
+    modified_at: float | None = None
+    """Unix seconds, of which only whole ones count."""
+    deletes: bool = False
+    """What is not there needs no deleting: the condition of a delete holds then (S3 API Reference, DeleteObject)."""
+
+    def judge(self, found: Found | None) -> Failure | None:
+        """None: it holds. `found` is None when there is no object."""
+        if found is None:
+            return Failure.MISSING if self.etag is not None and not self.deletes else None
+        if self.absent or self.other_than == found.etag:
+            return Failure.IF_NONE_MATCH
+        if self.etag not in (None, "*", found.etag):
+            return Failure.IF_MATCH
+        if self.size not in (None, found.size):
+            return Failure.SIZE
+        if self.modified_at is not None and int(self.modified_at) != int(found.modified_at):
+            return Failure.MODIFIED
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The object that a condition is judged by. `etag` without quotes; `modified_at` in Unix seconds."""
+
+    etag: str
+    size: int
+    modified_at: float
+
+
+class Failure(Enum):
+    """What did not hold, by the name of the header that asked for it; MISSING: there is no object to match."""
+
+    MISSING = ""
+    IF_NONE_MATCH = "If-None-Match"
+    IF_MATCH = "If-Match"
+    SIZE = "x-amz-if-match-size"
+    MODIFIED = "x-amz-if-match-last-modified-time"
 
 
 def write_condition(fields: Fields) -> WriteCondition | None:
     """The condition that the headers of a write set, None when they set none.
 
-    Raises S3Fault: NotImplemented for what S3 does not evaluate on writes (If-None-Match with anything but *, both at
-    once, dates), InvalidArgument for a list of ETags.
+    Raises S3Fault: NotImplemented for what is not evaluated on writes (both headers at once, dates), InvalidArgument
+    for a list of ETags.
     """
     values = joined(fields)
     none_match, match = _text(values, "if-none-match"), _text(values, "if-match")
@@ -89,18 +130,49 @@ def write_condition(fields: Fields) -> WriteCondition | None:
     if none_match is not None:
         if match is not None:
             raise _not_served("If-Match", "it cannot be combined with If-None-Match")
-        if none_match.strip() != "*":
-            raise _not_served("If-None-Match", "on a write it can be * only")
-        return WriteCondition(absent=True)
-    if match is None:
+        if none_match.strip() == "*":
+            return WriteCondition(absent=True)
+        return WriteCondition(other_than=_one_etag("If-None-Match", none_match))
+    return None if match is None else WriteCondition(etag=_one_etag("If-Match", match))
+
+
+def delete_condition(fields: Fields) -> WriteCondition | None:
+    """The same of a delete, which knows two more: the size, and the date of the object. Raises S3Fault."""
+    values = joined(fields)
+    size, date = _text(values, Failure.SIZE.value), _text(values, Failure.MODIFIED.value)
+    found = write_condition(fields)
+    if size is None and date is None and found is None:
         return None
-    if "," in match:
-        raise S3Fault(
-            Code.INVALID_ARGUMENT,
-            "If-Match on a write names one ETag.",
-            extra=(("ArgumentName", "If-Match"), ("ArgumentValue", match)),
-        )
-    return WriteCondition(etag=unquote_etag(match))
+    try:
+        modified_at = None if date is None else parse_http_date(date)
+    except MalformedDate as error:
+        raise _wrong(Failure.MODIFIED.value, date or "", "is no HTTP date") from error
+    return replace(
+        found or WriteCondition(),
+        size=None if size is None else _bytes_of(size),
+        modified_at=modified_at,
+        deletes=True,
+    )
+
+
+def _bytes_of(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise _wrong(Failure.SIZE.value, text, "is no number of bytes")
+    return int(text)
+
+
+def _one_etag(header: str, value: str) -> str:
+    if "," in value:
+        raise _wrong(header, value, "on a write names one ETag")
+    return unquote_etag(value)
+
+
+def _wrong(header: str, value: str, what: str) -> S3Fault:
+    return S3Fault(
+        Code.INVALID_ARGUMENT,
+        f"{header} {what}.",
+        extra=(("ArgumentName", header), ("ArgumentValue", value[:200])),
+    )
 
 
 def _not_served(header: str, reason: str) -> S3Fault:

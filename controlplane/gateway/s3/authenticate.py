@@ -52,9 +52,11 @@ class Authenticator:
         try:
             verified = verify(claim, account.keys.secret_key)
         except S3Fault as fault:
+            if fault.code is not Code.SIGNATURE_DOES_NOT_MATCH:
+                raise
             # The secret may have been changed a moment ago: one look, at most every other second, before refusing.
             fresh = await self._callers.again(claim.access_key, account)
-            if fault.code is not Code.SIGNATURE_DOES_NOT_MATCH or fresh is None:
+            if fresh is None:
                 raise
             account, verified = fresh, verify(claim, fresh.keys.secret_key)
         if not account.enabled:

@@ -8,6 +8,7 @@ CS lets only the owner (anon-put-acl-as-bob is 409).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from controlplane.gateway.s3.call import Call
@@ -19,11 +20,13 @@ from controlplane.s3.access.acl_xml import acl_from_riakcs
 from controlplane.s3.access.condition_keys import context_of
 from controlplane.s3.access.conditions import Context
 from controlplane.s3.access.decision import Acls, Reason, Resource, decide, may_list
+from controlplane.s3.access.policy import Policy
 from controlplane.s3.access.policy_match import asks_for_existing_tags
 from controlplane.s3.authentication import Scheme
 from controlplane.s3.documents.tagging import Tags, parse_tagging_header
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.operation import Level, Operation
+from controlplane.s3.own_metadata import WRITER
 from controlplane.s3.xml import MalformedXml
 from controlplane.services.s3.buckets import BucketFacts, Buckets
 from controlplane.services.s3.object_records import ObjectRecords
@@ -132,7 +135,8 @@ class Authoriser:
             admin = own is not None and own.access_key == self._admin.access_key
             if not admin and operation not in _OBJECT_ACLS:
                 return own  # Riak CS applies object ACLs rightly
-            owner = await self._ask_object(call, operation, bucket, key, version_id, facts, context)
+            policy = facts.policy
+            owner = await self._ask_object(call, operation, bucket, key, version_id, facts, policy, context)
             return await self._keys_of(owner) or own if operation in _OBJECT_ACLS and owner else own
         if operation is Operation.PUT_BUCKET_ACL and call.caller.id != facts.acl.owner.id:
             return await self._keys_of(facts.acl.owner.id) or own
@@ -142,6 +146,22 @@ class Authoriser:
         account = await self._buckets.owner(canonical_id)
         return account.keys if account is not None and account.enabled else None
 
+    async def check_writer(
+        self,
+        call: Call,
+        ask: Ask,
+        version_id: str | None,
+        facts: BucketFacts,
+        found: Mapping[str, str],
+    ) -> None:
+        """Before an object is shown that was asked for with the key of the bucket's owner, by himself or because the
+        bucket's policy allows: neither counts for what belongs to somebody else, whose ACL decides. `found`: its
+        headers. Raises S3Fault AccessDenied, Unavailable."""
+        own = call.account.keys if call.account is not None else None
+        if WRITER not in found or (ask.signer == own and call.caller.id != facts.acl.owner.id):
+            return  # nobody else's, or Riak CS has applied its ACL
+        await self._ask_object(call, Operation.GET_OBJECT, ask.bucket, ask.key, version_id, facts, None, _NO_CONTEXT)
+
     async def _ask_object(
         self,
         call: Call,
@@ -150,11 +170,13 @@ class Authoriser:
         key: str,
         version_id: str | None,
         facts: BucketFacts,
+        policy: Policy | None,
         context: Context,
     ) -> str:
-        """Decide by the object's own ACL: for the admin, since S3 knows no user who may all (admin-get-foreign), and
-        for the permissions to read and write ACLs. The canonical id of the object's owner; empty when there is no
-        object, which Riak CS is left to say. Raises S3Fault AccessDenied, Unavailable."""
+        """Decide by the object's own ACL and the policy that counts for it: for the admin, since S3 knows no user who
+        may all (admin-get-foreign), for the permissions to read and write ACLs, and for objects of others. The
+        canonical id of the owner; empty when there is no object, which Riak CS is left to say. Raises S3Fault
+        AccessDenied, Unavailable."""
         query: Query = (
             (("acl", ""), ("versionId", version_id)) if version_id not in (None, "", "null") else (("acl", ""),)
         )
@@ -172,7 +194,7 @@ class Authoriser:
         resource = Resource(bucket, key, version_id)
         if acl is None and operation in _OBJECT_ACLS and self.may_list(call, facts):
             return ""  # whoever may list learns that it is not there
-        if decide(call.caller, operation, resource, Acls(facts.acl, acl), facts.policy, context).allowed is not True:
+        if decide(call.caller, operation, resource, Acls(facts.acl, acl), policy, context).allowed is not True:
             raise S3Fault(Code.ACCESS_DENIED)
         return acl.owner.id if acl is not None else ""
 

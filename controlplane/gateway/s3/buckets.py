@@ -26,6 +26,7 @@ from controlplane.services.s3.subresources import Subresources
 _FIRST_REGION = "us-east-1"
 """Where S3 answers 200 to the owner who creates a bucket again; elsewhere 409."""
 _LOCK = b"x-amz-bucket-object-lock-enabled"
+_OWNERSHIP = b"x-amz-object-ownership"
 
 
 class BucketVerbs:
@@ -55,6 +56,7 @@ class BucketVerbs:
         lock = call.header(_LOCK)
         if lock is not None and lock.lower() != b"false":
             raise S3Fault(Code.NOT_IMPLEMENTED, "Object lock is not served by this store.")
+        _check_ownership(call)
         account = call.account
         if account is None:
             raise S3Fault(Code.ACCESS_DENIED)
@@ -117,3 +119,16 @@ class BucketVerbs:
 
     async def not_configured(self, call: Call) -> Response:
         raise not_configured(call.operation)
+
+
+def _check_ownership(call: Call) -> None:
+    """Objects belong to their writers and ACLs count: a bucket that promises anything else is refused."""
+    given = (call.header(_OWNERSHIP) or b"ObjectWriter").decode("latin-1")
+    if given in ("BucketOwnerEnforced", "BucketOwnerPreferred"):
+        raise S3Fault(Code.NOT_IMPLEMENTED, f"{given} is not served by this store: objects belong to their writers.")
+    if given != "ObjectWriter":
+        raise S3Fault(
+            Code.INVALID_ARGUMENT,
+            "x-amz-object-ownership has an unknown value.",
+            extra=(("ArgumentName", _OWNERSHIP.decode()), ("ArgumentValue", given[:80])),
+        )

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from controlplane.gateway.s3.call import Call
+from controlplane.gateway.s3.stored_object import length_of, modified_at
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Ask, KeyPair, Upstream
-from controlplane.s3.conditions import WriteCondition
+from controlplane.s3.conditions import Failure, Found, WriteCondition
 from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.services.s3.latest import LatestVersions
@@ -77,17 +78,15 @@ class ConditionalWrites:
         """Raises S3Fault PreconditionFailed, NoSuchKey (If-Match on what is not there); Unavailable."""
         query = await self._latest.query(call.bucket, key, None, call.bucket_facts, signer)
         reply = await self._upstream.send(Ask("HEAD", signer, call.bucket, key, query))
-        if reply.status == 404:
-            reply.close()
-            if condition.etag is not None:
-                raise S3Fault(Code.NO_SUCH_KEY)
-            return
-        if reply.status != 200:
+        if reply.status not in (200, 404):
             raise await refusal(reply, key=True)
         reply.close()
-        etag = unquote_etag(reply.headers.get("etag", ""))
-        if condition.absent or (condition.etag not in (None, "*") and condition.etag != etag):
-            raise S3Fault(
-                Code.PRECONDITION_FAILED,
-                extra=(("Condition", "If-None-Match" if condition.absent else "If-Match"),),
-            )
+        headers = reply.headers
+        found = None
+        if reply.status == 200:
+            found = Found(unquote_etag(headers.get("etag", "")), length_of(headers) or 0, modified_at(headers))
+        failure = condition.judge(found)
+        if failure is Failure.MISSING:
+            raise S3Fault(Code.NO_SUCH_KEY)
+        if failure is not None:
+            raise S3Fault(Code.PRECONDITION_FAILED, extra=(("Condition", failure.value),))

@@ -167,6 +167,7 @@ class Copying:
             if reply.status not in (200, 206):
                 raise await refusal(reply, key=True)
             found = reply.headers
+            await self._authoriser.check_writer(call, ask, source.version, facts, found)
             conditions = read_conditions(call.fields, _PREFIX)
             if conditions.judge(unquote_etag(found.get("etag", "")), modified_at(found)) is not Outcome.SERVE:
                 raise S3Fault(Code.PRECONDITION_FAILED)

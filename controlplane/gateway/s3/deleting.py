@@ -17,7 +17,6 @@ from controlplane.http import Response
 from controlplane.ports.errors import MillraceError
 from controlplane.s3.addressing import MAX_KEY_BYTES
 from controlplane.s3.body_checksums import expected_of
-from controlplane.s3.conditions import WriteCondition
 from controlplane.s3.documents.delete_objects import (
     Deleted,
     Deletion,
@@ -63,8 +62,7 @@ class MultiDelete:
             signer = await self._authoriser.allow(
                 call, Operation.DELETE_OBJECT, call.bucket, key, version, call.bucket_facts
             )
-            condition = WriteCondition(etag=deletion.etag) if deletion.etag is not None else None
-            async with self._services.conditional.commit_one(call, key, signer, condition) as commit:
+            async with self._services.conditional.commit_one(call, key, signer, deletion.condition) as commit:
                 await commit.ready()
                 await self._services.log.deleting(call.bucket, key)
                 await self._writing.delete_one(call, signer, key, version)

@@ -14,7 +14,7 @@ from controlplane.gateway.s3.answers import empty, xml
 from controlplane.gateway.s3.call import Call
 from controlplane.gateway.s3.patience import Patience
 from controlplane.gateway.s3.stored_headers import refuse_unserved, stored_headers
-from controlplane.gateway.s3.writing import WriteServices, asked_tags, object_owner, stored_fields
+from controlplane.gateway.s3.writing import WriteServices, asked_tags, object_owner, stored_fields, writer_of
 from controlplane.http import Response
 from controlplane.ports.errors import MillraceError, Unavailable
 from controlplane.s3.access.acl_xml import render_acl
@@ -55,7 +55,7 @@ class MultipartUploads:
         self._patience = patience
 
     async def create(self, call: Call) -> Response:
-        headers = {**stored_headers(call.fields), RECORDED: "1"}
+        headers = {**stored_headers(call.fields), **writer_of(call), RECORDED: "1"}
         if asked_tags(call):
             # Kept with the upload until it is complete.
             headers[TAGGING] = call.headers["x-amz-tagging"]

@@ -24,6 +24,7 @@ from controlplane.s3.conditions import Outcome, read_conditions
 from controlplane.s3.dates import MalformedDate, parse_http_date
 from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.own_metadata import WRITER
 from controlplane.services.s3.buckets import Versioning
 from controlplane.services.s3.latest import LatestVersions
 from controlplane.services.s3.object_records import ObjectRecords
@@ -144,7 +145,15 @@ class ObjectReading:
         return reply.headers
 
     async def _send(self, call: Call, ask: Ask) -> Reply:
-        return await self._mirror.send(call, ask, call.bucket_facts)
+        reply = await self._mirror.send(call, ask, call.bucket_facts)
+        if WRITER in reply.headers:
+            try:
+                version = call.parameter("versionId")
+                await self._authoriser.check_writer(call, ask, version, call.bucket_facts, reply.headers)
+            except BaseException:
+                reply.close()
+                raise
+        return reply
 
     async def _missing(self, call: Call, reply: Reply) -> S3Fault:
         """Whoever may not list the bucket does not learn what is not in it."""

@@ -21,12 +21,12 @@ from controlplane.s3.access.acl import Acl
 from controlplane.s3.access.principals import User
 from controlplane.s3.body_checksums import HashedBody
 from controlplane.s3.checksums import Checksum
-from controlplane.s3.conditions import write_condition
+from controlplane.s3.conditions import delete_condition, write_condition
 from controlplane.s3.documents.checksum_elements import StoredChecksum
 from controlplane.s3.documents.tagging import Tags, parse_tagging_header
 from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import Code, S3Fault
-from controlplane.s3.own_metadata import RECORDED
+from controlplane.s3.own_metadata import RECORDED, WRITER
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.buckets import Versioning
 from controlplane.services.s3.object_records import ObjectRecords
@@ -60,6 +60,8 @@ class Uploading:
     ) -> Stored:
         """`headers` are those to store. Raises S3Fault, Unavailable, Corrupt (the ETag differs; it was removed)."""
         intake = incoming.intake
+        if not query:
+            headers = {**headers, **writer_of(call)}
         body: bytes | AsyncIterator[bytes]
         recorded = False
         if incoming.small:
@@ -151,7 +153,7 @@ class ObjectWriting:
 
     async def delete(self, call: Call) -> Response:
         version = call.parameter("versionId")
-        condition = write_condition(call.fields)
+        condition = delete_condition(call.fields)
         async with self._services.conditional.commit(call, condition) as commit:
             await commit.ready()
             await self._services.log.deleting(call.bucket, call.key)
@@ -192,6 +194,12 @@ def object_owner(call: Call) -> User:
     if call.account is not None and call.signer is call.account.keys:
         return user_of(call.account)
     return call.bucket_facts.acl.owner if call.signer is not None else User("")
+
+
+def writer_of(call: Call) -> dict[str, str]:
+    """What is kept with an object that will not belong to the bucket's owner."""
+    owner = object_owner(call)
+    return {} if owner.id == call.bucket_facts.acl.owner.id else {WRITER: owner.id or "nobody"}
 
 
 def stored_fields(stored: Stored) -> list[tuple[bytes, bytes]]:

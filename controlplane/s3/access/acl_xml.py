@@ -45,10 +45,10 @@ def _grant(element_: Element) -> Grant:
 
 def _acl(root: Element) -> Acl:
     owner, grants = root.find("Owner"), root.find("AccessControlList")
-    owner_id = None if owner is None else owner.text_of("ID")
-    if root.name != "AccessControlPolicy" or owner is None or not owner_id or grants is None:
-        raise _malformed("An AccessControlPolicy has an Owner with an ID and an AccessControlList.")
-    return acl_of(User(owner_id.strip(), owner.text_of("DisplayName") or ""), map(_grant, grants.children))
+    if root.name != "AccessControlPolicy" or owner is None or grants is None:
+        raise _malformed("An AccessControlPolicy has an Owner and an AccessControlList.")
+    owner_id = (owner.text_of("ID") or "").strip()
+    return acl_of(User(owner_id, owner.text_of("DisplayName") or ""), map(_grant, grants.children))
 
 
 def parse_acl(body: bytes, owner: User) -> Acl:
@@ -60,14 +60,16 @@ def parse_acl(body: bytes, owner: User) -> Acl:
         found = _acl(parse_xml(body, MAX_GRANTS * 10))
     except MalformedXml as error:
         raise S3Fault(Code.MALFORMED_ACL) from error
+    if not found.owner.id:
+        raise _malformed("The Owner of an AccessControlPolicy has an ID.")
     if found.owner.id != owner.id:
         raise S3Fault(Code.ACCESS_DENIED, "The ACL names another owner.")
     return Acl(owner, found.grants)
 
 
 def acl_from_riakcs(body: bytes) -> Acl:
-    """The ACL in an answer of Riak CS (recordings acl-bucket-get, acl-bucket-get-public). Raises MalformedXml when it
-    is none."""
+    """The ACL in an answer of Riak CS (recordings acl-bucket-get, acl-bucket-get-public). What was written without
+    credentials (anon-rw-put) has an owner without an id, who is no caller. Raises MalformedXml when it is none."""
     try:
         return _acl(parse_xml(body))
     except S3Fault as error:

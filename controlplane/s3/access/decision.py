@@ -2,7 +2,7 @@
 to anybody (recordings anon-private-list, anon-private-acl) and lets a Deny not bind the owner (policy-deny-owner-get).
 
 The rules of S3, in their order: an explicit Deny of the bucket's policy wins, over the owner too; then an Allow of the
-policy; then ownership; then the ACL; else denied.
+policy; then ownership, for all but reading and writing; then the ACL; else denied.
 """
 
 from __future__ import annotations
@@ -83,6 +83,13 @@ _ALWAYS_OWNERS: Final = frozenset({"s3:GetBucketPolicy", "s3:PutBucketPolicy", "
 """A bucket's owner keeps these under any policy, so that nobody locks himself out (AWS: the account's root user)."""
 
 
+_BY_GRANT: Final = frozenset(
+    {"s3:ListBucket", "s3:ListBucketVersions", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion"}
+)
+"""What the bucket's owner, too, has by a grant of the ACL: that of a new bucket names him. He may take it away and give
+it back to himself: the ACL itself he may always read and write."""
+
+
 def _owns(caller: Caller, owner: User) -> bool:
     return caller.id is not None and caller.id == owner.id
 
@@ -90,7 +97,7 @@ def _owns(caller: Caller, owner: User) -> bool:
 def _by_ownership_and_acl(caller: Caller, need: Need, acls: Acls) -> Decision:
     owns_bucket = _owns(caller, acls.bucket.owner)
     if need.on is On.BUCKET or need.acl is On.BUCKET:
-        if owns_bucket:
+        if owns_bucket and need.action not in _BY_GRANT:
             return Decision(True, Reason.OWNER)
         granted = need.permission is not None and acls.bucket.grants_to(caller, need.permission)
         return Decision(True, Reason.ACL) if granted else Decision(False, Reason.NOTHING)

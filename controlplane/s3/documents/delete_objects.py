@@ -6,9 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from controlplane.s3.conditions import WriteCondition
+from controlplane.s3.dates import MalformedDate, parse_http_date, parse_timestamp
 from controlplane.s3.documents.request_xml import boolean, malformed, only, request_root, text
 from controlplane.s3.etag import unquote_etag
-from controlplane.s3.fault import Code, S3Fault
+from controlplane.s3.fault import S3Fault
+from controlplane.s3.xml import Element
 from controlplane.s3.xml_text import document, element, optional
 
 MAX_KEYS: Final = 1000
@@ -18,8 +21,8 @@ MAX_KEYS: Final = 1000
 class Deletion:
     key: str
     version_id: str | None = None
-    etag: str | None = None
-    """Without quotes: delete only an object that has it."""
+    condition: WriteCondition | None = None
+    """Delete only an object of which it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,7 @@ class NotDeleted:
 
 
 def parse_delete(body: bytes) -> DeleteRequest:
-    """At most 1000 keys, at least one (Riak CS takes none: recording multi-delete-empty). Raises MalformedXML,
-    NotImplemented for conditions that only directory buckets know."""
+    """At most 1000 keys, at least one (Riak CS takes none: recording multi-delete-empty). Raises MalformedXML."""
     root = request_root(body, "Delete")
     deletions = []
     for child in root.children:
@@ -52,16 +54,36 @@ def parse_delete(body: bytes) -> DeleteRequest:
             continue
         if child.name != "Object":
             raise malformed(f"Delete has an unexpected {child.name[:80]}.")
-        if child.find("LastModifiedTime") is not None or child.find("Size") is not None:
-            raise S3Fault(Code.NOT_IMPLEMENTED, "Deleting by LastModifiedTime or Size is not supported.")
-        only(child, ("Key", "VersionId", "ETag"))
-        key, etag = text(child, "Key"), child.text_of("ETag")
+        only(child, ("Key", "VersionId", "ETag", "LastModifiedTime", "Size"))
+        key = text(child, "Key")
         if not key:
             raise malformed("A key is empty.")
-        deletions.append(Deletion(key, child.text_of("VersionId") or None, unquote_etag(etag) if etag else None))
+        deletions.append(Deletion(key, child.text_of("VersionId") or None, _condition(child)))
     if not 1 <= len(deletions) <= MAX_KEYS:
         raise malformed(f"One request deletes 1 to {MAX_KEYS} keys.")
     return DeleteRequest(tuple(deletions), boolean(root, "Quiet"))
+
+
+def _condition(element_: Element) -> WriteCondition | None:
+    etag, size, date = (element_.text_of(name) or None for name in ("ETag", "Size", "LastModifiedTime"))
+    if etag is None and size is None and date is None:
+        return None
+    if size is not None and not (size.isascii() and size.isdigit() and len(size) < 19):
+        raise malformed("Size is a number of bytes.")
+    return WriteCondition(
+        etag=None if etag is None else unquote_etag(etag),
+        size=None if size is None else int(size),
+        modified_at=None if date is None else _date(date),
+        deletes=True,
+    )
+
+
+def _date(given: str) -> float:
+    """SDKs write it as in headers, S3's documents have ISO 8601."""
+    try:
+        return parse_timestamp(given) if given[:1].isdigit() else parse_http_date(given)
+    except MalformedDate as error:
+        raise malformed("LastModifiedTime is no date.") from error
 
 
 def render_delete_result(quiet: bool, outcomes: Iterable[Deleted | NotDeleted]) -> bytes:

@@ -132,6 +132,92 @@ def test_an_object_belongs_to_its_writer_who_may_share_it(
     assert s3.get_object(Bucket=bucket, Key="own")["Body"].read() == b"x"
 
 
+def put_at_once(who: Any, bucket: str, key: str) -> None:
+    who.put_object(Bucket=bucket, Key=key, Body=b"x" * 10)
+
+
+def put_in_parts(who: Any, bucket: str, key: str) -> None:
+    where = {"Bucket": bucket, "Key": key}
+    where["UploadId"] = who.create_multipart_upload(**where)["UploadId"]
+    part = who.upload_part(**where, PartNumber=1, Body=b"x" * 10)
+    who.complete_multipart_upload(**where, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+
+
+def put_a_copy(who: Any, bucket: str, key: str) -> None:
+    put_at_once(who, bucket, "source")
+    who.copy_object(Bucket=bucket, Key=key, CopySource=f"{bucket}/source")
+
+
+@pytest.mark.parametrize("put", [put_at_once, put_in_parts, put_a_copy])
+def test_what_another_wrote_is_read_by_whom_its_acl_names(
+    put: Any, s3: Any, other: Any, nobody: Any, bucket: str, bob: User
+) -> None:
+    """Not by the bucket's owner, to whom Riak CS shows it, and not by whom the bucket's policy names."""
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    put(other, bucket, "own")
+    where = {"Bucket": bucket, "Key": "own"}
+    s3.put_bucket_policy(
+        Bucket=bucket,
+        Policy=statement(bucket, Action=["s3:GetObject", "s3:PutObject"], Resource=f"arn:aws:s3:::{bucket}/*"),
+    )
+    s3.put_object(Bucket=bucket, Key="mine", Body=b"x")
+    for who in (s3, nobody):
+        assert refused(who.get_object, **where) == DENIED
+        assert refused(who.get_object, **where, Range="bytes=0-1") == DENIED
+        assert refused(who.get_object, **where, IfMatch="x") == DENIED
+        assert refused(who.head_object, **where) == (403, "403")
+        assert refused(who.get_object_attributes, **where, ObjectAttributes=["ETag"]) == DENIED
+        assert who.get_object(Bucket=bucket, Key="mine")["Body"].read() == b"x"
+    assert refused(s3.copy_object, Bucket=bucket, Key="copy", CopySource=f"{bucket}/own") == DENIED
+    assert other.get_object(**where)["Body"].read() == b"x" * 10
+    assert "millrace" not in str(other.head_object(**where))
+    other.put_object_acl(**where, ACL="bucket-owner-read")
+    assert s3.get_object(**where)["Body"].read() == b"x" * 10
+    assert refused(nobody.get_object, **where) == DENIED
+    s3.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/own")
+    assert s3.get_object(Bucket=bucket, Key="copy")["Body"].read() == b"x" * 10
+    s3.put_object(**where, Body=b"mine now")
+    assert s3.get_object(**where)["Body"].read() == b"mine now"
+    s3.delete_object(**where)
+
+
+def test_what_was_written_without_credentials_belongs_to_nobody(s3: Any, nobody: Any, bucket: str) -> None:
+    s3.put_bucket_acl(Bucket=bucket, ACL="public-read-write")
+    nobody.put_object(Bucket=bucket, Key="k", Body=b"x")
+    for call in (s3.get_object, s3.get_object_acl, nobody.get_object):
+        assert refused(call, Bucket=bucket, Key="k") == DENIED
+    nobody.put_object(Bucket=bucket, Key="k", Body=b"x", ACL="public-read")
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
+    s3.delete_object(Bucket=bucket, Key="k")
+
+
+def test_an_owner_without_grants(s3: Any, bucket: str, alice: User) -> None:
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    s3.put_bucket_acl(Bucket=bucket, AccessControlPolicy={"Owner": {"ID": alice.id}, "Grants": []})
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"x"
+    assert refused(s3.put_object, Bucket=bucket, Key="l", Body=b"") == DENIED
+    assert refused(s3.list_objects_v2, Bucket=bucket) == DENIED
+    assert s3.get_bucket_acl(Bucket=bucket)["Grants"] == []
+    s3.put_bucket_acl(Bucket=bucket, ACL="private")
+    s3.put_object(Bucket=bucket, Key="l", Body=b"")
+
+
+@pytest.mark.parametrize(
+    ("ownership", "outcome"),
+    [
+        ("BucketOwnerEnforced", (501, "NotImplemented")),
+        ("BucketOwnerPreferred", (501, "NotImplemented")),
+        ("Nobody", (400, "InvalidArgument")),
+    ],
+)
+def test_an_ownership_that_is_not_kept_is_refused(
+    ownership: str, outcome: tuple[int, str], s3: Any, bucket: str
+) -> None:
+    assert refused(s3.create_bucket, Bucket=bucket + "-own", ObjectOwnership=ownership) == outcome
+    assert refused(s3.head_bucket, Bucket=bucket + "-own") == (404, "404")
+    s3.create_bucket(Bucket=bucket, ObjectOwnership="ObjectWriter")
+
+
 def test_grants_that_come_with_an_upload_in_parts(s3: Any, other: Any, bucket: str, bob: User) -> None:
     begun = s3.create_multipart_upload(Bucket=bucket, Key="k", GrantRead=f"id={bob.id}")
     where = {"Bucket": bucket, "Key": "k", "UploadId": begun["UploadId"]}

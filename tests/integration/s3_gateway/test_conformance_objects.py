@@ -181,6 +181,43 @@ def test_conditions(s3: Any, bucket: str) -> None:
     assert s3.get_object(**where)["Body"].read() == b"zar"
 
 
+def test_writes_of_what_has_another_etag(s3: Any, bucket: str) -> None:
+    etag = s3.put_object(Bucket=bucket, Key="k", Body=b"bar")["ETag"]
+    where = {"Bucket": bucket, "Key": "k"}
+    assert refused(s3.put_object, **where, Body=b"x", IfNoneMatch=etag) == (412, "PreconditionFailed")
+    assert s3.get_object(**where)["Body"].read() == b"bar"
+    s3.put_object(**where, Body=b"zar", IfNoneMatch='"other"')
+    assert s3.get_object(**where)["Body"].read() == b"zar"
+    s3.put_object(Bucket=bucket, Key="new", Body=b"", IfNoneMatch='"other"')
+
+
+CONDITIONS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"IfMatch": "badetag"}, {"ETag": "badetag"}),
+    ({"IfMatchSize": 9999}, {"Size": 9999}),
+    ({"IfMatchLastModifiedTime": "2015-01-01"}, {"LastModifiedTime": "2015-01-01"}),
+]
+
+
+@pytest.mark.parametrize(("header", "element"), CONDITIONS)
+def test_deletes_on_a_condition(header: dict[str, Any], element: dict[str, Any], s3: Any, bucket: str) -> None:
+    where = {"Bucket": bucket, "Key": "k"}
+    etag = s3.put_object(**where, Body=b"bar")["ETag"]
+    assert refused(s3.delete_object, **where, **header) == (412, "PreconditionFailed")
+    deleted = s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k", **element}]})
+    assert [one["Code"] for one in deleted["Errors"]] == ["PreconditionFailed"]
+    found = s3.head_object(**where)
+    right = {"IfMatch": etag, "IfMatchSize": 3, "IfMatchLastModifiedTime": found["LastModified"]}
+    element = {**element, **{name: right[f"IfMatch{name.removeprefix('ETag')}"] for name in element}}
+    s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": "k", **element}]})
+    assert refused(s3.head_object, **where) == (404, "404")
+    s3.put_object(**where, Body=b"bar")
+    right["IfMatchLastModifiedTime"] = s3.head_object(**where)["LastModified"]
+    s3.delete_object(**where, **{name: right[name] for name in header})
+    assert refused(s3.head_object, **where) == (404, "404")
+    # What is not there needs no deleting.
+    s3.delete_object(**where, **header)
+
+
 def test_more_keys_than_a_multi_delete_takes(wire: Wire, bucket: str) -> None:
     for count, status in ((1000, 200), (1001, 400)):
         inner = "".join(f"<Object><Key>k{n}</Key></Object>" for n in range(count))

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.s3.conditions import Outcome, WriteCondition, read_conditions, write_condition
+from controlplane.s3.conditions import (
+    Failure,
+    Found,
+    Outcome,
+    WriteCondition,
+    delete_condition,
+    read_conditions,
+    write_condition,
+)
 from controlplane.s3.fault import Code, S3Fault
 from controlplane.s3.sigv2 import http_date
 
@@ -77,6 +85,7 @@ def test_no_header_breaks_the_reader(match: bytes, date: bytes) -> None:
     [
         ([], None),
         ([(b"if-none-match", b"*")], WriteCondition(absent=True)),
+        ([(b"if-none-match", b'"abc"')], WriteCondition(other_than="abc")),
         ([(b"if-match", b'"abc"')], WriteCondition(etag="abc")),
         ([(b"if-match", b"abc")], WriteCondition(etag="abc")),
         ([(b"if-match", b"*")], WriteCondition(etag="*")),
@@ -89,7 +98,7 @@ def test_conditions_of_writes(fields: list[tuple[bytes, bytes]], condition: Writ
 @pytest.mark.parametrize(
     ("fields", "code"),
     [
-        ([(b"if-none-match", b'"abc"')], Code.NOT_IMPLEMENTED),
+        ([(b"if-none-match", b'"a", "b"')], Code.INVALID_ARGUMENT),
         ([(b"if-none-match", b"*"), (b"if-match", b"*")], Code.NOT_IMPLEMENTED),
         ([(b"if-match", b'"a", "b"')], Code.INVALID_ARGUMENT),
         ([(b"if-match", b'"a"'), (b"if-match", b'"b"')], Code.INVALID_ARGUMENT),
@@ -101,3 +110,43 @@ def test_conditions_of_writes_that_nobody_would_check(fields: list[tuple[bytes, 
     with pytest.raises(S3Fault) as caught:
         write_condition(fields)
     assert caught.value.code is code
+
+
+HERE = Found("abc", 3, MODIFIED)
+
+
+@pytest.mark.parametrize(
+    ("condition", "here", "gone"),
+    [
+        (WriteCondition(absent=True), Failure.IF_NONE_MATCH, None),
+        (WriteCondition(other_than="abc"), Failure.IF_NONE_MATCH, None),
+        (WriteCondition(other_than="x"), None, None),
+        (WriteCondition(etag="abc"), None, Failure.MISSING),
+        (WriteCondition(etag="*"), None, Failure.MISSING),
+        (WriteCondition(etag="x"), Failure.IF_MATCH, Failure.MISSING),
+        (WriteCondition(etag="x", deletes=True), Failure.IF_MATCH, None),
+        (WriteCondition(size=3, deletes=True), None, None),
+        (WriteCondition(size=4, deletes=True), Failure.SIZE, None),
+        (WriteCondition(modified_at=int(MODIFIED), deletes=True), None, None),
+        (WriteCondition(modified_at=MODIFIED + 1, deletes=True), Failure.MODIFIED, None),
+        (WriteCondition(etag="abc", size=4, deletes=True), Failure.SIZE, None),
+    ],
+)
+def test_when_a_write_goes_ahead(condition: WriteCondition, here: Failure | None, gone: Failure | None) -> None:
+    """`here`: the object is there; `gone`: there is none."""
+    assert (condition.judge(HERE), condition.judge(None)) == (here, gone)
+
+
+def test_a_delete_may_name_size_and_date() -> None:
+    assert delete_condition([]) is None
+    fields = [(b"if-match", b"a"), (b"x-amz-if-match-size", b"0"),
+              (b"x-amz-if-match-last-modified-time", b"Thu, 01 Jan 2015 00:00:00 GMT")]  # fmt: skip
+    assert delete_condition(fields) == WriteCondition(etag="a", size=0, modified_at=1420070400, deletes=True)
+
+
+@pytest.mark.parametrize("name", [b"x-amz-if-match-size", b"x-amz-if-match-last-modified-time"])
+@pytest.mark.parametrize("value", [b"", b"x", b"-1", b"\xb2", b"9" * 40])
+def test_a_delete_by_what_cannot_be_read_is_refused(name: bytes, value: bytes) -> None:
+    with pytest.raises(S3Fault) as caught:
+        delete_condition([(name, value)])
+    assert caught.value.code is Code.INVALID_ARGUMENT

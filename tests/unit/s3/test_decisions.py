@@ -101,6 +101,24 @@ def test_acls_of_buckets(operation: Operation, resource: Resource, acl: str, exp
     assert tuple(outcome(who, operation, resource, acl=canned(acl, ALICE)) for who in EVERYONE) == expected
 
 
+def test_an_owner_without_grants_keeps_what_needs_none() -> None:
+    """The ACL and the settings of the bucket; the rest he has to give himself back."""
+    nothing = Acl(ALICE, ())
+    for operation in (O.LIST_OBJECTS, O.LIST_OBJECTS_V2, O.LIST_OBJECT_VERSIONS, O.HEAD_BUCKET):
+        assert outcome(OWNER, operation, BUCKET, acl=nothing) is DENIED
+    for operation in (O.PUT_OBJECT, O.COPY_OBJECT, O.CREATE_MULTIPART_UPLOAD, O.DELETE_OBJECT):
+        assert outcome(OWNER, operation, KEY, acl=nothing) is DENIED
+    for operation in (
+        O.GET_BUCKET_ACL,
+        O.PUT_BUCKET_ACL,
+        O.DELETE_BUCKET,
+        O.PUT_BUCKET_POLICY,
+        O.LIST_MULTIPART_UPLOADS,
+    ):
+        assert outcome(OWNER, operation, BUCKET, acl=nothing) is ALLOWED
+    assert outcome(OWNER, O.ABORT_MULTIPART_UPLOAD, KEY, acl=nothing) is ALLOWED
+
+
 @pytest.mark.parametrize(
     ("operation", "acl", "expected"),
     [
@@ -212,7 +230,8 @@ def test_reasons() -> None:
     def reason(caller: Caller, operation: Operation, rules: Policy | None = None) -> Decision:
         return decide(caller, operation, KEY, Acls(canned("public-read-write", ALICE)), rules, NONE)
 
-    assert reason(OWNER, O.PUT_OBJECT) == Decision(True, Reason.OWNER)
+    assert reason(OWNER, O.PUT_OBJECT) == Decision(True, Reason.ACL)
+    assert reason(OWNER, O.ABORT_MULTIPART_UPLOAD) == Decision(True, Reason.OWNER)
     assert reason(OTHER, O.PUT_OBJECT) == Decision(True, Reason.ACL)
     assert reason(OTHER, O.GET_OBJECT) == Decision(None, Reason.STORE)
     assert reason(OTHER, O.GET_OBJECT, policy(statement())) == Decision(True, Reason.POLICY_ALLOW)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controlplane.s3.checksums import Algorithm, ChecksumType
+from controlplane.s3.conditions import WriteCondition
 from controlplane.s3.documents import delete_objects, tagging
 from controlplane.s3.documents import object_attributes as attributes
 from controlplane.s3.documents import upload_documents as uploads
@@ -110,12 +111,29 @@ def test_a_delete_has_1_to_1000_keys() -> None:
     ):  # fmt: skip
         assert refused(delete_objects.parse_delete, body.encode()) is Code.MALFORMED_XML
     assert len(delete_objects.parse_delete(f"<Delete>{one * 1000}</Delete>".encode()).deletions) == 1000
-    assert delete_objects.parse_delete(b'<Delete><Object><Key>k</Key><ETag>"e"</ETag></Object></Delete>').deletions == (
-        Deletion("k", None, "e"),
-    )
-    assert refused(
-        delete_objects.parse_delete, b"<Delete><Object><Key>k</Key><Size>1</Size></Object></Delete>"
-    ) is Code.NOT_IMPLEMENTED  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "condition"),
+    [
+        ('<ETag>"e"</ETag>', WriteCondition(etag="e", deletes=True)),
+        ("<Size>0</Size>", WriteCondition(size=0, deletes=True)),
+        ("<LastModifiedTime>Thu, 01 Jan 2015 00:00:00 GMT</LastModifiedTime>",
+         WriteCondition(modified_at=1420070400, deletes=True)),
+        ("<LastModifiedTime>2015-01-01T00:00:00Z</LastModifiedTime>",
+         WriteCondition(modified_at=1420070400, deletes=True)),
+        ("", None),
+    ],
+)  # fmt: skip
+def test_a_key_may_be_deleted_on_a_condition(given: str, condition: WriteCondition | None) -> None:
+    body = f"<Delete><Object><Key>k</Key>{given}</Object></Delete>".encode()
+    assert delete_objects.parse_delete(body).deletions == (Deletion("k", None, condition),)
+
+
+@pytest.mark.parametrize("given", ["<Size>x</Size>", "<Size>-1</Size>", "<LastModifiedTime>now</LastModifiedTime>"])
+def test_a_condition_of_a_delete_that_cannot_be_read_is_malformed(given: str) -> None:
+    body = f"<Delete><Object><Key>k</Key>{given}</Object></Delete>".encode()
+    assert refused(delete_objects.parse_delete, body) is Code.MALFORMED_XML
 
 
 def test_attributes() -> None:
