@@ -42,6 +42,19 @@ def parse_completed(document: bytes) -> str | ErrorDocument:
     return unquote_etag(etag)
 
 
+def parse_copied(document: bytes) -> str | ErrorDocument:
+    """The ETag that a CopyObject or an UploadPartCopy made, or the error that S3 may send under status 200. Raises
+    MalformedXml."""
+    root = parse_riakcs(document.strip())
+    error = error_of(root)
+    if error is not None:
+        return error
+    etag = root.text_of("ETag")
+    if root.name not in ("CopyObjectResult", "CopyPartResult") or not etag:
+        raise MalformedXml(f"no ETag in <{root.name[:80]}>")
+    return unquote_etag(etag)
+
+
 @dataclass(frozen=True, slots=True)
 class PartsPage:
     parts: tuple[tuple[int, str, int], ...]

@@ -19,6 +19,7 @@ from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import Body, ObjectInfo, ObjectReader, ObjectStore
 from controlplane.ports.part_store import PartStore
+from controlplane.ports.server_copy import ServerCopy
 from controlplane.services.large_copying import LargeCopier
 from controlplane.services.presence import exists, is_entombed
 from controlplane.services.proving import content_of, read_content
@@ -59,8 +60,11 @@ class Copier:
         read_back: bool,
         large: LargeCopier | None = None,
         parts: PartStore | None = None,
+        at_service: ServerCopy | None = None,
     ) -> None:
-        """`large` and `parts`: how large blobs go to the persistent store part by part; None: in one go."""
+        """`large` and `parts`: how large blobs go to the persistent store part by part; None: in one go. `at_service`:
+        the way of the service that has both stores, where one has."""
+        self._at_service = at_service
         self._large = large
         self._parts = parts
         self._primary = primary
@@ -89,6 +93,15 @@ class Copier:
             return await self._without_source(task)
         try:
             content = task.draft.content or await content_of(self._primary, reader.info)
+            way = self._at_service
+            if way is not None and _IN_MEMORY < content.size <= way.most_bytes and way.takes(reader.info):
+                await reader.aclose()
+                served = await self._copy_at_service(task, reader.info, content, way)
+                if served is not None:
+                    return served
+                # What it may have put there proves nothing, and would be taken for a copy.
+                await self._target.delete(key)
+                reader = await self._primary.get(key)
             if self._large is not None and self._parts is not None and content.size > self._large.above_bytes:
                 await reader.aclose()
                 info, fresh = await self._put_large(task.draft, reader.info, content, self._large, self._parts)
@@ -99,6 +112,21 @@ class Copier:
         finally:
             await reader.aclose()
         return await self.finish(task, info, content, fresh=fresh)
+
+    async def _copy_at_service(self, task: Task, info: ObjectInfo, content: Content, way: ServerCopy) -> Done | None:
+        """Let the service that has both stores copy: it names the MD5 of what it copied, and the SHA-256 is the one
+        that the blob was taken under. None: the bytes have to be sent."""
+        try:
+            put = await way.copy(info, content, {}, if_absent=True)
+        except Conflict:
+            return await self.finish(task, await self._target.head(info.key), content, fresh=False)
+        if put is None:
+            return None
+        try:
+            return await self.finish(task, put, content, fresh=True)
+        except Corrupt as error:
+            log.warning("the service copied wrongly by itself, the blob is sent: %s", error)
+            return None
 
     async def finish(self, task: Task, put: ObjectInfo, content: Content, *, fresh: bool) -> Done:
         """What follows a put: prove it (I1), and look whether the source is still there (I4). `fresh`: it was put just

@@ -22,6 +22,7 @@ from controlplane.ports.errors import Corrupt, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader, ObjectStore
 from controlplane.ports.part_store import Part, PartStore
+from controlplane.ports.server_copy import ServerCopy
 from controlplane.ports.upload_ledger import Upload, UploadLedger
 from controlplane.s3.etag import is_md5
 
@@ -70,10 +71,11 @@ class LargeCopier:
         *,
         promised: Content | None = None,
         if_absent: bool = False,
+        at_service: ServerCopy | None = None,
     ) -> tuple[ObjectInfo, Content]:
         """Bring the version `info` of the source; what the target says of it, and its digests. `promised`: what they
-        must be. Raises Unavailable (also when the source changes meanwhile: what was sent is kept), Corrupt, Conflict,
-        Rejected, NotFound (gone from the source)."""
+        must be. `at_service`: moves the parts where both ends are one service. Raises Unavailable (also when the source
+        changes meanwhile: what was sent is kept), Corrupt, Conflict, Rejected, NotFound (gone from the source)."""
         version = _version(info, metadata)
         upload = await self._known(draft, version, parts)
         if upload is None:
@@ -87,7 +89,7 @@ class LargeCopier:
         if len(missing) < len(upload.part_md5s):
             log.info("going on with %s/%s: %d of %d parts are missing", draft.bucket, draft.key, len(missing),
                      len(upload.part_md5s))  # fmt: skip
-        await self._send(upload, source, info, parts, missing)
+        await self._send(upload, source, info, parts, missing, at_service)
         reach("large.sent")
         try:
             put = await parts.complete(
@@ -199,12 +201,20 @@ class LargeCopier:
         }
 
     async def _send(
-        self, upload: Upload, source: ObjectStore, info: ObjectInfo, parts: PartStore, missing: Sequence[int]
+        self,
+        upload: Upload,
+        source: ObjectStore,
+        info: ObjectInfo,
+        parts: PartStore,
+        missing: Sequence[int],
+        at_service: ServerCopy | None,
     ) -> None:
         numbers = iter(missing)
 
         async def some() -> None:
             for number in numbers:
+                if at_service is not None and await self._part_at_service(upload, info, number, at_service):
+                    continue
                 async with self._buffers:
                     await self._part(upload, source, info, parts, number)
 
@@ -215,6 +225,19 @@ class LargeCopier:
             for sender in senders:
                 sender.cancel()
             await asyncio.gather(*senders, return_exceptions=True)
+
+    async def _part_at_service(self, upload: Upload, info: ObjectInfo, number: int, at_service: ServerCopy) -> bool:
+        """False: it has to be sent."""
+        if not at_service.takes(info):
+            return False
+        await self._turn(upload.rule, 0)
+        first = (number - 1) * upload.part_bytes
+        whole_part = ByteRange(first, first + _length(upload, info.size, number) - 1)
+        md5 = upload.part_md5s[number - 1]
+        if await at_service.copy_part(info, upload.upload_id, number, whole_part, md5) is None:
+            return False
+        reach("large.part")
+        return True
 
     async def _part(self, upload: Upload, source: ObjectStore, info: ObjectInfo, parts: PartStore, number: int) -> None:
         first = (number - 1) * upload.part_bytes

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
-from controlplane.model.content import Content
+from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.copies import Copy, Noted
 from controlplane.model.copy_record import CopyRecord, Tags, decode_copy_record
 from controlplane.model.keys import Bucket, Key, StoreName
@@ -27,12 +28,13 @@ from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Rejected
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import LocalFile, ObjectInfo, ObjectReader, ObjectStore
+from controlplane.ports.server_copy import ServerCopies, ServerCopy
 from controlplane.ports.spool import Spool
 from controlplane.s3.etag import is_md5
 from controlplane.services.large_copying import LargeCopier
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.presence import exists
-from controlplane.services.proving import digest, read_content
+from controlplane.services.proving import content_in, digest, read_content
 from controlplane.services.source_tags import SourceTags
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ _HASHED_INLINE: Final = 64 * 1024
 _CHANGES_FOLLOWED: Final = 3
 _REMEMBERED: Final = 4096
 _GRACE_LOOK_S: Final = 5.0
+_CHECKSUM: Final = "millrace-s3-checksum-sha256"
+"""Metadata of the S3 front's own (s3/own_metadata.py)."""
 
 
 class Answered(Protocol):
@@ -111,10 +115,13 @@ class ObjectCopier:
         delete_grace_s: float = 0.0,
         admit: Callable[[str, int, int], Awaitable[bool]] | None = None,
         answered: Answered = unheard,
+        at_service: Mapping[str, ServerCopies] | None = None,
     ) -> None:
-        """`answered` is told how long stores took to answer, by the name of the rule; `admit` is waited for before
+        """`at_service`: for the names of rules whose source and target are one service, its way of copying by itself.
+        `answered` is told how long stores took to answer, by the name of the rule; `admit` is waited for before
         what is too large to be counted when it begins goes in one piece, since its target takes no parts."""
         self._admit = admit
+        self._at_service = dict(at_service or {})
         self._rules = tuple(rules)
         self._source = source
         self._targets = targets
@@ -201,13 +208,63 @@ class ObjectCopier:
         if held is not None:
             await self._abandon(task, target)  # it may have been completed just before a crash
             return _Copied(held.etag, held.size, fresh=False)
+        ways = self._at_service.get(target.rule.name)
+        way = None if ways is None or info.size <= _IN_MEMORY else ways.of(task.draft.bucket)
+        if way is None or not way.takes(info):
+            return await self._send(task, target, reader, record, None)
+        copied = await self._copy_at_service(task, target, way, reader, record)
+        if copied is not None:
+            return copied
+        # What the service would not do, or did not prove, is sent, over what may be there now.
+        await reader.aclose()
+        again = await self._source.store(task.draft.bucket).get(task.draft.key)
+        try:
+            if again.info != info:
+                raise Unavailable(f"{task.draft.bucket}/{task.draft.key} changed while it was copied", 0.0)
+            return await self._send(task, target, again, record, way)
+        finally:
+            await again.aclose()
+
+    async def _copy_at_service(
+        self, task: Task, target: _Target, way: ServerCopy, reader: ObjectReader, record: CopyRecord
+    ) -> _Copied | None:
+        """Let the service that has both ends copy. Its bytes do not come here, unless their SHA-256 is not known: then
+        they are read once. None: it has to be sent."""
+        info, bucket = reader.info, task.draft.bucket
+        if info.size > way.most_bytes:
+            return None
+        content = known_content(info)
+        if content is None:
+            if self._admit is not None and self._large is not None and info.size > self._large.above_bytes:
+                await self._admit(task.draft.rule, 0, info.size)
+            content = await content_in(reader)
+            require_claimed(info, content, self._source.name)
+        else:
+            await reader.aclose()
+        await self._targets[target.rule.target].prepare(bucket)
+        put = await way.copy(info, content, record.encoded())
+        if put is None:
+            return None
+        reach("objects.copied")
+        try:
+            await self._prove(target, put, content, record)
+        except Corrupt as error:
+            log.warning("%s/%s was copied by the service itself, and wrongly: it is sent: %s", bucket, info.key, error)
+            return None
+        return _Copied(put.etag, content.size, fresh=True)
+
+    async def _send(
+        self, task: Task, target: _Target, reader: ObjectReader, record: CopyRecord, way: ServerCopy | None
+    ) -> _Copied:
+        """The bytes go through here; by `way` at most parts of what is too large for one request."""
+        info = reader.info
         service = self._targets[target.rule.target]
         parts = service.parts(task.draft.bucket)
         if self._large is not None and parts is not None and info.size > self._large.above_bytes:
             await reader.aclose()
             await service.prepare(task.draft.bucket)
             source = self._source.store(task.draft.bucket)
-            put, content = await self._large.copy(task.draft, source, info, parts, record.encoded())
+            put, content = await self._large.copy(task.draft, source, info, parts, record.encoded(), at_service=way)
             reach("objects.copied")
             await self._prove(target, put, content, record)
             return _Copied(put.etag, content.size, fresh=True)
@@ -452,6 +509,18 @@ def noted(rule: MirrorRule, bucket: Bucket, seen: ObjectInfo, target_etag: str) 
     """The catalog's row for a copy of the version `seen` at the source, which the target has proved to hold."""
     row = Copy(seen.key, seen.etag, seen.size, round(seen.modified_at), target_etag)
     return Noted(StoreName(rule.target), bucket, row)
+
+
+def known_content(info: ObjectInfo) -> Content | None:
+    """The digests of an object that can be had without its bytes: its ETag is their MD5, and the S3 front has verified
+    their SHA-256 when they came in. What clients say of themselves in metadata proves nothing."""
+    if not is_md5(info.etag):
+        return None
+    try:
+        sha256 = b64decode(info.metadata.get(_CHECKSUM, ""), validate=True)
+    except ValueError:
+        return None
+    return Content(Md5(info.etag), Sha256(sha256.hex()), info.size) if len(sha256) == 32 else None
 
 
 def require_claimed(info: ObjectInfo, content: Content, source: StoreName) -> None:

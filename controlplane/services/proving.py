@@ -65,6 +65,14 @@ async def proved(reader: ObjectReader, check: Callable[[Content], None]) -> Asyn
         yield chunk
 
 
+async def content_in(reader: ObjectReader) -> Content:
+    """The digests of the bytes that the reader has, in a thread beside their coming. Raises Unavailable."""
+    digester = Digester()
+    async for chunk in reader:
+        await asyncio.to_thread(digester.update, chunk)
+    return digester.content()
+
+
 async def read_content(store: ObjectStore, key: Key) -> Content:
     """The digests of the object's bytes as they are now, read in full. Raises NotFound, Unavailable."""
     digester = Digester()

@@ -57,6 +57,11 @@ class MirrorRule(Section):
     deletes: bool = Field(True, description="false: what is deleted in Riak CS stays at the target (an archive)")
     read_through: bool = Field(False, description="what Riak CS lost is read from the target")
     limits: tuple[RateLimit, ...] = Field((), description="a timetable; none: as fast as it goes")
+    server_copy: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="the target's service copies what is larger than 1 MiB by itself; auto: where it is Riak CS, by "
+        "the same key; on: also where it is this cluster's S3 front, whose user may read the source; off: never",
+    )
     target: Store = Field(
         ...,
         description='where the copies go; "{bucket}" in bucket or prefix stands for the name in Riak CS, without it '

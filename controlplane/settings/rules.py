@@ -5,6 +5,7 @@ A rule is tried only when every value it looks at is present and sound by itself
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -189,9 +190,9 @@ def _mirror_rules(values: Mapping[str, Any]) -> Iterator[Contradiction]:
         match path.split("."):
             case ["mirror", "rules", _, "buckets"] if front == ():
                 yield path, "needs s3.endpoints: rules are about what is written through the S3 front"
-            case ["mirror", "rules", _, "target", "endpoints"]:
+            case ["mirror", "rules", number, "target", "endpoints"]:
                 if front and {url.lower() for url in value} & {url.lower() for url in front}:
-                    yield path, "is Riak CS itself (s3.endpoints): nothing would be mirrored"
+                    yield from _within_riak_cs(values, f"mirror.rules.{number}")
             case ["mirror", "rules", number, "target", "access_key"]:
                 secret = f"mirror.rules.{number}.target.secret_key"
                 if secret in values and bool(value) != bool(values[secret]):
@@ -202,6 +203,25 @@ def _mirror_rules(values: Mapping[str, Any]) -> Iterator[Contradiction]:
                 if value in names:
                     yield path, f"is the same as {names[value]}: rules must be told apart"
                 names.setdefault(value, path)
+
+
+def _within_riak_cs(values: Mapping[str, Any], rule: str) -> Iterator[Contradiction]:
+    """A rule whose target is Riak CS itself: its copies must not be what it copies."""
+    buckets, place, version = f"{rule}.buckets", f"{rule}.target.bucket", f"{rule}.target.list_version"
+    if not _known(values, buckets, place):
+        return
+    # A name that the rule is about, in the place of {bucket}: as good as any other.
+    name = values[place].replace("{bucket}", values[buckets].replace("*", "x").replace("?", "x"))
+    if fnmatchcase(name, values[buckets].replace("[", "[[]")):
+        yield (
+            place,
+            (
+                f"is in Riak CS itself (s3.endpoints), and a bucket that the rule is about ({values[buckets]}): the "
+                "copies would be copied; take a name that the rule does not match"
+            ),
+        )
+    if values.get(version, 1) != 1:
+        yield version, "must be 1 where the target is Riak CS itself: it answers version 2 with silent truncation"
 
 
 def _places(values: Mapping[str, Any]) -> Iterator[Contradiction]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from controlplane.adapters.s3 import S3ObjectStore
+from controlplane.adapters.s3 import S3ObjectStore, is_one_service
 from controlplane.model.mirror_plan import Worked
 from controlplane.model.retry import RetrySchedule
 from controlplane.model.tally import MirrorTally
@@ -20,6 +20,7 @@ from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.part_store import PartStore
+from controlplane.ports.server_copy import ServerCopy
 from controlplane.ports.upload_ledger import Upload, UploadLedger
 from controlplane.services.bulk_copying import BulkCopier
 from controlplane.services.bulk_object_copying import BulkObjectCopier
@@ -30,8 +31,9 @@ from controlplane.services.mirror import Mirror
 from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.runner import Runner
 from controlplane.services.together import Combined, Together
+from controlplane.settings.stores import S3Store
 from controlplane.settings.tree import Settings
-from controlplane.wiring.adapters import open_agent_spool
+from controlplane.wiring.adapters import open_agent_spool, s3_options
 from controlplane.wiring.s3_mirror import limits_of, rule_name
 
 if TYPE_CHECKING:
@@ -84,6 +86,7 @@ class MirrorPart:
                 read_back=mirror.verify == "read",
                 large=large,
                 parts=_parts_of(persistent),
+                at_service=_way_between(settings, primary, persistent),
             )
             blobs = copier.work
             if isinstance(primary, S3ObjectStore) and isinstance(persistent, S3ObjectStore):
@@ -163,6 +166,7 @@ class MirrorPart:
             delete_grace_s=settings.delete_grace_s,
             admit=self._lanes.admit,
             answered=self._lanes.answered,
+            at_service=s3_mirror.at_service,
         )
 
     def _parts(self, upload: Upload) -> PartStore | None:
@@ -173,6 +177,17 @@ class MirrorPart:
             return None
         rule = next((rule for rule in self._s3_mirror.rules if rule.name == upload.rule), None)
         return None if rule is None else self._s3_mirror.targets[rule.target].parts(upload.bucket)
+
+
+def _way_between(settings: Settings, primary: ObjectStore, persistent: ObjectStore) -> ServerCopy | None:
+    """How the service that has both stores copies blobs by itself; None: they are not one service's."""
+    here, there = settings.primary, settings.persistent
+    if not isinstance(here, S3Store) or not isinstance(there, S3Store):
+        return None
+    if not isinstance(primary, S3ObjectStore) or not isinstance(persistent, S3ObjectStore):
+        return None
+    source = s3_options(here)
+    return persistent.server_copy(source) if is_one_service(source, s3_options(there)) else None
 
 
 def _parts_of(store: ObjectStore) -> PartStore | None:

@@ -6,11 +6,11 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from controlplane.adapters.prefixed_stores import PrefixedStores
-from controlplane.adapters.s3 import S3Buckets, S3Options
+from controlplane.adapters.s3 import S3Buckets, S3Options, S3ServerCopies, is_one_service
 from controlplane.adapters.s3.buckets import BUCKET
 from controlplane.model.keys import Bucket, StoreName
 from controlplane.model.mirror_rules import MirrorRule
@@ -18,6 +18,7 @@ from controlplane.model.rate import Limit
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.server_copy import ServerCopies
 from controlplane.ports.upstream import RenewableKeyPair
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.source_tags import SourceTags
@@ -42,6 +43,8 @@ class S3Mirror:
     targets: dict[str, BucketStores]
     tombstones: ObjectTombstones
     tags: SourceTags
+    at_service: Mapping[str, ServerCopies]
+    """By the names of rules: how the target's service copies by itself, where it has the source too."""
 
     async def aclose(self) -> None:
         for stores in (self.source, *self.targets.values()):
@@ -55,26 +58,35 @@ async def open_s3_mirror(settings: Settings, primary: ObjectStore, clock: Clock)
     known: list[tuple[Store, StoreName]] = []
     targets: dict[str, BucketStores] = {}
     rules: list[MirrorRule] = []
-    for rule in settings.mirror.rules:
-        name = next((name for store, name in known if store == rule.target), None)
+    for said in settings.mirror.rules:
+        name = next((name for store, name in known if store == said.target), None)
         if name is None:
             name = StoreName(f"target-{len(known) + 1}")
-            known.append((rule.target, name))
-            targets[name] = await _build_target(name, rule.target, clock)
+            known.append((said.target, name))
+            targets[name] = await _build_target(name, said.target, clock)
         rules.append(
             MirrorRule(
-                rule.buckets,
-                rule.prefix,
+                said.buckets,
+                said.prefix,
                 name,
-                deletes=rule.deletes,
-                read_through=rule.read_through,
-                name=rule_name(rule),
+                deletes=said.deletes,
+                read_through=said.read_through,
+                name=rule_name(said),
             )
         )
     jitter = random.Random()  # noqa: S311 - jitter, not a secret
     source = S3Buckets(SOURCE, _source_options(settings, clock), clock, jitter, lenient=True)
     tags = SourceTags(source, Bucket(settings.s3.private_bucket), clock)
-    return S3Mirror(tuple(rules), source, targets, ObjectTombstones(primary, clock), tags)
+    at_service: dict[str, ServerCopies] = {}
+    for rule, said in zip(rules, settings.mirror.rules, strict=True):
+        target = targets[rule.target]
+        if isinstance(target, S3Buckets) and _copies_by_itself(said.server_copy, source, target):
+            at_service[rule.name] = S3ServerCopies(source, target)
+    return S3Mirror(tuple(rules), source, targets, ObjectTombstones(primary, clock), tags, at_service)
+
+
+def _copies_by_itself(said: str, source: S3Buckets, target: S3Buckets) -> bool:
+    return said == "on" or (said == "auto" and is_one_service(source.template, target.template))
 
 
 def rule_name(rule: RuleSettings) -> str:

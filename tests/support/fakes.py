@@ -30,6 +30,7 @@ from controlplane.ports.catalog import Quarantined
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError, Unavailable
 from controlplane.ports.object_store import Body, ByteRange, ObjectInfo, ObjectStore
+from controlplane.ports.server_copy import ServerCopy
 from controlplane.services.blobs import BlobWriter, Stored
 from controlplane.services.bulk_copying import BulkCopier
 from controlplane.services.copying import Copier
@@ -354,6 +355,7 @@ class Node:
             recheck_s=recheck_s,
             locks=locks,
         )
+        self.at_service: ServerCopy | None = None
         self.mirror = self.new_mirror()
 
     def new_mirror(self) -> Mirror:
@@ -365,6 +367,7 @@ class Node:
             journal=self.journal,
             clock=self.clock,
             read_back=self._read_back,
+            at_service=self.at_service,
         )
         bulk = None
         if self.bulk_primary is not None and self.bulk_persistent is not None:

@@ -16,6 +16,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
 from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import ObjectInfo
+from controlplane.ports.server_copy import ServerCopies
 from controlplane.ports.upstream import Ask, KeyPair, Reply
 from controlplane.s3.documents.object_extras import ObjectExtras
 from controlplane.s3.documents.tagging import Tags
@@ -179,6 +180,7 @@ class ObjectNode:
             records=self.records,
         )
         self.tally = MirrorTally()
+        self.at_service: dict[str, ServerCopies] = {}
         self._schedule = schedule
         self._read_back = read_back
         self.mirror = self.new_mirror()
@@ -206,6 +208,7 @@ class ObjectNode:
             large=large,
             delete_grace_s=self.delete_grace_s,
             answered=self.lanes.answered,
+            at_service=self.at_service,
         )
         return Mirror(
             copier.work,

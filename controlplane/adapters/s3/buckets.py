@@ -16,6 +16,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import NotFound, Rejected
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.part_store import PartStore
+from controlplane.ports.server_copy import ServerCopy
 
 BUCKET: Final = "{bucket}"
 """Stands for the source bucket's name in the bucket and in the prefix of the options."""
@@ -54,6 +55,10 @@ class S3Buckets:
     @property
     def name(self) -> StoreName:
         return self._name
+
+    @property
+    def template(self) -> S3Options:
+        return self._options
 
     def options(self, bucket: Bucket) -> S3Options:
         """Raises Rejected for a bucket name that would be too long at the target."""
@@ -107,3 +112,19 @@ class S3Buckets:
 
     async def aclose(self) -> None:
         await self._pool.aclose()
+
+
+class S3ServerCopies:
+    """Implements ports.server_copy.ServerCopies: from the buckets of one S3Buckets to those of another, where both are
+    one service. `source` gives the places only; whoever copies is the target's account."""
+
+    def __init__(self, source: S3Buckets, target: S3Buckets) -> None:
+        self._source = source
+        self._target = target
+        self._ways: dict[Bucket, ServerCopy] = {}
+
+    def of(self, bucket: Bucket) -> ServerCopy:
+        way = self._ways.get(bucket)
+        if way is None:
+            way = self._ways[bucket] = self._target.store(bucket).server_copy(self._source.options(bucket))
+        return way

@@ -15,6 +15,7 @@ from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.parts import S3Parts
 from controlplane.adapters.s3.pool import ConnectionPool
 from controlplane.adapters.s3.reader import S3Reader
+from controlplane.adapters.s3.server_copy import S3ServerCopy
 from controlplane.adapters.s3.upload import Draft, Uploads
 from controlplane.model.content import Content
 from controlplane.model.keys import Bucket, Key, StoreName
@@ -47,6 +48,7 @@ class S3ObjectStore:
     ) -> None:
         self._name = name
         self._options = options
+        self._clock = clock
         self._client = S3Client(options, clock, random, pool)
         self._uploads = Uploads(self._client, options, clock, self.head)
         self.parts = S3Parts(self._client, options, clock, self._full, self.head, self.delete)
@@ -167,6 +169,10 @@ class S3ObjectStore:
             where = ", ".join(self._options.endpoints)
             raise NotFound(f"bucket {self._options.bucket} does not exist at {where}: create it or set create_bucket")
         raise error_of(answer, self._client.describe(request))
+
+    def server_copy(self, source: S3Options) -> S3ServerCopy:
+        """The way of objects from a place at the same service to this one. Without I/O."""
+        return S3ServerCopy(self._client, self._options, source, self._full, self.head, self._clock)
 
     async def aclose(self) -> None:
         await self._client.aclose()

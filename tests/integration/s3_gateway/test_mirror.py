@@ -47,14 +47,18 @@ def client(url: str, key: str, secret: str) -> S3Client:
 
 @dataclass
 class Mirrored:
-    """A gateway and an agent whose rules mirror `m-*` to SeaweedFS, read-through included, and `arch-*` without deletes
-    to files."""
+    """A gateway and an agent whose rules mirror `m-*` to SeaweedFS, read-through included, `arch-*` without deletes to
+    files, and `near-*` to another bucket of the same Riak CS."""
 
     gateway: S3Gateway
     s3: S3Client
     target: S3Client
     archive: Path
     beneath: Wire
+    riak_cs: S3Client
+    """As its admin."""
+    near: str
+    """The bucket of Riak CS to which `near-*` is mirrored."""
 
     def bucket(self, kind: str = "m") -> str:
         name = f"{kind}-{secrets.token_hex(5)}"
@@ -110,11 +114,20 @@ def mirrored(
         {"buckets": "m-*", "read_through": True, "target": target},
         {"buckets": "arch-*", "deletes": False, "target": {"kind": "filesystem", "path": str(archive)}},
     ]
+    admin = folder / "admin-secret"
+    admin.write_text(riak_cs.secret)
+    admin.chmod(0o600)
+    near = {
+        "kind": "s3", "endpoints": [riak_cs.url], "bucket": f"copies-{secrets.token_hex(4)}", "create_bucket": True,
+        "access_key": riak_cs.key, "secret_key": {"file": str(admin)}, "list_version": 1, "conditional_put": False,
+    }  # fmt: skip
+    rules.append({"buckets": "near-*", "target": near})
     extra = {"mirror": {"rules": rules, "retry": {"first_s": 0.2, "most_s": 2.0}}}
     with s3_gateway.running(folder, riak_cs, s3_etcd.urls, name="mirroring", extra=extra) as gateway:
         gateway.node.start("agent")
         s3 = client(gateway.url, alice.key, alice.secret)
-        yield Mirrored(gateway, s3, client(seaweedfs.url, ACCESS_KEY, SECRET_KEY), archive, beneath)
+        near_side = client(riak_cs.url, riak_cs.key, riak_cs.secret), str(near["bucket"])
+        yield Mirrored(gateway, s3, client(seaweedfs.url, ACCESS_KEY, SECRET_KEY), archive, beneath, *near_side)
 
 
 def test_i1_every_way_of_writing_reaches_the_target(mirrored: Mirrored) -> None:
@@ -170,6 +183,25 @@ def test_i4_deletes_reach_the_target_and_an_archive_keeps_its_copies(mirrored: M
         s3.head_object(Bucket=bucket, Key="a")
     # Nothing of the tombstones stays.
     assert [path for path in mirrored.gateway.node.folder.rglob("tombstones*/**/*") if path.is_file()] == []
+
+
+def test_riak_cs_copies_to_itself_but_for_what_it_would_get_wrong(mirrored: Mirrored) -> None:
+    """Keys with a slash are sent (copy-source-one-slash)."""
+    s3, bucket = mirrored.s3, mirrored.bucket("near")
+    bodies = {name: secrets.token_bytes(2 << 20) for name in ("plain", "a+ü %", "with/slash", "two/of/them")}
+    bodies |= {"small": b"small"}
+    for name, body in bodies.items():
+        s3.put_object(
+            Bucket=bucket, Key=name, Body=body, ContentType="text/x", Metadata={"colour": name.encode().hex()}
+        )
+    mirrored.settle()
+    for name, body in bodies.items():
+        copy = mirrored.riak_cs.get_object(Bucket=mirrored.near, Key=f"{bucket}/{name}")
+        assert copy["Body"].read() == body
+        assert copy["ContentType"] == "text/x"
+        assert copy["Metadata"]["colour"] == name.encode().hex()
+        assert copy["Metadata"]["millrace-sha256"] == hashlib.sha256(body).hexdigest()
+    assert "does not copy" not in mirrored.gateway.node.log("agent")
 
 
 def test_what_riak_cs_lost_is_read_from_the_target_and_put_back(mirrored: Mirrored) -> None:

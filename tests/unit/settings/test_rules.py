@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 S3 = 'kind = "s3"\nendpoints = ["http://a", "http://S3"]\nbucket = "abc"\n'
 TOKEN = '[[tokens]]\nname = "{}"\nsecret = {{ env = "{}" }}\nscopes = ["read"]\n'
 GC = '[gc]\nsocket = "/run/gc.sock"\n'
+RIAK_CS = (
+    '[s3]\nendpoints = ["http://cs"]\nadmin_urls = ["http://cs:8000"]\n'
+    'admin_key = "K"\nadmin_secret = {{ env = "ONE" }}\n'
+)
+WITHIN = (
+    RIAK_CS + '[[mirror.rules]]\nbuckets = "{}"\n[mirror.rules.target]\n'
+    'kind = "s3"\nendpoints = ["http://CS"]\nbucket = "{}"\n'
+)
 SECRETS = {"ONE": "1", "SAME": "1", "TWO": "2"}
 
 
@@ -52,6 +60,10 @@ SECRETS = {"ONE": "1", "SAME": "1", "TWO": "2"}
         ),
         ('[primary]\nkind = "filesystem"\npath = "/var/lib"', "primary.path", "holds node.data_dir"),
         ('[primary]\nkind = "filesystem"\npath = "/var/lib/millrace"', "primary.path", "holds node.data_dir"),
+        (WITHIN.format("*", "copies") + "list_version = 1", "mirror.rules.0.target.bucket", "would be copied"),
+        (WITHIN.format("a-*", "a-{bucket}") + "list_version = 1", "mirror.rules.0.target.bucket", "would be copied"),
+        (WITHIN.format("a-*", "{bucket}") + "list_version = 1", "mirror.rules.0.target.bucket", "would be copied"),
+        (WITHIN.format("a-*", "copies"), "mirror.rules.0.target.list_version", "must be 1"),
         ('[hot_cache]\npath = "/var/lib/millrace/primary"', "hot_cache.path", "same place as primary.path"),
         ('[primary]\nkind = "filesystem"\npath = "/var/lib/millrace/hot"', "hot_cache.path", "same place"),
     ],
@@ -68,6 +80,8 @@ def test_a_contradiction_is_a_fault(text: str, path: str, part: str, faults_of: 
     [
         TOKEN.format("a", "ONE") + TOKEN.format("b", "TWO"),
         GC + "lease_ttl_s = 30\ncommand_timeout_s = 10",
+        WITHIN.format("a-*", "copies") + "list_version = 1",
+        WITHIN.format("a-*", "copies-{bucket}") + "list_version = 1",
         "[admin]\nport = 0\nagent_port = 0\n[gateway]\nport = 0",
         '[admin]\nhost = "10.0.0.1"\nport = 8470',
         '[directory]\nv2 = true\nv2_endpoints = ["http://a"]',
