@@ -138,6 +138,11 @@ class FileTransfer:
         """Bytes of the body."""
         return self._body.length - self._left
 
+    @property
+    def left(self) -> int:
+        """Bytes of the body that the kernel has not taken yet."""
+        return self._left
+
     def step(self) -> None:
         """Send up to TURN_BYTES, then come back with the next turn in which the socket is writable."""
         out = self._socket

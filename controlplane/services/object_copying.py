@@ -36,6 +36,7 @@ from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.presence import exists
 from controlplane.services.proving import content_in, digest, read_content
 from controlplane.services.source_tags import SourceTags
+from controlplane.services.spooled_bodies import SpooledBodies, Turn
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class ObjectCopier:
         self._targets = targets
         self._tombstones = tombstones
         self._journal = journal
-        self._spool = spool
+        self._bodies = SpooledBodies(spool)
         self._clock = clock
         self._read_back = read_back
         self._tags = tags
@@ -166,21 +167,22 @@ class ObjectCopier:
         bucket, key = task.draft.bucket, task.draft.key
         source = self._source.store(bucket)
         for _ in range(_CHANGES_FOLLOWED):
-            began = self._clock.monotonic()
-            try:
-                reader = await self._in_source(bucket, source.get(key))
-            except NotFound:
-                gone = await self._gone(task, target)
-                if await self._lives(bucket, key):
-                    continue  # written again: what was removed may have been the copy of that, by another node
-                return gone
-            self._answered(task.draft.rule, self._clock.monotonic() - began)
-            try:
-                seen = reader.info
-                tags = await self._tags.of(bucket, seen)
-                copied = await self._copy(task, target, reader, tags)
-            finally:
-                await reader.aclose()
+            async with self._bodies.turn(task.draft.size) as turn:
+                began = self._clock.monotonic()
+                try:
+                    reader = await self._in_source(bucket, source.get(key))
+                except NotFound:
+                    gone = await self._gone(task, target)
+                    if await self._lives(bucket, key):
+                        continue  # written again: what was removed may have been the copy of that, by another node
+                    return gone
+                self._answered(task.draft.rule, self._clock.monotonic() - began)
+                try:
+                    seen = reader.info
+                    tags = await self._tags.of(bucket, seen)
+                    copied = await self._copy(task, target, reader, tags, turn)
+                finally:
+                    await reader.aclose()
             reach("objects.verified")
             try:
                 again = await self._in_source(bucket, source.head(key))
@@ -200,7 +202,7 @@ class ObjectCopier:
                 return _Brought(True, copied.size, "", row)
         raise Unavailable(f"{bucket}/{key} changes faster than it can be copied")
 
-    async def _copy(self, task: Task, target: _Target, reader: ObjectReader, tags: Tags) -> _Copied:
+    async def _copy(self, task: Task, target: _Target, reader: ObjectReader, tags: Tags, turn: Turn) -> _Copied:
         """Bring what the reader has to the target, unless it is there already."""
         info = reader.info
         record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq, tags)
@@ -261,6 +263,7 @@ class ObjectCopier:
         service = self._targets[target.rule.target]
         parts = service.parts(task.draft.bucket)
         if self._large is not None and parts is not None and info.size > self._large.above_bytes:
+            turn.end()
             await reader.aclose()
             await service.prepare(task.draft.bucket)
             source = self._source.store(task.draft.bucket)
@@ -276,14 +279,7 @@ class ObjectCopier:
         if self._admit is not None and self._large is not None and info.size > self._large.above_bytes:
             await self._admit(task.draft.rule, 0, info.size)
         # Both digests must be known before the first byte goes out: they are stored beside it.
-        writer = self._spool.open(reader.length)
-        try:
-            async for chunk in reader:
-                await writer.write(chunk)
-            spooled = await writer.finish()
-        except BaseException:
-            writer.discard()
-            raise
+        spooled = await turn.spooled(reader)
         try:
             put = await self._put(task.draft.bucket, target, spooled.body, spooled.content, info, record)
         finally:

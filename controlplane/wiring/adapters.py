@@ -194,7 +194,7 @@ def _hot_folder(settings: Settings) -> Path:
 def open_agent_spool(settings: Settings) -> DiskSpool:
     """The agent's own: opening one removes what an earlier process left in it."""
     folder = settings.node.data_dir / "agent-spool"
-    spool = DiskSpool(folder, memory_bytes=settings.gateway.spool_memory_bytes)
+    spool = DiskSpool(folder, memory_bytes=settings.gateway.spool_memory_bytes, stays=False)
     spool.prepare()
     return spool
 

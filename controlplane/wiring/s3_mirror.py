@@ -32,6 +32,7 @@ from controlplane.wiring.riak_cs import admin_keys
 log = logging.getLogger(__name__)
 
 SOURCE = StoreName("riak-cs")
+_MOST_OF_ONE_PUT = 5 << 30
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -63,7 +64,7 @@ async def open_s3_mirror(settings: Settings, primary: ObjectStore, clock: Clock)
         if name is None:
             name = StoreName(f"target-{len(known) + 1}")
             known.append((said.target, name))
-            targets[name] = await _build_target(name, said.target, clock)
+            targets[name] = await _build_target(name, said.target, settings.mirror.large_bytes, clock)
         rules.append(
             MirrorRule(
                 said.buckets,
@@ -141,10 +142,10 @@ def _source_options(settings: Settings, clock: Clock) -> S3Options:
     )
 
 
-async def _build_target(name: StoreName, store: Store, clock: Clock) -> BucketStores:
+async def _build_target(name: StoreName, store: Store, large_bytes: int, clock: Clock) -> BucketStores:
     if not isinstance(store, S3Store):
         return PrefixedStores(await build_store(name, store, clock))
-    options = s3_options(store)
+    options = replace(s3_options(store), whole_bytes=min(large_bytes, _MOST_OF_ONE_PUT))
     if BUCKET not in options.bucket + options.prefix:
         options = replace(options, prefix=f"{options.prefix}{BUCKET}/")
     jitter = random.Random()  # noqa: S311 - jitter, not a secret

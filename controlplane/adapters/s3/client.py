@@ -15,6 +15,7 @@ from controlplane.adapters.s3.failures import Failure, error_of, failure_of
 from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.pipeline import Replies, Reply
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
+from controlplane.adapters.s3.sources import ProvedFile
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import REFUSED, KeyPair, Renewal, read_whole
@@ -52,7 +53,7 @@ class Request:
     query: Query = ()
     headers: dict[str, str] = field(default_factory=dict)
     """Lower-case names."""
-    body: bytes | memoryview | Chunks = b""
+    body: bytes | memoryview | Chunks | ProvedFile = b""
     length: int = 0
     """Bytes of the body."""
     payload_sha256: str = EMPTY_SHA256
@@ -264,6 +265,8 @@ class S3Client:
             head = self._head(request, lease.site)
             if isinstance(request.body, bytes) and len(request.body) <= _JOIN_BELOW:
                 connection.write(head + request.body)
+            elif isinstance(request.body, ProvedFile) and connection.takes_files:
+                cut_short = not await connection.send_file(head, request.body.opened())
             else:
                 connection.write(head)
                 cut_short = await self._send_body(request.body, connection)
@@ -289,9 +292,10 @@ class S3Client:
         self._pool.release(lease)
         return failure
 
-    async def _send_body(self, body: bytes | memoryview | Chunks, connection: Connection) -> bool:
+    async def _send_body(self, body: bytes | memoryview | Chunks | ProvedFile, connection: Connection) -> bool:
         """Whether the server answered before it had the whole body: then the rest is not sent."""
-        async with aclosing(body() if callable(body) else _in_pieces(body)) as pieces:
+        made = body.pieces if isinstance(body, ProvedFile) else body
+        async with aclosing(made() if callable(made) else _in_pieces(made)) as pieces:
             async for piece in pieces:
                 connection.write(piece)
                 await connection.drain()

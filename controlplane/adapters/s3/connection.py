@@ -11,6 +11,8 @@ import httptools
 
 from controlplane.adapters.s3.pipeline import NotInStep, Replies
 from controlplane.adapters.s3.plain_head import plain_head
+from controlplane.http.file_send import FileTransfer
+from controlplane.http.message import FileBody
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 _PAUSE_ABOVE: Final = 512 * 1024
@@ -61,6 +63,7 @@ class Connection(asyncio.Protocol):
         "_replies",
         "_status",
         "_timer",
+        "_transfer",
         "_transport",
         "_unread",
         "_waiter",
@@ -95,6 +98,7 @@ class Connection(asyncio.Protocol):
         self._status = 0
         self._complete = True
         self._replies: Replies | None = None
+        self._transfer: FileTransfer | None = None
         self.headers: dict[str, str] = {}
         self.status = 0
         """Of the final answer, 0 until its head is there."""
@@ -164,6 +168,41 @@ class Connection(asyncio.Protocol):
             raise self._failed()
         self._transport.write(data)
 
+    @property
+    def takes_files(self) -> bool:
+        """Whether send_file() can be used for the request that begins now."""
+        transport = self._transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return False
+        return not transport.get_write_buffer_size()
+
+    async def send_file(self, head: bytes, file: FileBody) -> bool:
+        """The request's head and then the file, past the transport: by sendfile. False: the server answered before it
+        had all of it, and the rest was not sent. Releases the file."""
+        transfer: FileTransfer | None = None
+        try:
+            if self._failure is not None or self._transport is None:
+                raise self._failed()
+            fd = self._transport.get_extra_info("socket").fileno()
+            transfer = FileTransfer(self._loop, fd, head, file, self._loop.time)
+        except OSError as error:
+            raise ExchangeFailed(f"the file cannot be sent ({error})") from error
+        finally:
+            if transfer is None:
+                file.release()
+        transfer.on_end = self._wake
+        self._transfer = transfer
+        try:
+            transfer.step()
+            while transfer.whole is None and not self.status:
+                await self._wait()
+        finally:
+            self._transfer = None
+            transfer.cancel()
+        if not transfer.whole and not self.status:
+            raise ExchangeFailed("the connection was lost while the file was sent, or the file became shorter")
+        return bool(transfer.whole)
+
     async def drain(self) -> None:
         """Wait until little of what was written is still on this side; return early when the answer's head is there."""
         while not self._writable and not self.status:
@@ -210,6 +249,9 @@ class Connection(asyncio.Protocol):
             return
         now = self._loop.time()
         pending = self._transport.get_write_buffer_size()
+        if self._transfer is not None:
+            pending += self._transfer.left
+            self._progress_at = max(self._progress_at, self._transfer.moved_at)
         if pending < self._pending_write:
             self._progress_at = now
         self._pending_write = pending

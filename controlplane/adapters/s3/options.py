@@ -93,6 +93,9 @@ class S3Options:
     """Tries of a request that may safely be sent again."""
     part_bytes: int = 16 * 1024 * 1024
     """Larger bodies go up in parts of this size."""
+    whole_bytes: int = 0
+    """Files whose digests are known go up in one request up to this size: in parts each byte would be hashed once more.
+    Not above part_bytes: part_bytes counts."""
     part_concurrency: int = 2
 
     def __post_init__(self) -> None:

@@ -6,10 +6,13 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
 from hashlib import md5
 from typing import Final
 
 from controlplane.adapters.s3.digests import Digests, difference
+from controlplane.http.message import FileBody
 from controlplane.model.content import Content
 from controlplane.ports.errors import Corrupt, Rejected
 from controlplane.ports.object_store import LocalFile
@@ -88,6 +91,28 @@ class FilePart:
 
     def md5(self) -> bytes:
         return self._md5.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedFile:
+    """A whole file whose digests are known: it may go out without coming into this process (sendfile)."""
+
+    file: LocalFile
+
+    def opened(self) -> FileBody:
+        """Raises Rejected, Corrupt (the file is shorter)."""
+        try:
+            fd = os.open(self.file.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise _unreadable(self.file, error) from error
+        size = os.fstat(fd).st_size
+        if size < self.file.size:
+            os.close(fd)
+            raise Corrupt(f"{self.file.path} ends at {size} bytes, {self.file.size} were announced")
+        return FileBody(fd, 0, self.file.size, partial(os.close, fd))
+
+    def pieces(self) -> AsyncGenerator[bytes, None]:
+        return file_pieces(self.file, 0, self.file.size, None)
 
 
 async def _undisturbed(work: Awaitable[bytes]) -> bytes:

@@ -14,7 +14,16 @@ from controlplane.adapters.s3.failures import Failure, error_of
 from controlplane.adapters.s3.metadata import MalformedAnswer, etag_is_md5, modified_at
 from controlplane.adapters.s3.multipart import MOST_PARTS, MultipartUpload, VisibleButWrong
 from controlplane.adapters.s3.options import S3Options
-from controlplane.adapters.s3.sources import FilePart, PartSource, counted, file_pieces, held_back, read_file, verify
+from controlplane.adapters.s3.sources import (
+    FilePart,
+    PartSource,
+    ProvedFile,
+    counted,
+    file_pieces,
+    held_back,
+    read_file,
+    verify,
+)
 from controlplane.model.content import Content
 from controlplane.model.keys import Key
 from controlplane.ports.clock import Clock
@@ -87,22 +96,24 @@ class Uploads:
             raise Corrupt(f"{file.path} has {file.size} bytes instead of {draft.content.size}")
         if file.size <= SMALL_BYTES:
             return await self._put_bytes(draft, await read_file(file), file.size)
-        if file.size > self._options.part_bytes:
-            return await self._put_parts_of_file(draft, file)
         trusted = draft.content if draft.content is not None and file.verified == draft.content else None
+        whole_bytes = self._options.whole_bytes if trusted is not None else 0
+        if file.size > max(self._options.part_bytes, whole_bytes):
+            return await self._put_parts_of_file(draft, file)
+        if trusted is not None:
+            request = self._put_request(draft, ProvedFile(file), file.size, trusted)
+            return await self._put_once(draft, request, lambda: trusted.md5)
         digests = Digests()
 
         def pieces() -> AsyncGenerator[bytes, None]:
             nonlocal digests
-            if trusted is not None:
-                return file_pieces(file, 0, file.size, None)
             digests = Digests()
             return held_back(
                 file_pieces(file, 0, file.size, digests.take), lambda: verify(draft.full_key, draft.content, digests)
             )
 
         request = self._put_request(draft, pieces, file.size, draft.content)
-        return await self._put_once(draft, request, lambda: trusted.md5 if trusted else digests.content().md5)
+        return await self._put_once(draft, request, lambda: digests.content().md5)
 
     async def _put_stream(self, draft: Draft, stream: AsyncIterator[bytes], size: int) -> ObjectInfo:
         digests = Digests()
@@ -115,7 +126,7 @@ class Uploads:
         return await self._put_once(draft, request, lambda: digests.content().md5)
 
     def _put_request(
-        self, draft: Draft, body: bytes | memoryview | Chunks, size: int, known: Content | None
+        self, draft: Draft, body: bytes | memoryview | Chunks | ProvedFile, size: int, known: Content | None
     ) -> Request:
         headers = {**draft.headers, **self._condition(draft)}
         if known is not None:

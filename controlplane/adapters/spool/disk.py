@@ -32,8 +32,13 @@ class DiskSpool:
     Memory of one body is bounded by memory_bytes + 2 * 4 MiB, whatever its size.
     """
 
-    def __init__(self, path: Path, *, memory_bytes: int, reserve_bytes: int = 64 << 20, threads: int = 8) -> None:
+    def __init__(
+        self, path: Path, *, memory_bytes: int, reserve_bytes: int = 64 << 20, threads: int = 8, stays: bool = True
+    ) -> None:
+        """`stays`: what is spooled is about to become an object of a store, and is flushed then. False: its file goes
+        as soon as it was sent, best before the disk ever sees it."""
         self._path = path
+        self._stays = stays
         self._memory_bytes = memory_bytes
         self._reserve_bytes = reserve_bytes
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="spool")
@@ -57,7 +62,9 @@ class DiskSpool:
                     "free space or enlarge the file system"
                 )
         self._count += 1
-        return Writer(self._path / f"{os.getpid()}-{self._count}.part", self._memory_bytes, self._executor)
+        return Writer(
+            self._path / f"{os.getpid()}-{self._count}.part", self._memory_bytes, self._executor, stays=self._stays
+        )
 
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
@@ -66,8 +73,9 @@ class DiskSpool:
 class Writer:
     """One body on its way in; see ports.spool.SpoolWriter."""
 
-    def __init__(self, path: Path, memory_bytes: int, executor: ThreadPoolExecutor) -> None:
+    def __init__(self, path: Path, memory_bytes: int, executor: ThreadPoolExecutor, *, stays: bool) -> None:
         self._path = path
+        self._stays = stays
         self._memory_bytes = memory_bytes
         self._executor = executor
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -118,7 +126,7 @@ class Writer:
                 await lane.submit(lambda: self._hash(data))
                 await lane.drained()
             self._ended = True
-            return Body(self._content(), data, None, -1)
+            return Body(self._content(), data, None, -1, self._executor)
         if self._held:
             await self._flush()
         for lane in self._lanes:
@@ -128,7 +136,8 @@ class Writer:
                 raise self._translated(error) from error
         self._ended = True
         content = self._content()
-        return Body(content, LocalFile(self._path, self._size, verified=content), self._path, self._fd)
+        file = LocalFile(self._path, self._size, verified=content)
+        return Body(content, file, self._path, self._fd, self._executor)
 
     def discard(self) -> None:
         if self._ended:
@@ -173,7 +182,7 @@ class Writer:
                 done -= len(pending.pop(0))
             if pending and done:
                 pending[0] = pending[0][done:]
-        if self._on_disk - self._kicked >= _WRITEBACK_EVERY:
+        if self._stays and self._on_disk - self._kicked >= _WRITEBACK_EVERY:
             # Start write-back now, so that the fsync at the end finds little to do.
             _start_writeback(self._fd, self._kicked, self._on_disk - self._kicked)
             self._kicked = self._on_disk
@@ -194,18 +203,28 @@ class Writer:
 class Body:
     """A complete body; see ports.spool.Spooled."""
 
-    def __init__(self, content: Content, body: bytes | LocalFile, path: Path | None, fd: int) -> None:
+    def __init__(
+        self, content: Content, body: bytes | LocalFile, path: Path | None, fd: int, executor: ThreadPoolExecutor
+    ) -> None:
         self.content = content
         self.body = body
         self._path = path
         self._fd = fd
+        self._executor = executor
 
     def discard(self) -> None:
         if self._path is None:
             return
         self._path.unlink(missing_ok=True)
-        os.close(self._fd)
         self._path = None
+        fd = self._fd
+        # The last name is gone: closing frees the pages, and waits for those that the disk is writing.
+        try:
+            closing = self._executor.submit(os.close, fd)
+        except RuntimeError:  # the spool is closed
+            os.close(fd)
+        else:
+            closing.add_done_callback(lambda done: os.close(fd) if done.cancelled() else None)
 
 
 def _each(update: Callable[[bytes], Any], batch: list[bytes]) -> Callable[[], None]:
