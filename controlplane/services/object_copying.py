@@ -213,7 +213,7 @@ class ObjectCopier:
         ways = self._at_service.get(target.rule.name)
         way = None if ways is None or info.size <= _IN_MEMORY else ways.of(task.draft.bucket)
         if way is None or not way.takes(info):
-            return await self._send(task, target, reader, record, None)
+            return await self._send(task, target, reader, record, turn)
         copied = await self._copy_at_service(task, target, way, reader, record)
         if copied is not None:
             return copied
@@ -223,7 +223,7 @@ class ObjectCopier:
         try:
             if again.info != info:
                 raise Unavailable(f"{task.draft.bucket}/{task.draft.key} changed while it was copied", 0.0)
-            return await self._send(task, target, again, record, way)
+            return await self._send(task, target, again, record, turn, way)
         finally:
             await again.aclose()
 
@@ -256,7 +256,13 @@ class ObjectCopier:
         return _Copied(put.etag, content.size, fresh=True)
 
     async def _send(
-        self, task: Task, target: _Target, reader: ObjectReader, record: CopyRecord, way: ServerCopy | None
+        self,
+        task: Task,
+        target: _Target,
+        reader: ObjectReader,
+        record: CopyRecord,
+        turn: Turn,
+        way: ServerCopy | None = None,
     ) -> _Copied:
         """The bytes go through here; by `way` at most parts of what is too large for one request."""
         info = reader.info
