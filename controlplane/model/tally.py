@@ -160,6 +160,8 @@ class LifecycleTally:
 class ScanTally:
     """Scans on this node since the process started."""
 
+    interval_s: float = 0.0
+    """Between scans that come by themselves; 0: none do."""
     under_way: bool = False
     runs: int = 0
     """Finished ones."""

@@ -249,6 +249,7 @@ def _lifecycle(tally: LifecycleTally) -> Iterator[Metric]:
 
 
 def _scan(tally: ScanTally) -> Iterator[Metric]:
+    yield GaugeMetricFamily("millrace_scan_interval_seconds", "Between two scans; 0: none come.", tally.interval_s)
     yield GaugeMetricFamily("millrace_scan_under_way", "1 while this node compares stores.", tally.under_way)
     yield CounterMetricFamily("millrace_scan_runs", "Scans finished here.", tally.runs)
     yield CounterMetricFamily("millrace_scan_keys", "Keys compared.", tally.keys)

@@ -105,7 +105,7 @@ class ScanPart:
     ) -> None:
         calm_collector()
         scan = settings.mirror.scan
-        self.tally = ScanTally()
+        self.tally = ScanTally(interval_s=scan.interval_s)
         self._clock = clock
         self._accounts = build_accounts(settings, clock)
         buckets: Callable[[MirrorRule], Awaitable[Sequence[Bucket]]] = SourceBuckets(settings, self._accounts)

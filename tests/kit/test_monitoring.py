@@ -21,10 +21,12 @@ from controlplane.model.tally import (
     MirrorTally,
     PublishTally,
     RequestTally,
+    ScanTally,
     ShardTally,
 )
 from controlplane.ports.journal import JournalStats
 from controlplane.status.exposition import Sources, render
+from tests.kit.test_families import Role
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLE = ROOT / "roles" / "monitoring"
@@ -140,6 +142,28 @@ CASES: dict[str, tuple[Series, Series]] = {
         {agent("millrace_mirror_store_outages_total"): RISING},
         {agent("millrace_mirror_store_outages_total"): FLAT},
     ),
+    "MillraceScanLate": (
+        {
+            agent("millrace_scan_interval_seconds"): constant(600, 400),
+            agent("millrace_scan_last_timestamp_seconds"): constant(0, 400),
+            agent("millrace_scan_keys_total"): "5x400",
+        },
+        # The one that scanned has ended since; a scan of a large store takes longer than it should, and goes on.
+        {
+            agent("millrace_scan_interval_seconds"): constant(600, 400),
+            agent("millrace_scan_last_timestamp_seconds"): "7000x20 0x380",
+            agent("millrace_scan_keys_total"): "5x400",
+            series("millrace_scan_interval_seconds", job="millrace-agent", instance="off"): constant(0, 400),
+        },
+    ),
+    "MillraceScanFailing": (
+        {agent("millrace_scan_failed_buckets_total"): "0x40 2x160"},
+        {agent("millrace_scan_failed_buckets_total"): FLAT},
+    ),
+    "MillraceScanGuard": (
+        {agent("millrace_scan_guard_refusals_total"): "0x40 1x160"},
+        {agent("millrace_scan_guard_refusals_total"): FLAT},
+    ),
     "MillraceGcNobody": (gc_duty(0, 0), gc_duty(0, 1)),
     "MillraceGcTwice": (gc_duty(1, 1), gc_duty(0, 1)),
     "MillraceGcFailing": (
@@ -236,13 +260,43 @@ CASES: dict[str, tuple[Series, Series]] = {
         },
     ),
 }
-LATE = {"CertificateExpires": "75m", "CertificateUnreadable": "150m", "BackupLate": "75m", "MillraceCollision": "60m"}
+LATE = {
+    "MillraceScanLate": "110m",
+    "CertificateExpires": "75m",
+    "CertificateUnreadable": "150m",
+    "BackupLate": "75m",
+    "MillraceCollision": "60m",
+}
 """When to look; others at 40m."""
 
 
 def rules() -> dict[str, dict[str, Any]]:
     groups = yaml.safe_load(RULES.read_text())["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+def fires(tmp_path: Path, alert: str, at: str, given: Series) -> bool:
+    expression = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})'
+    test = {
+        "interval": "30s",
+        "input_series": [{"series": one, "values": values} for one, values in given.items()],
+        "promql_expr_test": [{"expr": expression, "eval_time": at, "exp_samples": [{"labels": "{}", "value": 1}]}],
+    }
+    file = tmp_path / "one.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": [test]}))
+    return subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, check=False).returncode == 0
+
+
+def test_a_scan_that_goes_on_is_not_late_and_where_none_come_by_themselves_none_is_missed(tmp_path: Path) -> None:
+    late = CASES["MillraceScanLate"][0]
+    assert fires(tmp_path, "MillraceScanLate", "110m", late)
+    assert not fires(tmp_path, "MillraceScanLate", "110m", late | {agent("millrace_scan_keys_total"): RISING + "00"})
+    assert not fires(tmp_path, "MillraceScanLate", "110m", late | {agent("millrace_scan_interval_seconds"): "0x400"})
+
+
+def test_the_s3_front_counts_too(tmp_path: Path) -> None:
+    s3 = {gateway("millrace_s3_requests_total", operation="GetObject", status="500"): RISING}
+    assert fires(tmp_path, "MillraceServerErrors", "40m", s3)
 
 
 def test_every_alert_has_a_case() -> None:
@@ -279,6 +333,8 @@ def exposed() -> set[str]:
         gc=GcTally(),
         lifecycle=LifecycleTally(),
         shards=ShardTally(),
+        scan=ScanTally(found={"missing": 1}, last_found={"missing": 1}),
+        s3=RequestTally(),
     )
     stats = JournalStats(pending=0, pending_bytes=0, failed=0, limit=1, oldest_enqueued_at=None)
     text = render(sources, stats, 0.0, {"far": RuleStats()}).decode()
@@ -316,9 +372,43 @@ def test_a_dashboard_is_whole(path: Path) -> None:
     assert board["uid"] == f"millrace-{path.stem}"
     places = [panel["gridPos"] for panel in board["panels"]]
     assert len({(place["x"], place["y"]) for place in places}) == len(places)
+    (variable,) = board["templating"]["list"]
+    assert (variable["type"], variable["query"], variable["name"]) == ("datasource", "prometheus", "source")
+    assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
     for panel in board["panels"]:
         assert panel["title"]
-        assert panel["type"] == "row" or all(target["expr"] for target in panel["targets"])
+        for target in panel.get("targets", [None]) if panel["type"] != "row" else []:
+            assert target["expr"]
+            for part in (panel, target):
+                assert part["datasource"] == {"type": "prometheus", "uid": "${source}"}
+    for one in places:
+        for other in places:
+            apart = one is other or (
+                one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+                or one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+            )  # fmt: skip
+            assert apart, (one, other)
+
+
+def test_every_expression_of_a_dashboard_is_one(tmp_path: Path) -> None:
+    """By promtool, as if each were a rule."""
+    found = [
+        target["expr"] for path in dashboards() for panel in json.loads(path.read_text())["panels"]
+        for target in panel.get("targets", [])
+    ]  # fmt: skip
+    rows = [{"record": f"dashboard:number:{number}", "expr": text} for number, text in enumerate(found)]
+    file = tmp_path / "expressions.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rows}]}))
+    done = subprocess.run(["promtool", "check", "rules", str(file)], text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(rows) > 40
+
+
+def test_what_is_measured_of_scans_duties_and_rules_is_shown() -> None:
+    text = "".join(path.read_text() for path in dashboards())
+    shown = set(re.findall(r"\bmillrace_[a-z0-9_]+", text))
+    for prefix in ("millrace_scan_", "millrace_rule_", "millrace_gc_duty", "millrace_cluster_shards", "millrace_s3_"):
+        assert {name for name in shown if name.startswith(prefix)}, prefix
 
 
 def test_every_alert_has_a_runbook() -> None:
@@ -388,3 +478,22 @@ def test_the_textfile_is_replaced_whole_and_can_be_read(tmp_path: Path) -> None:
     assert target.read_text() == "b 2\n"
     assert target.stat().st_mode & 0o777 == 0o644
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_grafana_is_told_of_prometheus_and_of_the_dashboards() -> None:
+    role = Role("monitoring", "Debian", ansible_managed="by Ansible", **{
+        "monitoring_grafana_dir": "/etc/grafana/provisioning", "monitoring_listen_address": "10.0.0.5"})  # fmt: skip
+    files = {
+        name: yaml.safe_load(str(role.value((ROLE / f"templates/grafana-{name}.yml.j2").read_text())))
+        for name in ("datasources", "dashboards")
+    }
+    (source,) = files["datasources"]["datasources"]
+    assert (source["type"], source["url"]) == ("prometheus", "http://10.0.0.5:9090")
+    (provider,) = files["dashboards"]["providers"]
+    written = {task["ansible.builtin.copy"]["dest"] for task in role.tasks("server") if "ansible.builtin.copy" in task}
+    folder = provider["options"]["path"]
+    assert folder + "/" in {str(role.value(text)) for text in written if "grafana" in text}
+    for name in files:
+        (task,) = [one for one in role.tasks("server") if f"grafana-{name}" in str(one.get("ansible.builtin.template"))]
+        where = str(role.value(task["ansible.builtin.template"]["dest"]))
+        assert where == f"/etc/grafana/provisioning/{name}/millrace.yml"

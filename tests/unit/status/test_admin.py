@@ -105,7 +105,7 @@ async def test_metrics_parse_and_keep_the_conventions() -> None:
     labels = {"version": '1"x', "node": "n"}
     gc = GcTally(held=True, batches=3, last_batch_at=EPOCH)
     sources = Sources(requests, BlobTally(), mirror, publish, MemoryHotCache(10_000, 1000), labels, gc)
-    sources.scan = ScanTally(runs=2, keys=500, found={"missing": 3}, last_found={"missing": 1})
+    sources.scan = ScanTally(interval_s=3600, runs=2, keys=500, found={"missing": 3}, last_found={"missing": 1})
     text = render(sources, await journal.stats(), EPOCH + 7.0).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     assert all(name.startswith("millrace_") for name in families)
@@ -119,6 +119,7 @@ async def test_metrics_parse_and_keep_the_conventions() -> None:
     assert samples["millrace_endpoint_published",] == 1.0
     assert samples["millrace_gc_duty_held",] == 1.0
     assert samples["millrace_gc_last_batch_timestamp_seconds",] == EPOCH
+    assert samples["millrace_scan_interval_seconds",] == 3600
     assert samples["millrace_scan_found_total", ("kind", "missing")] == 3
     assert samples["millrace_scan_last_found", ("kind", "missing")] == 1
     seconds = "millrace_http_request_duration_seconds"
