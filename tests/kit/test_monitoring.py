@@ -481,8 +481,8 @@ def test_the_textfile_is_replaced_whole_and_can_be_read(tmp_path: Path) -> None:
 
 
 def test_grafana_is_told_of_prometheus_and_of_the_dashboards() -> None:
-    role = Role("monitoring", "Debian", ansible_managed="by Ansible", **{
-        "monitoring_grafana_dir": "/etc/grafana/provisioning", "monitoring_listen_address": "10.0.0.5"})  # fmt: skip
+    place = {"monitoring_grafana_dir": "/etc/grafana/provisioning", "monitoring_listen_address": "10.0.0.5"}
+    role = Role("monitoring", "Debian", ansible_managed="by Ansible", **place)
     files = {
         name: yaml.safe_load(str(role.value((ROLE / f"templates/grafana-{name}.yml.j2").read_text())))
         for name in ("datasources", "dashboards")
