@@ -33,7 +33,8 @@ class PartedBody:
                 raise Corrupt(f"the body has {announced} bytes instead of {claimed}; nothing was stored")
         if announced is None and content is not None:
             announced = content.size
-        self._content = content
+        self.content = content
+        """What the body must be."""
         self._trusted = isinstance(body, LocalFile) and content is not None and body.verified == content
         self._digests = Digests()
         self._source = PartSource(_pieces(body), part_bytes, announced)
@@ -55,7 +56,7 @@ class PartedBody:
 
     def found(self) -> Content:
         """The digests of the whole, once the last part was handed out."""
-        return self._content if self._trusted and self._content is not None else self._digests.content()
+        return self.content if self._trusted and self.content is not None else self._digests.content()
 
     async def _read(self) -> bytearray:
         part = await self._source.next_part()
@@ -64,9 +65,9 @@ class PartedBody:
         return part
 
     def _verify(self) -> None:
-        if self._content is None or self._trusted:
+        if self.content is None or self._trusted:
             return
-        differs = difference(self._content, self._digests.content())
+        differs = difference(self.content, self._digests.content())
         if differs:
             raise Corrupt(f"the body has {differs}; nothing was stored")
 
