@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 from controlplane.adapters.riak_cs.options import RiakCsOptions
 from controlplane.adapters.riak_cs.permitted import require_permitted
+from controlplane.adapters.riak_cs.resumption import continues, rest_of
 from controlplane.adapters.riak_cs.wire import head_of, target_of
 from controlplane.adapters.s3.connection import Connection, ExchangeFailed
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
@@ -21,17 +22,28 @@ BACKOFF_MOST_S: Final = 1.0
 _JOIN_BELOW: Final = 64 * 1024
 _RETRYABLE: Final = frozenset({500, 502, 503, 504})
 _HTML: Final = "text/html"
+Again: TypeAlias = Callable[[Ask, Site | None], Awaitable["RiakCsReply"]]
+"""Sends a request, if it can be to another node than that one."""
 
 
 class RiakCsReply:
-    """Implements ports.upstream.Reply."""
+    """Implements ports.upstream.Reply.
 
-    __slots__ = ("_ask", "_lease", "_pool", "headers", "status")
+    An answer that breaks off is finished by another node: an object from the byte where it ended, and what is read all
+    at once (listings, ACLs) by asking again.
+    """
 
-    def __init__(self, pool: ConnectionPool, lease: Lease, ask: Ask) -> None:
+    __slots__ = ("_again", "_ask", "_broken", "_lease", "_left", "_pool", "_taken", "headers", "status")
+
+    def __init__(self, pool: ConnectionPool, lease: Lease, ask: Ask, again: Again, tries: int) -> None:
         self._pool = pool
         self._lease: Lease | None = lease
         self._ask = ask
+        self._again = again
+        self._left = tries - 1
+        self._broken: Site | None = None
+        """Where it broke off last."""
+        self._taken = 0
         self.status = lease.connection.status
         self.headers: Mapping[str, str] = lease.connection.headers
 
@@ -43,13 +55,50 @@ class RiakCsReply:
             chunk = await lease.connection.read()
         except ExchangeFailed as error:
             self._pool.failed(lease.site)
+            self._broken = lease.site
             self.close()
-            raise Unavailable(f"{_what(self._ask)} at {lease.site.endpoint.url}: {error}") from error
+            rest = rest_of(self._ask, self.status, self.headers, self._taken)
+            if rest is None or not self._left:
+                raise Unavailable(f"{_what(self._ask)} at {lease.site.endpoint.url}: {error}") from error
+            await self._go_on(rest)
+            return await self.read()
         if not chunk:
             self.close()
+        self._taken += len(chunk)
         return chunk
 
+    async def _go_on(self, rest: Ask) -> None:
+        self._left -= 1
+        reply = await self._again(rest, self._broken)
+        if not continues(reply.headers, reply.status, rest):
+            reply.close()
+            raise Unavailable(f"{_what(rest)}: the object changed while it was read, or its rest cannot be had")
+        self._lease, reply._lease = reply._lease, None
+
     async def read_all(self, limit: int) -> bytes:
+        while True:
+            whole = not self._taken
+            try:
+                return await self._collected(limit)
+            except Unavailable:
+                if not whole or self._taken > limit or not await self._began_anew():
+                    raise
+
+    async def _began_anew(self) -> bool:
+        """Whether the same is answered once more. An object is not: its rest was asked for, under its ETag."""
+        if self._ask.method != "GET" or not self._left or "etag" in self.headers:
+            return False
+        self._left -= 1
+        reply = await self._again(self._ask, self._broken)
+        if reply.status != self.status:
+            reply.close()
+            return False
+        self._lease, reply._lease = reply._lease, None
+        self.headers = reply.headers
+        self._taken = 0
+        return True
+
+    async def _collected(self, limit: int) -> bytes:
         first = await self.read()
         if not first:
             return b""
@@ -108,12 +157,11 @@ class RiakCsClient:
         reply.close()
         return await self._send(replace(ask, signer=renewal.current))
 
-    async def _send(self, ask: Ask) -> Reply:
+    async def _send(self, ask: Ask, avoid: Site | None = None) -> RiakCsReply:
         require_permitted(ask)
         streamed = not isinstance(ask.body, bytes)
         attempt = 0
         stale = False
-        avoid: Site | None = None
         while True:
             attempt += 1
             lease: Lease | None = None
@@ -185,7 +233,7 @@ class RiakCsClient:
             self._pool.succeeded(lease.site)
         elif connection.status in (502, 503, 504):
             self._pool.failed(lease.site)
-        return RiakCsReply(self._pool, lease, ask)
+        return RiakCsReply(self._pool, lease, ask, self._send, self._options.attempts)
 
 
 async def _send_stream(body: AsyncIterator[bytes], connection: Connection) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf
 from random import Random
@@ -222,6 +223,101 @@ async def test_i5_without_any_node_it_is_unavailable_and_names_the_place() -> No
     with pytest.raises(Unavailable):
         await riak_cs.check()
     await riak_cs.aclose()
+
+
+BODY = bytes(range(256)) * 40
+
+
+def serving(*, breaks_at: int | None = None, etag: str = "e", stalls: bool = False) -> Script:
+    """BODY, whole or its range; the connection ends, or nothing more comes, after so many bytes of an answer."""
+
+    async def script(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+        matched = re.search(rb"\r\nrange: bytes=(\d+)-(\d+)\r\n", head)
+        first, last = (int(matched[1]), int(matched[2])) if matched else (0, len(BODY) - 1)
+        wanted = re.search(rb'\r\nif-match: "(.*)"\r\n', head)
+        if wanted is not None and wanted[1].decode() != etag:
+            writer.write(b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\n\r\n")
+            return True
+        lines = [f'ETag: "{etag}"', f"Content-Length: {last - first + 1}"]
+        if matched:
+            lines.append(f"Content-Range: bytes {first}-{last}/{len(BODY)}")
+        status = "206 Partial Content" if matched else "200 OK"
+        sent = BODY[first : last + 1]
+        writer.write("\r\n".join([f"HTTP/1.1 {status}", *lines, "", ""]).encode() + sent[:breaks_at])
+        if breaks_at is None or breaks_at >= len(sent):
+            return True
+        await asyncio.sleep(30 if stalls else 0.01)
+        return False
+
+    return script
+
+
+async def read(riak_cs: RiakCsClient, ask: Ask) -> bytes:
+    reply = await riak_cs.send(ask)
+    got = b""
+    while chunk := await reply.read():
+        got += chunk
+    return got
+
+
+@pytest.mark.parametrize("breaks_at", [0, 1, 5000, len(BODY) - 1])
+@pytest.mark.parametrize("given", [{}, {"range": "bytes=7-9999"}])
+@pytest.mark.parametrize("stalls", [False, True])
+async def test_an_object_whose_node_goes_away_while_it_is_read_comes_to_its_end(
+    breaks_at: int, given: dict[str, str], stalls: bool
+) -> None:
+    async with Node(serving(breaks_at=breaks_at, stalls=stalls)) as dying, Node(serving()) as alive:
+        riak_cs = client(dying.url, alive.url, read_timeout_s=0.3)
+        for _ in range(3):
+            ask = Ask("GET", PAIR, "bucket", "key", headers=given)
+            assert await read(riak_cs, ask) == (BODY[7:10_000] if given else BODY)
+        assert dying.requests
+        await riak_cs.aclose()
+
+
+async def test_all_of_a_small_object_is_read_at_once_from_two_nodes() -> None:
+    async with Node(serving(breaks_at=100)) as dying, Node(serving()) as alive:
+        riak_cs = client(dying.url, alive.url)
+        for _ in range(3):
+            assert await (await riak_cs.send(get())).read_all(1 << 20) == BODY
+        await riak_cs.aclose()
+
+
+async def test_the_rest_of_another_object_is_never_joined() -> None:
+    async with Node(serving(breaks_at=100)) as dying, Node(serving(etag="another")) as alive:
+        riak_cs = client(dying.url, alive.url)
+        outcomes = await asyncio.gather(*(read(riak_cs, get()) for _ in range(4)), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Unavailable):
+                assert "changed while it was read" in str(outcome)
+            else:
+                assert outcome == BODY
+        assert any(isinstance(outcome, Unavailable) for outcome in outcomes)
+        await riak_cs.aclose()
+
+
+async def test_an_object_that_breaks_off_everywhere_is_given_up() -> None:
+    async with Node(serving(breaks_at=10)) as one, Node(serving(breaks_at=10)) as other:
+        riak_cs = client(one.url, other.url)
+        with pytest.raises(Unavailable):
+            await read(riak_cs, get())
+        assert one.requests + other.requests <= 9
+        await riak_cs.aclose()
+
+
+async def test_a_listing_that_breaks_off_is_asked_for_again() -> None:
+    whole = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: 4\r\n\r\n<a/>"
+
+    async def breaks(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+        writer.write(whole[:-2])
+        return False
+
+    async with Node(breaks) as dying, Node(answering(whole)) as alive:
+        riak_cs = client(dying.url, alive.url)
+        for _ in range(4):
+            assert await (await riak_cs.send(Ask("GET", PAIR, "bucket"))).read_all(100) == b"<a/>"
+        assert dying.requests
+        await riak_cs.aclose()
 
 
 async def test_a_node_that_stalls_is_given_up_after_the_deadline() -> None:

@@ -325,10 +325,9 @@ def test_15_version_1_can_be_followed(recording: str, wire: Wire, listed: str) -
         found += page.texts("Contents/Key") + page.texts("CommonPrefixes/Prefix")
         if page.text("IsTruncated") == "false":
             break
-        # Without a delimiter S3 gives no NextMarker: the last key is the marker.
-        last = page.text("NextMarker") or page.texts("Contents/Key")[-1]
-        assert page.text("NextMarker") or not delimiter
-        marker = f"&marker={quote(last, safe='')}"
+        # S3 gives a NextMarker with a delimiter only, Riak CS does as it does; here every page says how it goes on.
+        assert page.text("NextMarker"), page
+        marker = f"&marker={quote(page.text('NextMarker'), safe='')}"
     assert sorted(found) == (["a", "b/", "c/", "d", "e"] if delimiter else KEYS)
 
 

@@ -151,8 +151,13 @@ def test_12_presigned_urls_of_both_versions_work(recording: str, private: str, w
         case "presign-v4-get":
             assert anonymous.ask("GET", wire.presigned("GET", f"/{private}/o")).body == b"secret"
         case "presign-v4-list":
-            shown = anonymous.ask("GET", wire.presigned("GET", f"/{private}", "max-keys=1"))
-            assert shown.texts("Contents/Key") == ["o"]
+            target = wire.presigned("GET", f"/{private}", "max-keys=1")
+            assert anonymous.ask("GET", target).texts("Contents/Key") == ["o"]
+            # Riak CS shows it without looking at the signature.
+            forged = target.replace("max-keys=1", "max-keys=2")
+            assert anonymous.ask("GET", forged).outcome == (403, "SignatureDoesNotMatch")
+            old = wire.presigned("GET", f"/{private}", skew=dt.timedelta(hours=-1))
+            assert anonymous.ask("GET", old).outcome == DENIED
         case _:
             assert anonymous.ask("GET", wire.presigned_v2("GET", f"/{private}/o")).body == b"secret"
 
