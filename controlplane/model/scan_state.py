@@ -102,9 +102,19 @@ class UnitState:
     def done(self) -> bool:
         return all(one.done for one in self.ranges)
 
+    def _compact(self) -> list[list[Any]]:
+        """Neighbours that are done are one: a checkpoint does not grow with the number of splits."""
+        rows: list[list[Any]] = []
+        for one in self.ranges:
+            if one.done and rows and rows[-1][2]:
+                rows[-1][1] = one.until
+            else:
+                rows.append([one.cursor, one.until, one.done])
+        return rows
+
     def encoded(self) -> dict[str, Any]:
         return {
-            "ranges": [[one.cursor, one.until, one.done] for one in self.ranges],
+            "ranges": self._compact(),
             "counts": self.counts.encoded(),
             "witness": None if self.witness is None else list(self.witness),
         }

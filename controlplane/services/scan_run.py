@@ -17,7 +17,7 @@ from controlplane.model.tally import ScanTally
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import MillraceError, NotFound
+from controlplane.ports.errors import MillraceError, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
@@ -94,7 +94,9 @@ class ScanRun:
         read: bool = False,
         on_keys: Callable[[int], None] = lambda _: None,
         page: int = PAGE,
+        save_every_s: float = SAVE_EVERY_S,
     ) -> None:
+        self._save_every_s = save_every_s
         self._rules = tuple(rules)
         self._source = source
         self._targets = targets
@@ -259,9 +261,13 @@ class ScanRun:
         return f"{_VERSION} {self._rules!r}"
 
     async def _save_now_and_then(self, report: Report, progress: _Progress) -> None:
-        if self._saving or self._clock.monotonic() - self._saved_at < SAVE_EVERY_S:
+        if self._saving or self._clock.monotonic() - self._saved_at < self._save_every_s:
             return
-        await self._save(report, progress)
+        try:
+            await self._save(report, progress)
+        except Unavailable as error:
+            # An older one stays: what is done since is done twice if this process ends now.
+            log.warning("the checkpoint of the scan could not be written, it goes on: %s", error)
 
     async def _save(self, report: Report, progress: _Progress) -> None:
         if self._checkpoints is None:

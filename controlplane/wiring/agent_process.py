@@ -93,6 +93,7 @@ class AgentProcess:
                 catalog=catalog,
                 uploads=uploads,
                 shards=self._shards,
+                directory=directory,
                 clock=clock,
             )
             self.sources.mirror = self._mirror.tally

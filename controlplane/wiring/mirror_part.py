@@ -10,12 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from controlplane.adapters.s3 import S3ObjectStore, is_one_service
+from controlplane.model.keys import Bucket
 from controlplane.model.mirror_plan import Worked
 from controlplane.model.retry import RetrySchedule
 from controlplane.model.tally import MirrorTally
 from controlplane.model.task import Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
+from controlplane.ports.directory import Directory
 from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
@@ -30,7 +32,9 @@ from controlplane.services.large_copying import LargeCopier, UploadSweep
 from controlplane.services.mirror import Mirror
 from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.runner import Runner
+from controlplane.services.shared_documents import SharedDocuments
 from controlplane.services.together import Combined, Together
+from controlplane.services.upload_register import OrphanSweep, UploadRegister
 from controlplane.settings.stores import S3Store
 from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import open_agent_spool, s3_options
@@ -45,6 +49,8 @@ Work: TypeAlias = Callable[[Task], Awaitable[Worked]]
 BLOBS: Final = ""
 """The lane of blobs, as entries in the journal name it."""
 _SWEEP_EVERY_S: Final = 3600.0
+UPLOADS: Final = "uploads"
+"""In the directory: unfinished uploads of all nodes."""
 
 
 class MirrorPart:
@@ -61,6 +67,7 @@ class MirrorPart:
         catalog: Catalog,
         uploads: UploadLedger,
         shards: ShardsPart | None,
+        directory: Directory,
         clock: Clock,
     ) -> None:
         mirror = settings.mirror
@@ -70,6 +77,19 @@ class MirrorPart:
         self._persistent = persistent
         self._s3_mirror = s3_mirror
         self._closing = ExitStack()
+        self._register: UploadRegister | None = None
+        self._orphans: OrphanSweep | None = None
+        if settings.directory.etcd.endpoints:
+            documents = SharedDocuments(directory, UPLOADS)
+            uploads = self._register = UploadRegister(uploads, documents, settings.node.name)
+            self._orphans = OrphanSweep(
+                documents,
+                clock,
+                settings.node.name,
+                parts_of=self._parts_of_rule,
+                # A node that lives has done it by then itself.
+                after_s=mirror.abandon_parts_after_s + 3 * _SWEEP_EVERY_S,
+            )
         self._lanes = self._build_lanes(primary)
         large = LargeCopier(
             uploads, clock, above_bytes=mirror.large_bytes, buffers=mirror.part_buffers, admit=self._lanes.admit
@@ -128,12 +148,20 @@ class MirrorPart:
 
     def start(self, run: Callable[[Runner], asyncio.Task[None]]) -> None:
         run(Runner("mirror", self._mirror.once, self._clock, every_s=self._settings.mirror.idle_s))
-        run(Runner("upload sweep", self._sweep.once, self._clock, every_s=_SWEEP_EVERY_S, most_s=_SWEEP_EVERY_S))
+        run(Runner("upload sweep", self._sweep_once, self._clock, every_s=_SWEEP_EVERY_S, most_s=_SWEEP_EVERY_S))
 
     async def aclose(self) -> None:
         """After the runners were told to stop: finish the copies under way."""
         await self._mirror.aclose()
         self._closing.close()
+
+    async def _sweep_once(self) -> bool:
+        if self._register is not None:
+            await self._register.tell()  # at the start, and what was missed while etcd was away
+        await self._sweep.once()
+        if self._orphans is not None:
+            await self._orphans.once()
+        return False
 
     def _build_lanes(self, primary: ObjectStore) -> Lanes:
         settings = self._settings.mirror
@@ -171,12 +199,15 @@ class MirrorPart:
 
     def _parts(self, upload: Upload) -> PartStore | None:
         """Where an upload of the ledger is."""
-        if upload.rule == BLOBS:
+        return self._parts_of_rule(upload.rule, upload.bucket)
+
+    def _parts_of_rule(self, name: str, bucket: Bucket) -> PartStore | None:
+        if name == BLOBS:
             return None if self._persistent is None else _parts_of(self._persistent)
         if self._s3_mirror is None:
             return None
-        rule = next((rule for rule in self._s3_mirror.rules if rule.name == upload.rule), None)
-        return None if rule is None else self._s3_mirror.targets[rule.target].parts(upload.bucket)
+        rule = next((rule for rule in self._s3_mirror.rules if rule.name == name), None)
+        return None if rule is None else self._s3_mirror.targets[rule.target].parts(bucket)
 
 
 def _way_between(settings: Settings, primary: ObjectStore, persistent: ObjectStore) -> ServerCopy | None:

@@ -18,12 +18,14 @@ from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
 from controlplane.ports.journal import Journal
+from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.held_lock import HeldLock
 from controlplane.services.runner import Runner
 from controlplane.services.scan_deletes import ScanDeletes
 from controlplane.services.scan_duty import ScanDuty
 from controlplane.services.scan_queue import JournalSink
-from controlplane.services.scan_run import ScanRun
+from controlplane.services.scan_run import SAVE_EVERY_S, SPLITS, ScanRun
+from controlplane.services.shared_documents import SharedDocuments, SplitDocuments
 from controlplane.settings.tree import Settings
 from controlplane.wiring.riak_cs import build_accounts
 from controlplane.wiring.s3_mirror import S3Mirror
@@ -32,6 +34,12 @@ log = logging.getLogger(__name__)
 
 LOCK = "locks/mirror-scan"
 """In the directory: whose agent scans."""
+
+SHARED_CHECKPOINTS = "scan"
+"""In the directory: how far the agents' scan has come, and when the last one ended."""
+
+SHARED_SAVE_EVERY_S = 10.0
+"""Every value of a key stays in etcd until it is compacted."""
 
 LOCK_TTL_S = 30.0
 LOCK_ROUND_S = 5.0
@@ -110,7 +118,13 @@ class ScanPart:
         self._accounts = build_accounts(settings, clock)
         buckets: Callable[[MirrorRule], Awaitable[Sequence[Bucket]]] = SourceBuckets(settings, self._accounts)
         queue = build_queue(settings, journal, clock)
-        checkpoints = FileDocuments(scan_folder(settings))
+        checkpoints: ScanCheckpoints = FileDocuments(scan_folder(settings))
+        save_every_s = SAVE_EVERY_S
+        if settings.directory.etcd.endpoints:
+            # Whoever scans next, on whichever node, goes on where this one was.
+            shared = SharedDocuments(directory, SHARED_CHECKPOINTS)
+            checkpoints = SplitDocuments(shared, checkpoints, here=frozenset({SPLITS}))
+            save_every_s = SHARED_SAVE_EVERY_S
 
         def new_run(on_keys: Callable[[int], None]) -> ScanRun:
             return ScanRun(
@@ -126,6 +140,7 @@ class ScanPart:
                 deletes=build_deletes(settings, mirror, catalog, queue, clock),
                 checkpoints=checkpoints,
                 on_keys=on_keys,
+                save_every_s=save_every_s,
             )
 
         self._lock = HeldLock(LOCK, settings.node.name, directory, clock, ttl_s=LOCK_TTL_S)

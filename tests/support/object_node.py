@@ -17,6 +17,7 @@ from controlplane.ports.directory import Directory
 from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.ports.server_copy import ServerCopies
+from controlplane.ports.upload_ledger import UploadLedger
 from controlplane.ports.upstream import Ask, KeyPair, Reply
 from controlplane.s3.documents.object_extras import ObjectExtras
 from controlplane.s3.documents.tagging import Tags
@@ -147,7 +148,7 @@ class ObjectNode:
         delete_grace_s: float = 0.0,
     ) -> None:
         self.clock = clock
-        self.uploads = MemoryUploadLedger()
+        self.uploads: UploadLedger = MemoryUploadLedger()
         self.large_bytes = large_bytes
         self.delete_grace_s = delete_grace_s
         self.rules = rules

@@ -18,6 +18,7 @@ from controlplane.model.scan_guard import GuardLimits
 from controlplane.model.scan_join import Difference, Kind
 from controlplane.model.scan_state import Unit
 from controlplane.model.tally import ScanTally
+from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.scan_deletes import ScanDeletes
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
@@ -91,7 +92,7 @@ class World:
         self.source = self.node.source.store(B)
         self.target = self.node.targets["t"].store(B)
         self.catalog = self.node.catalog
-        self.checkpoints = MemoryDocuments()
+        self.checkpoints: ScanCheckpoints = MemoryDocuments()
         self.tally = ScanTally()
         self.told = Told()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -113,6 +115,21 @@ def test_splits_keep_every_key_covered_once(data: st.DataObject) -> None:
     assert ranges[0].cursor == ""
     assert [one.until for one in ranges[:-1]] == [one.cursor for one in ranges[1:]]
     assert ranges[-1].until is None
+
+
+@given(st.lists(st.sampled_from("bcdefghijk"), unique=True, max_size=8).map(sorted), st.data())
+def test_a_checkpoint_says_what_is_left_and_no_more_ranges_than_that_takes(
+    cuts: list[str], data: st.DataObject
+) -> None:
+    starts = [Key(""), *map(Key, cuts)]
+    ranges = [Range(at, until) for at, until in zip(starts, [*starts[1:], None], strict=True)]
+    for one in ranges:
+        one.done = data.draw(st.booleans())
+    left = decode_unit_state(json.loads(json.dumps(UnitState(ranges).encoded())))
+    open_before = [(one.cursor, one.until) for one in ranges if not one.done]
+    assert [(one.cursor, one.until) for one in left.ranges if not one.done] == open_before
+    assert [one.until for one in left.ranges[:-1]] == [one.cursor for one in left.ranges[1:]]
+    assert len(left.ranges) <= 2 * len(open_before) + 1
 
 
 def test_a_range_that_just_began_is_not_split() -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from controlplane.adapters.memory.directory import InProcessDirectory
+from controlplane.ports.errors import Unavailable
 from controlplane.services.held_lock import HeldLock
 from controlplane.services.scan_duty import LAST, ScanDuty
 from controlplane.services.scan_run import RUN, ScanRun
+from controlplane.services.shared_documents import SharedDocuments
 from tests.support.scan_world import Place, World
 from tests.support.virtual_time import VirtualClock
 
@@ -22,6 +25,10 @@ async def world(clock: VirtualClock, tmp_path: Path) -> World:
     world = World(clock, tmp_path / "spool")
     await world.fill([Place(f"k{n}", True, "", "") for n in range(9)])
     return world
+
+
+class Killed(BaseException):
+    """The process ends here."""
 
 
 class Agent:
@@ -37,7 +44,7 @@ class Agent:
                 self.on_keys()
                 check(keys)
 
-            return world.run(checkpoints=world.checkpoints, on_keys=moved)
+            return world.run(checkpoints=world.checkpoints, on_keys=moved, save_every_s=0.0)
 
         self.duty = ScanDuty(new_run, self.lock, world.checkpoints, world.clock, every_s=DAY)
 
@@ -82,6 +89,51 @@ async def test_a_scan_stops_when_the_lock_is_lost_and_goes_on_when_it_is_held_ag
     await agent.round()
     assert agent.runs == 2
     assert sorted(one.key for one in world.told.differences) == [f"k{n}" for n in range(9)]
+
+
+@pytest.mark.parametrize("killed_after", [3, 6])
+async def test_what_a_dead_node_has_scanned_another_need_not(
+    world: World, clock: VirtualClock, killed_after: int
+) -> None:
+    """Its checkpoint is in the directory, and so is when the last scan ended; its lock runs out."""
+    directory = InProcessDirectory(clock)
+    world.checkpoints = SharedDocuments(directory, "scan")
+    one, two = Agent(world, directory, "one"), Agent(world, directory, "two")
+    await one.lock.once()
+    seen = 0
+
+    def die() -> None:
+        nonlocal seen
+        seen += 3
+        if seen > killed_after:
+            raise Killed
+
+    one.on_keys = die
+    with pytest.raises(Killed):
+        await one.duty.once()
+    told = len(world.told.differences)
+    await clock.sleep(31)
+    world.told.differences.clear()
+    await two.round()
+    assert two.runs == 1
+    assert max(d.key for d in world.told.differences) == "k8"
+    assert told + len(world.told.differences) <= 9 + 3  # a page twice, for want of a later checkpoint
+    assert len(world.told.differences) < 9
+    await clock.sleep(31)
+    await two.lock.give_back()
+    await one.round()
+    assert one.runs == 1  # the other's scan counts for it too
+
+
+async def test_a_checkpoint_that_cannot_be_written_does_not_end_the_scan(world: World, clock: VirtualClock) -> None:
+    class Away(SharedDocuments):
+        async def save(self, name: str, document: Mapping[str, Any]) -> None:
+            if document.get("unit"):
+                raise Unavailable("told to")
+            await super().save(name, document)
+
+    report = await world.run(checkpoints=Away(InProcessDirectory(clock), "scan"), save_every_s=0.0).run()
+    assert (report.complete, report.failed, report.totals.missing) == (True, 0, 9)
 
 
 async def test_a_stopped_agent_scans_no_more(world: World, clock: VirtualClock) -> None:
