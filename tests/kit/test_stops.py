@@ -63,3 +63,31 @@ def test_every_play_has_one_of_these_forms(path: Path) -> None:
             continue
         assert play.get("max_fail_percentage") == 0, play["name"]
         assert "serial" not in play, play["name"]
+
+
+@pytest.mark.parametrize("first", ["gone", "good"])
+@pytest.mark.parametrize("serial", [1, 2])
+def test_one_at_a_time_stops_at_the_first_whatever_ails_it(tool: Any, tmp_path: Path, first: str, serial: int) -> None:
+    """Two at a time do not when one of them is unreachable: hence `serial: 1`."""
+    names = ["a", "b", "c", "d"]
+    where = {"gone": {"ansible_host": "127.0.0.1", "ansible_port": 1}, "good": {"ansible_connection": "local"}}
+    hosts = {name: where[first] if name == "a" else where["good"] for name in names}
+    python = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": python}}))
+    tasks = [
+        {"ansible.builtin.ping": {}},
+        {"ansible.builtin.fail": {}, "when": "inventory_hostname == 'a'"},
+        {"ansible.builtin.debug": {"msg": "done on {{ inventory_hostname }}"}},
+    ]
+    play = {"hosts": "all", "gather_facts": False, "serial": serial, "tasks": tasks, **ALONE}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    run = tool("ansible-playbook", "-i", tmp_path / "hosts.yml", tmp_path / "play.yml")
+    assert run.returncode != 0
+    reached = [name for name in names if f"done on {name}" in run.stdout]
+    assert reached == (["b", "c", "d"] if (first, serial) == ("gone", 2) else []), run.stdout
+
+
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=[path.stem for path in PLAYBOOKS])
+def test_what_goes_host_by_host_goes_one_by_one(path: Path) -> None:
+    for play in yaml.safe_load(path.read_text()):
+        assert play.get("serial", 1) == 1, play["name"]
