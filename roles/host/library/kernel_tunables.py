@@ -84,6 +84,14 @@ def set_value(path: Path, wanted: str, check_mode: bool) -> tuple[bool, str]:
     return True, ""
 
 
+def shared_value(path: Path, wanted: str) -> tuple[bool, str]:
+    """As set_value, of what is not this container's to set."""
+    try:
+        return False, "" if in_force(path.read_text()) == " ".join(wanted.split()) else SHARED
+    except OSError:
+        return False, SHARED
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -102,7 +110,7 @@ def main() -> None:
     applied: list[str] = []
     not_applied: list[str] = []
     for name, path, wanted, shared in sorted(places):
-        changed, reason = (False, SHARED) if shared else set_value(path, wanted, module.check_mode)
+        changed, reason = shared_value(path, wanted) if shared else set_value(path, wanted, module.check_mode)
         if changed:
             applied.append(name)
         if reason:
