@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 from controlplane.cli.doctor import MEMBER, RIAK_NODE, Check, Finding, Health
 from controlplane.cli.gateways import own_url
 from controlplane.ports.errors import Corrupt, NotFound, Unavailable
+from controlplane.settings.cloud_stores import AzureStore, GcsStore
+from controlplane.settings.stores import S3Store
 
 if TYPE_CHECKING:
-    from controlplane.settings.stores import S3Store, Store
+    from controlplane.settings.stores import Store
     from controlplane.settings.tree import Settings
 
 _SKEW_WARN_S = 30.0
@@ -34,12 +36,12 @@ def checks(settings: Settings, timeout_s: float) -> list[Check]:
         if store is None:
             continue
         advice = _STORE_ADVICE if name != "primary" else "nothing can be stored before this is right"
-        if store.kind != "s3" or "{bucket}" not in store.bucket:
+        if not isinstance(store, S3Store | AzureStore | GcsStore) or "{bucket}" not in store.bucket:
             found.append(Check(f"{name} store", partial(_store, name, store, timeout_s), advice))
-        if store.kind == "s3":
+        if isinstance(store, S3Store | AzureStore | GcsStore):
             found += [
                 Check(f"clock of {url}", partial(_clock, url, store, timeout_s), "compare the clocks by hand")
-                for url in store.endpoints
+                for url in (store.endpoints if store.kind == "s3" else (store.endpoint,))
             ]
     directory = settings.directory
     found += [
@@ -79,7 +81,7 @@ def _targets(settings: Settings) -> list[tuple[str, Store]]:
     targets: list[tuple[str, Store]] = []
     for rule in settings.mirror.rules:
         store = rule.target
-        if store.kind == "s3":
+        if isinstance(store, S3Store | AzureStore | GcsStore):
             store = store.model_copy(update={"prefix": store.prefix.replace("{bucket}", "millrace-doctor")})
         targets.append((f"{rule.buckets} target", store))
     return targets
@@ -146,7 +148,7 @@ def _store(name: str, store: Store, timeout_s: float) -> Finding:
     from controlplane.wiring.adapters import build_store
 
     check = f"{name} store"
-    if store.kind == "s3" and store.create_bucket:
+    if isinstance(store, S3Store | AzureStore | GcsStore) and store.create_bucket:
         # Looking must not create it; the start of the service will.
         store = store.model_copy(update={"create_bucket": False})
     if store.kind == "filesystem" and not (store.path / MARKER).exists():
@@ -192,13 +194,15 @@ def _place(store: Store) -> str:
     match store.kind:
         case "s3":
             return f"{', '.join(store.endpoints)} bucket {store.bucket}"
+        case "azure" | "gcs":
+            return f"{store.endpoint} bucket {store.bucket}"
         case "filesystem":
             return str(store.path)
         case _:
             return "memory"
 
 
-def _clock(url: str, store: S3Store, timeout_s: float) -> Finding:
+def _clock(url: str, store: S3Store | AzureStore | GcsStore, timeout_s: float) -> Finding:
     check = f"clock of {url}"
     _, _, headers = _ask(url, "HEAD", "/", timeout_s, _trusting(store.ca_file))
     date = headers.get("date")

@@ -131,6 +131,8 @@ def _place(store: Store | None) -> str | None:
             return None
         case store if store.kind == "s3":
             return f"{store.endpoints[0]}/{store.bucket}/{store.prefix}"
+        case store if store.kind in ("azure", "gcs"):
+            return f"{store.endpoint}/{store.bucket}/{store.prefix}"
         case store if store.kind == "filesystem":
             return str(store.path)
         case store:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from controlplane.model.content import Content, Md5
 from controlplane.model.keys import Key
@@ -56,3 +56,11 @@ class PartStore(Protocol):
     async def uploads(self, key: Key) -> Sequence[str]:
         """The ids of all unfinished uploads of exactly this key. Raises Unavailable."""
         ...
+
+
+@runtime_checkable
+class WithParts(Protocol):
+    """An ObjectStore that has a PartStore for its keys."""
+
+    @property
+    def parts(self) -> PartStore: ...

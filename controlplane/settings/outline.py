@@ -54,7 +54,7 @@ def outline(field: FieldInfo) -> Outline:
         tables,
         many=bool(tables) and get_origin(field.annotation) is tuple,
         optional=type(None) in parts,
-        secret=Secret in parts,
+        secret=any(isinstance(part, type) and issubclass(part, Secret) for part in parts),
     )
 
 

@@ -5,6 +5,7 @@ A rule is tried only when every value it looks at is present and sound by itself
 
 from __future__ import annotations
 
+import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     yield from _gc(values)
     for store in ("primary", "persistent"):
         yield from _upload_size(values, store)
+    yield from _clouds(values)
     yield from _same_bucket(values)
     yield from _mirror_rules(values)
     yield from _riak_kv(values)
@@ -172,13 +174,47 @@ def _upload_size(values: Mapping[str, Any], store: str) -> Iterator[Contradictio
         )
 
 
+def _clouds(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Stores in Azure and Google Cloud Storage, wherever they stand in the tree."""
+    for path, kind in values.items():
+        store, _, last = path.rpartition(".")
+        if last != "kind":
+            continue
+        account, secret = f"{store}.account", f"{store}.secret_key"
+        if kind == "azure" and _known(values, account, secret) and values[account] and not values[secret]:
+            yield account, f"is of no use without {secret}: give both or neither"
+        credentials, create, project = (f"{store}.{name}" for name in ("credentials", "create_bucket", "project"))
+        if kind == "gcs" and values.get(credentials) and not _is_service_account(values[credentials].reveal()):
+            yield credentials, "is no JSON key of a service account, as Google's console makes it"
+        if kind == "gcs" and _known(values, create, project) and values[create] and not values[project]:
+            yield create, f"needs {project}: a bucket belongs to a project"
+
+
+def _is_service_account(text: str) -> bool:
+    try:
+        key = json.loads(text)
+    except ValueError:
+        return False
+    needed = ("client_email", "private_key", "token_uri")
+    return isinstance(key, dict) and all(isinstance(key.get(name), str) and key[name] for name in needed)
+
+
 def _same_bucket(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    yield from _same_place(values)
     keys = ("endpoints", "bucket", "prefix")
     one, other = ([f"{store}.{key}" for key in keys] for store in ("primary", "persistent"))
     if not _known(values, *one, *other):
         return
     here, there = ([values[path] for path in paths] for paths in (one, other))
     if here[1:] == there[1:] and {url.lower() for url in here[0]} & {url.lower() for url in there[0]}:
+        yield "persistent.bucket", "is the same bucket and prefix as the primary store: nothing would be mirrored"
+
+
+def _same_place(values: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """The same for stores of one endpoint."""
+    keys = ("kind", "endpoint", "bucket", "prefix")
+    one, other = ([f"{store}.{key}" for key in keys] for store in ("primary", "persistent"))
+    if _known(values, *one, *other) and [values[path] for path in one] == [values[path] for path in other]:
         yield "persistent.bucket", "is the same bucket and prefix as the primary store: nothing would be mirrored"
 
 

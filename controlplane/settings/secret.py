@@ -49,7 +49,7 @@ class Secret:
 
         Raises ValueError, which says what is wrong with the file.
         """
-        return Secret(_read_file(self._path), self._source, self._path) if self._path else self
+        return type(self)(self._read_file(self._path), self._source, self._path) if self._path else self
 
     @property
     def source(self) -> str:
@@ -104,21 +104,50 @@ class Secret:
             case Secret():
                 return value
             case {"file": str(path), **rest} if not rest:
-                return cls(_read_file(path), f"file {path}", path)
+                return cls(cls._read_file(path), f"file {path}", path)
             case {"env": str(name), **rest} if not rest:
                 environ = (info.context or {}).get(ENVIRON, os.environ)
-                return cls(_read_variable(name, environ), f"environment variable {name}")
+                return cls(cls._read_variable(name, environ), f"environment variable {name}")
             case str():
                 raise _fault(f"a secret is not written into the settings, where it would be copied and shown: {_FORM}")
             case _:
                 raise _fault(f"a secret names exactly one place: {_FORM}")
+
+    @classmethod
+    def _read_file(cls, path: str) -> str:
+        return cls._checked(_text_of(path).removesuffix("\n").removesuffix("\r"), path)
+
+    @classmethod
+    def _read_variable(cls, name: str, environ: Mapping[str, str]) -> str:
+        if name not in environ:
+            raise _fault(f"the environment variable {name!r} is not set")
+        return cls._checked(environ[name], f"the environment variable {name!r}")
+
+    @classmethod
+    def _checked(cls, text: str, where: str) -> str:
+        if not text.strip():
+            raise _fault(f"{where} is empty")
+        if not text.isprintable():
+            raise _fault(f"{where} holds a line break or another character that is not printable: a secret is one line")
+        return text
+
+
+class SecretDocument(Secret):
+    """A secret of several lines, such as a key in JSON."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _checked(cls, text: str, where: str) -> str:
+        super()._checked("".join(text.split()), where)
+        return text
 
 
 def _fault(message: str) -> PydanticCustomError:
     return PydanticCustomError("secret", "{message}", {"message": message})
 
 
-def _read_file(path: str) -> str:
+def _text_of(path: str) -> str:
     if not os.path.isabs(path):
         raise _fault(f"the path of a secret must be absolute, not {path!r}")
     try:
@@ -137,21 +166,6 @@ def _read_file(path: str) -> str:
     if len(raw) > MOST_BYTES:
         raise _fault(f"{path} is longer than {MOST_BYTES} bytes: is it the right file?")
     try:
-        text = raw.decode()
+        return raw.decode()
     except UnicodeDecodeError as error:
         raise _fault(f"{path} is not UTF-8 text") from error
-    return _checked(text.removesuffix("\n").removesuffix("\r"), path)
-
-
-def _read_variable(name: str, environ: Mapping[str, str]) -> str:
-    if name not in environ:
-        raise _fault(f"the environment variable {name!r} is not set")
-    return _checked(environ[name], f"the environment variable {name!r}")
-
-
-def _checked(text: str, where: str) -> str:
-    if not text.strip():
-        raise _fault(f"{where} is empty")
-    if not text.isprintable():
-        raise _fault(f"{where} holds a line break or another character that is not printable: a secret is one line")
-    return text

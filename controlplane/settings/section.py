@@ -76,5 +76,7 @@ ReadableFile = Annotated[Path, AfterValidator(_readable)]
 """A file that must exist, and that this process may read, when the settings are loaded."""
 OptionalUrl = Annotated[str, AfterValidator(_optional_url)]
 """An http or https URL, or nothing; a trailing slash is dropped."""
+Url = Annotated[str, AfterValidator(_url)]
+"""An http or https URL, which may have a path; a trailing slash is dropped."""
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 """A URL without a path; a trailing slash is dropped."""

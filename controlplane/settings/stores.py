@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from controlplane.settings.cloud_stores import AzureStore, GcsStore
 from controlplane.settings.secret import Secret
 from controlplane.settings.section import AbsolutePath, BaseUrl, Bytes, ReadableFile, Seconds, Section
 
@@ -73,4 +74,4 @@ class S3Store(Section):
     part_concurrency: int = Field(2, ge=1, le=16, description="parts under way at once for one object")
 
 
-Store = Annotated[FilesystemStore | MemoryStore | S3Store, Field(discriminator="kind")]
+Store = Annotated[FilesystemStore | MemoryStore | S3Store | AzureStore | GcsStore, Field(discriminator="kind")]

@@ -25,9 +25,11 @@ from controlplane.ports.errors import NotFound, Unavailable
 from controlplane.ports.hot_cache import HotCache
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
+from controlplane.settings.cloud_stores import AzureStore, GcsStore
 from controlplane.settings.stores import FilesystemStore as FilesystemSettings
 from controlplane.settings.stores import MemoryStore, S3Store, Store
 from controlplane.settings.tree import Settings
+from controlplane.wiring.cloud_stores import build_cloud_store
 from controlplane.wiring.cluster_stores import open_riak_catalog, open_riak_journal, with_tier
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ async def build_store(name: StoreName, store: Store, clock: Clock) -> ObjectStor
             return MemoryObjectStore(name, clock=clock)
         case S3Store():
             return await _build_s3(name, store, clock)
+        case AzureStore() | GcsStore():
+            return await build_cloud_store(name, store)
         case _:
             assert_never(store)
 

@@ -21,7 +21,7 @@ from controlplane.ports.directory import Directory
 from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
-from controlplane.ports.part_store import PartStore
+from controlplane.ports.part_store import PartStore, WithParts
 from controlplane.ports.server_copy import ServerCopy
 from controlplane.ports.upload_ledger import Upload, UploadLedger
 from controlplane.services.bulk_copying import BulkCopier
@@ -222,7 +222,8 @@ def _way_between(settings: Settings, primary: ObjectStore, persistent: ObjectSto
 
 
 def _parts_of(store: ObjectStore) -> PartStore | None:
-    return store.parts if isinstance(store, S3ObjectStore) else None
+    """Beside a store of files or in memory there is none."""
+    return store.parts if isinstance(store, WithParts) else None
 
 
 async def _work(blobs: Work | None, objects: Work | None, task: Task) -> Worked:

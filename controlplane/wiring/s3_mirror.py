@@ -22,11 +22,13 @@ from controlplane.ports.server_copy import ServerCopies
 from controlplane.ports.upstream import RenewableKeyPair
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.source_tags import SourceTags
+from controlplane.settings.cloud_stores import AzureStore, GcsStore
 from controlplane.settings.mirror import MirrorRule as RuleSettings
 from controlplane.settings.mirror import RateLimit
 from controlplane.settings.stores import S3Store, Store
 from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import build_store, create_when_missing, s3_options
+from controlplane.wiring.cloud_stores import build_cloud_buckets
 from controlplane.wiring.riak_cs import admin_keys
 
 log = logging.getLogger(__name__)
@@ -99,6 +101,8 @@ def rule_name(rule: RuleSettings) -> str:
     match target:
         case S3Store():
             place = [target.endpoints[0], target.bucket, target.prefix]
+        case AzureStore() | GcsStore():
+            place = [target.endpoint, target.bucket, target.prefix]
         case _:
             place = [str(getattr(target, "path", ""))]
     text = json.dumps([rule.buckets, rule.prefix, target.kind, *place])
@@ -143,6 +147,8 @@ def _source_options(settings: Settings, clock: Clock) -> S3Options:
 
 
 async def _build_target(name: StoreName, store: Store, large_bytes: int, clock: Clock) -> BucketStores:
+    if isinstance(store, AzureStore | GcsStore):
+        return build_cloud_buckets(name, store)
     if not isinstance(store, S3Store):
         return PrefixedStores(await build_store(name, store, clock))
     options = replace(s3_options(store), whole_bytes=min(large_bytes, _MOST_OF_ONE_PUT))

@@ -31,7 +31,7 @@ async def fresh_store(server: CloudServer, prefix: str = "") -> AzureBlobStore:
         server.url, f"contract-{next(_containers)}", prefix, ACCOUNT, ACCOUNT_KEY, part_bytes=5 * MIB
     )
     store = AzureBlobStore(StoreName("azure"), options)
-    await store.create_container()
+    await store.create_bucket()
     return store
 
 
@@ -93,7 +93,7 @@ async def test_a_missing_container_says_nothing_about_a_blob(azurite: CloudServe
     ):
         with pytest.raises(Rejected):
             await verb
-    with pytest.raises(NotFound, match="create_container"):
+    with pytest.raises(NotFound, match="create_bucket"):
         await store.check()
     await store.aclose()
     wrong = AzureBlobStore(StoreName("azure"), replace(options, account_key=ACCOUNT_KEY[:-4] + "AA=="))

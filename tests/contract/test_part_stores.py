@@ -80,7 +80,7 @@ async def stores(
             StoreName("azure"),
             AzureOptions(azurite.url, f"parts-{next(_numbers)}", "pre/", ACCOUNT, ACCOUNT_KEY, part_bytes=PART),
         )
-        await azure.create_container()
+        await azure.create_bucket()
         yield azure, azure.parts
         await azure.aclose()
         return
@@ -182,7 +182,7 @@ async def test_an_upload_of_which_azure_dropped_blocks_is_no_more(azurite: Cloud
     store = AzureBlobStore(
         StoreName("azure"), AzureOptions(azurite.url, f"parts-{next(_numbers)}", "", ACCOUNT, ACCOUNT_KEY)
     )
-    await store.create_container()
+    await store.create_bucket()
     await store.put(K, b"what was there")
     upload_id = await store.parts.begin(K, content_of(DATA), "text/plain", {})
     await store.parts.put_part(K, upload_id, 1, PARTS[0], MD5S[0])

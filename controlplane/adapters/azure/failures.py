@@ -30,10 +30,10 @@ _LOST_BLOCKS: Final = frozenset({"InvalidBlockList", "InvalidBlockId", "InvalidB
 """Another writer of the same key committed meanwhile, which drops all other blocks: the put may be tried again."""
 _BUSY: Final = frozenset({"ContainerBeingDeleted", "ContainerBeingCreated", "OperationTimedOut", "InternalError"})
 _ADVICE: Final = {
-    "AuthenticationFailed": "check account, account_key or sas_token, and this machine's clock",
-    "AuthorizationFailure": "check account_key or sas_token, and the account's network rules",
-    "AuthorizationPermissionMismatch": "check that sas_token allows reading, writing, listing and deleting",
-    "ContainerNotFound": "create the container or set create_container",
+    "AuthenticationFailed": "check account and secret_key, and this machine's clock",
+    "AuthorizationFailure": "check account and secret_key, and the account's network rules",
+    "AuthorizationPermissionMismatch": "check that the SAS token allows reading, writing, listing and deleting",
+    "ContainerNotFound": "create the container or set create_bucket",
     "InvalidHeaderValue": "check that the service is recent enough",
 }
 DEFAULT_RETRY_AFTER_S: Final = 5.0

@@ -113,10 +113,10 @@ class AzureBlobStore:
         except Missing as error:
             raise NotFound(
                 f"container {self._options.container} does not exist at {self._options.endpoint}: create it or set "
-                "create_container"
+                "create_bucket"
             ) from error
 
-    async def create_container(self) -> None:
+    async def create_bucket(self) -> None:
         """Nothing when it is there. Raises Unavailable, Rejected."""
         with translated(f"creating container {self._options.container} at {self._options.endpoint}"):
             try:

@@ -27,7 +27,18 @@ WITHIN = (
     RIAK_CS + '[[mirror.rules]]\nbuckets = "{}"\n[mirror.rules.target]\n'
     'kind = "s3"\nendpoints = ["http://CS"]\nbucket = "{}"\n'
 )
-SECRETS = {"ONE": "1", "SAME": "1", "TWO": "2"}
+AZURE = '[persistent]\nkind = "azure"\nendpoint = "https://a.blob.core.windows.net"\nbucket = "abc"\n'
+GCS = '[persistent]\nkind = "gcs"\nbucket = "abc"\n'
+RULE_TO_GCS = (
+    RIAK_CS.format() + '[[mirror.rules]]\nbuckets = "*"\n[mirror.rules.target]\nkind = "gcs"\nbucket = "abc"\n'
+)
+SERVICE_ACCOUNT = """{
+  "client_email": "millrace@project.example",
+  "private_key": "-----BEGIN PRIVATE KEY-----",
+  "token_uri": "https://tokens.example"
+}
+"""
+SECRETS = {"ONE": "1", "SAME": "1", "TWO": "2", "GCS_CREDENTIALS": SERVICE_ACCOUNT}
 
 
 @pytest.mark.parametrize(
@@ -64,6 +75,12 @@ SECRETS = {"ONE": "1", "SAME": "1", "TWO": "2"}
         (WITHIN.format("a-*", "a-{bucket}") + "list_version = 1", "mirror.rules.0.target.bucket", "would be copied"),
         (WITHIN.format("a-*", "{bucket}") + "list_version = 1", "mirror.rules.0.target.bucket", "would be copied"),
         (WITHIN.format("a-*", "copies"), "mirror.rules.0.target.list_version", "must be 1"),
+        (AZURE + 'account = "a"', "persistent.account", "without persistent.secret_key"),
+        (GCS + 'credentials = { env = "ONE" }', "persistent.credentials", "no JSON key of a service account"),
+        (GCS + "create_bucket = true", "persistent.create_bucket", "belongs to a project"),
+        (GCS + "part_bytes = 1000000", "persistent.part_bytes", "multiple of"),
+        (AZURE + AZURE.replace("persistent", "primary"), "persistent.bucket", "nothing would be mirrored"),
+        (RULE_TO_GCS + "create_bucket = true", "mirror.rules.0.target.create_bucket", "mirror.rules.0.target.project"),
         ('[hot_cache]\npath = "/var/lib/millrace/primary"', "hot_cache.path", "same place as primary.path"),
         ('[primary]\nkind = "filesystem"\npath = "/var/lib/millrace/hot"', "hot_cache.path", "same place"),
     ],
@@ -89,6 +106,9 @@ def test_a_contradiction_is_a_fault(text: str, path: str, part: str, faults_of: 
         "[primary]\n" + S3 + "[persistent]\n" + S3 + 'prefix = "mirror/"',
         "[primary]\n" + S3 + "[persistent]\n" + S3.replace("abc", "other"),
         '[primary]\nkind = "memory"\n[persistent]\nkind = "memory"',
+        AZURE + 'secret_key = { env = "ONE" }',
+        AZURE + AZURE.replace("persistent", "primary") + 'prefix = "mirror/"',
+        GCS + 'create_bucket = true\nproject = "p"\ncredentials = { env = "GCS_CREDENTIALS" }',
         '[hot_cache]\nkind = "memory"\npath = "/var/lib/millrace/primary"',
         '[persistent]\nkind = "filesystem"\npath = "/var/lib/millrace/primary2"',
     ],

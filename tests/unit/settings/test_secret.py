@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from controlplane.settings.secret import ENVIRON, MOST_BYTES, Secret
+from controlplane.settings.secret import ENVIRON, MOST_BYTES, Secret, SecretDocument
 from controlplane.settings.tree import Scope, Settings, Token
 
 if TYPE_CHECKING:
@@ -149,3 +149,18 @@ def test_it_is_a_frozen_value() -> None:
     assert copy.deepcopy(secret) == copy.copy(secret) == Secret("hunter2", "elsewhere") != Secret("other")
     assert secret != "hunter2"
     assert len({secret, Secret("hunter2"), Secret("other")}) == 2
+
+
+def test_a_document_has_lines_and_is_as_secret(tmp_path: Path) -> None:
+    text = '{\n  "private_key": "hunter2"\n}\n'
+    documents = TypeAdapter(SecretDocument)
+    read_one = documents.validate_python({"file": str(private_file(tmp_path, text.encode()))})
+    assert isinstance(read_one, SecretDocument)
+    assert json.loads(read_one.reveal()) == {"private_key": "hunter2"}
+    assert "hunter2" not in repr(read_one) + str(read_one) + str(documents.dump_python(read_one, mode="json"))
+    assert type(read_one.reread()) is SecretDocument
+    for content in (b" \n\n", b"a\x00b\n"):
+        with pytest.raises(ValidationError):
+            documents.validate_python({"file": str(private_file(tmp_path, content))})
+    with pytest.raises(ValidationError, match="open to every user"):
+        documents.validate_python({"file": str(private_file(tmp_path, text.encode(), mode=0o644))})
