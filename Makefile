@@ -50,7 +50,7 @@ hosts: environment
 
 hosts-quick: environment
 	@.ci/system-packages $(HOSTS)
-	$(BIN)/python -m pytest -m hosts_quick tests/hosts
+	HOSTS_STOCK=1 $(BIN)/python -m pytest -m hosts_quick tests/hosts
 
 check: static
 	$(BIN)/python -m pytest tests/unit

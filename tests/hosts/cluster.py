@@ -34,12 +34,12 @@ PATIENCE_S = 3000.0
 """With one playbook: against hangs, on a machine that is shared."""
 SITE = "site"
 """The layer that site.yml has left."""
-KEYS = "credentials"
-"""What the control node keeps of the cluster, in its layer."""
+KEYS, FACTS = "credentials", "facts"
+"""What the control node keeps of the cluster and what Ansible remembers of it, in its layer."""
 STOCK = os.environ.get("HOSTS_STOCK", "") != ""
-"""Every playbook runs by Ansible's own strategy, which takes two to three times as long. Else that is so for the first
-site.yml and for whatever is broken off, since that is where the way of the tasks to the hosts matters: an operator's
-run goes that way. Mitogen's strategy runs the same tasks and modules in one Python process a host, which stays."""
+"""Every playbook runs by Ansible's own strategy, as operators' do, which takes two to three times as long: so does
+`make hosts-quick`, with a site.yml on bare hosts. Else only what is broken off does, since there the way of the tasks
+to the hosts matters. Mitogen's strategy runs the same tasks and modules in one Python process a host, which stays."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Play:
 
 class Cluster:
     def __init__(self, lab: Lab, packages: Packages, scratch: Path) -> None:
-        self.lab, self.packages, self._scratch = lab, packages, scratch
+        self.lab, self.packages, self._scratch, self._facts = lab, packages, scratch, scratch / "facts"
         scratch.mkdir(parents=True, exist_ok=True)
         (scratch / "cp").mkdir(exist_ok=True)
 
@@ -128,7 +128,7 @@ class Cluster:
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks",
             "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
-            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(self._scratch / "facts"),
+            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(self._facts),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._scratch / "cp"),
             "PROFILE_TASKS_TASK_OUTPUT_LIMIT": "all",
             **({} if stock or STOCK else quick),
@@ -191,7 +191,7 @@ class Cluster:
 
     def forget_facts(self) -> None:
         """What Ansible remembers of the hosts is not true any more."""
-        for path in (self._scratch / "facts").glob("*"):
+        for path in self._facts.glob("*"):
             path.unlink()
 
     def forget_keys(self) -> None:
@@ -205,12 +205,14 @@ class Cluster:
         self.forget_keys()
         if layer:
             shutil.copytree(self.lab.layer(layer) / KEYS, self.credentials_dir)
+            shutil.copytree(self.lab.layer(layer) / FACTS, self._facts, dirs_exist_ok=True)
             self.wait_until_serving()
 
     def save(self, layer: str = SITE) -> None:
         """The hosts and the keys to them: a test may renew these, and the next one starts from what was saved."""
         self.lab.save(layer)
         shutil.copytree(self.credentials_dir, self.lab.layer(layer) / KEYS)
+        shutil.copytree(self._facts, self.lab.layer(layer) / FACTS)
         self.wait_until_serving()
 
     def ring(self, name: str = "n1") -> dict[str, str]:

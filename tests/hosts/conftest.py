@@ -123,7 +123,7 @@ def site(stage: Stage, keep: bool) -> Stage:
         if not stage.bare:
             cluster.reset("")
         stage.bare = False
-        stage.run = cluster.playbook("site", stock=True)
+        stage.run = cluster.playbook("site")
         cluster.save()
     stage.converged = True
     return stage

@@ -168,7 +168,7 @@ def test_playbooks_are_short(path):
 def test_a_play_that_restarts_nodes_takes_one_at_a_time_between_gates(path):
     for play in read(path):
         text = str(play)
-        if "restart_node.yml" in text or "upgrade_node.yml" in text or "restart_if_stale.yml" in text:
+        if "restart_node.yml" in text or "upgrade_node.yml" in text or "restart_stale.yml" in text:
             assert play["serial"] == 1
             # A batch of one that fails ends the run. With any_errors_fatal, Ansible counts an unreachable host twice,
             # which is not its batch's size, and goes on with the next node.

@@ -81,5 +81,5 @@ def test_the_last_machine_provisions_all_of_them_once(cluster: tuple[int, dict[s
 def test_every_group_of_site_yml_is_there() -> None:
     groups = set(outline(3)["config"]["vm"]["machines"]["node3"]["vm"]["provisioners"]["ansible"]["groups"])
     plays = yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
-    named = {play["hosts"].split("[")[0] for play in plays if "hosts" in play}
+    named = {play["hosts"].split("[")[0] for play in plays if not play.get("hosts", "{{").startswith("{{")}
     assert {name for hosts in named for name in hosts.split(":")} - {"all"} <= groups
