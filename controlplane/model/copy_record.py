@@ -11,6 +11,8 @@ Metadata of a copy (names without x-amz-meta-):
     millrace-source-etag            the ETag at the source, any form
     millrace-source-mtime           Unix seconds, by the source's clock
     millrace-seq                    the journal's sequence of the task that made the copy
+    millrace-acl                    the object's ACL, under rules that note it: a canned one's name, "grants:" and
+                                    PERMISSION=grantee, or "left:" and a digest of them
     millrace-tags                   the object's tags, as x-amz-tagging has them
     millrace-tags-left              instead of them, when there is no room for them: a digest of the tags
 """
@@ -30,6 +32,7 @@ _HEADER: Final = "millrace-header-"
 _ETAG: Final = "millrace-source-etag"
 _MTIME: Final = "millrace-source-mtime"
 _SEQ: Final = "millrace-seq"
+_ACL: Final = "millrace-acl"
 _TAGS: Final = "millrace-tags"
 _TAGS_LEFT: Final = "millrace-tags-left"
 MOST_METADATA_BYTES: Final = 2048
@@ -56,6 +59,8 @@ class CopyRecord:
     tags: Tags = ()
     tags_left: str = ""
     """Read from a copy whose tags had no room: their digest. Empty where `tags` are all that there were."""
+    acl: str = ""
+    """As s3/access/acl_note.py notes it; empty where no rule wanted it."""
 
     @property
     def tags_digest(self) -> str:
@@ -74,6 +79,8 @@ class CopyRecord:
         for name, value in self.headers.items():
             if _PLAIN.match(value):
                 said[_HEADER + name] = value
+        if self.acl:
+            said[_ACL] = self.acl
         if self.tags or self.tags_left:
             text = urlencode(self.tags, quote_via=quote, safe="")
             if not self.tags_left and _bytes_of({**said, _TAGS: text}) + _OTHERS_BYTES <= MOST_METADATA_BYTES:
@@ -84,12 +91,13 @@ class CopyRecord:
 
     def is_same_version(self, other: CopyRecord) -> bool:
         """Whether both say the same of the source; which task copied it does not matter."""
-        return (self.etag, round(self.modified_at), self.metadata, self.headers, self.tags_digest) == (
+        return (self.etag, round(self.modified_at), self.metadata, self.headers, self.tags_digest, self.acl) == (
             other.etag,
             round(other.modified_at),
             other.metadata,
             other.headers,
             other.tags_digest,
+            other.acl,
         )
 
 
@@ -113,7 +121,9 @@ def decode_copy_record(metadata: Mapping[str, str]) -> CopyRecord | None:
         tags = parse_qsl(given, keep_blank_values=True, strict_parsing=True, errors="strict") if given else []
     except ValueError:
         return None
-    return CopyRecord(etag, modified_at, kept, headers, int(seq), tuple(tags), metadata.get(_TAGS_LEFT, ""))
+    return CopyRecord(
+        etag, modified_at, kept, headers, int(seq), tuple(tags), metadata.get(_TAGS_LEFT, ""), metadata.get(_ACL, "")
+    )
 
 
 def _to_base64(text: str) -> str:

@@ -22,7 +22,7 @@ class Done:
     copied_bytes: int = 0
     note: str = ""
     """Why nothing was copied, where nothing was."""
-    row: Noted | None = None
+    rows: tuple[Noted, ...] = ()
     """Of an S3 object whose copy was proved: what the catalog should say, so that no scan has to ask the target."""
 
 

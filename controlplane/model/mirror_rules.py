@@ -5,9 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 
 from controlplane.model.keys import Bucket, Key
+
+
+class AclCarried(Enum):
+    """What becomes of the objects' ACLs."""
+
+    NONE = "none"
+    """Nothing: a copy belongs to the target's account."""
+    NOTE = "note"
+    """The copy's metadata says it."""
+    CANNED = "canned"
+    """And the copy gets it, where a canned ACL says the same; what none says is noted only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +35,7 @@ class MirrorRule:
     """False: what is deleted at the source stays at the target (an archive)."""
     read_through: bool = False
     """True: readers get from the target what the source lost."""
+    acl: AclCarried = AclCarried.NONE
     name: str = ""
     """Unique among the rules; journal entries and operators call it so. Empty: the target's."""
 

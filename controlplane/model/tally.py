@@ -106,6 +106,9 @@ class MirrorTally:
     buried: int = 0
     store_outages: int = 0
     in_flight: int = 0
+    acls_carried: int = 0
+    acls_noted: int = 0
+    """Of copies: those that the target could not have."""
     lag: Histogram = field(default_factory=lambda: Histogram(LAG_BOUNDS_S))
     """Seconds from acknowledgement to verified copy."""
 

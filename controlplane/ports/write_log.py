@@ -16,6 +16,11 @@ class WriteLog(Protocol):
         StorageFull: the write must not be acknowledged then."""
         ...
 
+    async def regranted(self, bucket: str, key: str) -> None:
+        """The object's ACL is another one now, as far as a rule wants to know; durable when this returns. Raises like
+        wrote()."""
+        ...
+
     async def deleting(self, bucket: str, key: str) -> None:
         """The key is about to be deleted; durable when this returns, and to be called before Riak CS is asked, so that
         read-through does not bring the object back."""

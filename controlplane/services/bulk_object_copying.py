@@ -12,7 +12,7 @@ from controlplane.model.content import Content
 from controlplane.model.copy_record import CopyRecord, decode_copy_record
 from controlplane.model.keys import Bucket
 from controlplane.model.mirror_plan import Done
-from controlplane.model.mirror_rules import MirrorRule, covering
+from controlplane.model.mirror_rules import AclCarried, MirrorRule, covering
 from controlplane.model.pace import Side
 from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.bucket_stores import BucketStores
@@ -82,8 +82,8 @@ class BulkObjectCopier:
         if draft.object_size > MOST_BYTES or self._copier.has_just_brought(draft):
             return None
         rule = self._rule_of(draft)
-        # An archive's tombstone has to be lifted.
-        if rule is None or (rule.read_through and not rule.deletes):
+        # An archive's tombstone has to be lifted; ACLs are asked for one by one.
+        if rule is None or (rule.read_through and not rule.deletes) or rule.acl is not AclCarried.NONE:
             return None
         if self._targets[rule.target].bulk(draft.bucket) is None or self._source.bulk(draft.bucket) is None:
             return None
@@ -146,8 +146,8 @@ class BulkObjectCopier:
             if latest.record.tags != read.record.tags:
                 continue
             self._copier.remember(read.task.draft, read.info.etag)
-            row = noted(rule, bucket, read.info, there.etag)
-            done.append(Done(read.task, None, read.content.size, row=row))
+            rows = noted(rule, bucket, read.info, there.etag, read.record.tags)
+            done.append(Done(read.task, None, read.content.size, rows=rows))
         return done
 
     def _tell(self, rule: MirrorRule, kind: str, side: Side, began: float, requests: int) -> None:

@@ -317,8 +317,8 @@ class Mirror:
         itself: so a catalog that is away holds up nothing."""
         rows: dict[tuple[StoreName, Bucket], list[Copy]] = {}
         for done in closed:
-            if done.row is not None:
-                rows.setdefault((done.row.store, done.row.bucket), []).append(done.row.copy)
+            for row in done.rows:
+                rows.setdefault((row.store, row.bucket), []).append(row.copy)
         try:
             for (store, bucket), copies in rows.items():
                 await self._catalog.record_copies(store, bucket, copies)

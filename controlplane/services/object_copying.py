@@ -32,9 +32,12 @@ from controlplane.ports.server_copy import ServerCopies, ServerCopy
 from controlplane.ports.spool import Spool
 from controlplane.s3.etag import is_md5
 from controlplane.services.large_copying import LargeCopier
+from controlplane.services.object_acls import ObjectAcls
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.presence import exists
 from controlplane.services.proving import content_in, digest, read_content
+from controlplane.services.s3.subresources import record_key
+from controlplane.services.scan_tags import note_of_copy
 from controlplane.services.source_tags import SourceTags
 from controlplane.services.spooled_bodies import SpooledBodies, Turn
 
@@ -78,7 +81,7 @@ class _Brought:
     """Whether the source had the object to the end."""
     copied_bytes: int = 0
     note: str = ""
-    row: Noted | None = None
+    rows: tuple[Noted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,12 +120,14 @@ class ObjectCopier:
         admit: Callable[[str, int, int], Awaitable[bool]] | None = None,
         answered: Answered = unheard,
         at_service: Mapping[str, ServerCopies] | None = None,
+        acls: ObjectAcls | None = None,
     ) -> None:
         """`at_service`: for the names of rules whose source and target are one service, its way of copying by itself.
         `answered` is told how long stores took to answer, by the name of the rule; `admit` is waited for before
         what is too large to be counted when it begins goes in one piece, since its target takes no parts."""
         self._admit = admit
         self._at_service = dict(at_service or {})
+        self._acls = acls
         self._rules = tuple(rules)
         self._source = source
         self._targets = targets
@@ -151,7 +156,7 @@ class ObjectCopier:
         if task.draft.op is Op.DELETE_OBJECT:
             return await self._delete(task, target, rules)
         brought = await self._bring(task, target)
-        return Done(task, None, brought.copied_bytes, brought.note, brought.row)
+        return Done(task, None, brought.copied_bytes, brought.note, brought.rows)
 
     async def _hand_on(self, task: Task, rules: Sequence[MirrorRule]) -> Done:
         """The entry names no rule, or none that covers the object in these settings: each that does gets one."""
@@ -196,16 +201,29 @@ class ObjectCopier:
                     # Where deletes do not reach the target, the tombstone of a former life stays until the key lives.
                     await self._lift_of_the_living(task)
                 self.remember(task.draft, seen.etag)
-                row = noted(target.rule, bucket, seen, copied.etag)
+                rows = noted(target.rule, bucket, seen, copied.etag, tags)
                 if not copied.fresh:
-                    return _Brought(True, 0, "the copy was there already", row)
-                return _Brought(True, copied.size, "", row)
+                    return _Brought(True, 0, "the copy was there already", rows)
+                return _Brought(True, copied.size, "", rows)
         raise Unavailable(f"{bucket}/{key} changes faster than it can be copied")
 
     async def _copy(self, task: Task, target: _Target, reader: ObjectReader, tags: Tags, turn: Turn) -> _Copied:
         """Bring what the reader has to the target, unless it is there already."""
         info = reader.info
         record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq, tags)
+        bucket = task.draft.bucket
+        if self._acls is not None:
+            record = replace(record, acl=await self._acls.of(target.rule, bucket, info.key))
+        copied = await self._copy_bytes(task, target, reader, record, turn)
+        if self._acls is not None:
+            # Also of one that was there: the crash may have come right before this.
+            await self._acls.carry(target.rule, bucket, info.key, record.acl)
+        return copied
+
+    async def _copy_bytes(
+        self, task: Task, target: _Target, reader: ObjectReader, record: CopyRecord, turn: Turn
+    ) -> _Copied:
+        info = reader.info
         held = await self._found(task, target, info, record)
         if held is not None:
             await self._abandon(task, target)  # it may have been completed just before a crash
@@ -473,7 +491,7 @@ class ObjectCopier:
         if any(rule.read_through for rule in rules):
             await self._lift_of_the_living(task)
         note = "the object was written again, or its deletion broke off before it was acknowledged"
-        return Done(task, None, brought.copied_bytes, note, brought.row)
+        return Done(task, None, brought.copied_bytes, note, brought.rows)
 
     async def _lift_of_the_living(self, task: Task) -> None:
         """The gateway looks for its tombstone after it removed the object, this looks for the object after it removed
@@ -507,10 +525,11 @@ def _place(draft: Draft) -> tuple[str, Bucket, Key]:
     return draft.rule, draft.bucket, draft.key
 
 
-def noted(rule: MirrorRule, bucket: Bucket, seen: ObjectInfo, target_etag: str) -> Noted:
-    """The catalog's row for a copy of the version `seen` at the source, which the target has proved to hold."""
-    row = Copy(seen.key, seen.etag, seen.size, round(seen.modified_at), target_etag)
-    return Noted(StoreName(rule.target), bucket, row)
+def noted(rule: MirrorRule, bucket: Bucket, seen: ObjectInfo, target_etag: str, tags: Tags) -> tuple[Noted, ...]:
+    """The catalog's rows for a copy of the version `seen` at the source, which the target has proved to hold."""
+    copy = Copy(seen.key, seen.etag, seen.size, round(seen.modified_at), target_etag)
+    row = Noted(StoreName(rule.target), bucket, copy)
+    return (row, note_of_copy(rule, bucket, record_key(bucket, seen.key), seen.key)) if tags else (row,)
 
 
 def known_content(info: ObjectInfo) -> Content | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from controlplane.model.keys import Bucket, Key
-from controlplane.model.mirror_rules import MirrorRule, covering
+from controlplane.model.mirror_rules import AclCarried, MirrorRule, covering
 from controlplane.model.task import Draft, Op
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Full
@@ -63,6 +63,12 @@ class ObjectWriteLog:
             reach("objects.write_journalled")
             if any(rule.read_through for rule in rules):
                 await self._fence.end_write(*place, etag)
+
+    async def regranted(self, bucket: str, key: str) -> None:
+        place = Bucket(bucket), Key(key)
+        rules = [rule for rule in covering(self._rules, *place) if rule.acl is not AclCarried.NONE]
+        if rules:
+            await self._append(Draft(Op.PUT_OBJECT, *place), rules)
 
     async def deleting(self, bucket: str, key: str) -> None:
         place = Bucket(bucket), Key(key)

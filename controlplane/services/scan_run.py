@@ -23,6 +23,7 @@ from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.proving import read_content
 from controlplane.services.scan_deletes import ScanDeletes
+from controlplane.services.scan_tags import TagScan
 from controlplane.services.scan_unit import PAGE, Sink, Stopped, UnitScan
 from controlplane.services.store_listing import StoreListing
 from controlplane.services.target_heads import TargetHeads
@@ -95,7 +96,10 @@ class ScanRun:
         on_keys: Callable[[int], None] = lambda _: None,
         page: int = PAGE,
         save_every_s: float = SAVE_EVERY_S,
+        tags: TagScan | None = None,
     ) -> None:
+        """`tags`: compares those of the objects, too."""
+        self._tags = tags
         self._save_every_s = save_every_s
         self._rules = tuple(rules)
         self._source = source
@@ -193,6 +197,16 @@ class ScanRun:
         try:
             if not state.done:
                 await scan.run()
+            if self._tags is not None:
+                await self._tags.run(
+                    unit,
+                    state.counts,
+                    source=self._source.store(unit.bucket),
+                    target=store,
+                    sink=self._sink,
+                    trust_catalog=self._trust_catalog,
+                    moved=moved,
+                )
             if self._deletes is not None:
                 deleted_before = report.totals.deletes_enqueued
                 enqueued, verdict = await self._deletes.apply(unit, state, store, deleted_before)

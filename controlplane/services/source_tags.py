@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from controlplane.model.copy_record import Tags
-from controlplane.model.keys import Bucket
+from controlplane.model.keys import Bucket, Key
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Rejected
+from controlplane.ports.errors import NotFound, Rejected
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.s3.sigv2 import http_date
 from controlplane.services.s3.object_records import identity_of
 from controlplane.services.s3.subresources import Kind, Subresources
+from controlplane.services.scan_tags import TaggedRecord
 
 _KEEP_S: Final = 5.0
 
@@ -39,6 +41,20 @@ class SourceTags:
             if await self._source.has(self._private):
                 raise
             return ()
+
+    async def records(self, bucket: Bucket, after: Key | None, limit: int) -> tuple[Sequence[TaggedRecord], bool]:
+        """Implements services.scan_tags.TagRecords."""
+        try:
+            page = await self._subresources.records(bucket, after, limit)
+        except (Rejected, NotFound):
+            if await self._source.has(self._private):
+                raise
+            return (), False
+        rows = [TaggedRecord(at.key, at.etag, at.size, round(at.modified_at)) for at in page.objects]
+        return rows, page.next_after is not None
+
+    async def key_in(self, record: Key) -> Key | None:
+        return await self._subresources.key_in(record)
 
     async def any_in(self, bucket: Bucket, *, now: bool = False) -> bool:
         """Whether objects of the bucket may have tags. Raises Unavailable, Rejected."""

@@ -57,6 +57,12 @@ class MirrorRule(Section):
     deletes: bool = Field(True, description="false: what is deleted in Riak CS stays at the target (an archive)")
     read_through: bool = Field(False, description="what Riak CS lost is read from the target")
     limits: tuple[RateLimit, ...] = Field((), description="a timetable; none: as fast as it goes")
+    acl: Literal["none", "note", "canned"] = Field(
+        "none",
+        description="ACLs of the objects: none: copies are the target account's alone; note: the copy's metadata says "
+        "it; canned: and public-read, public-read-write and authenticated-read are put on the copy (a request more for "
+        "each object)",
+    )
     server_copy: Literal["auto", "on", "off"] = Field(
         "auto",
         description="the target's service copies what is larger than 1 MiB by itself; auto: where it is Riak CS, by "

@@ -197,6 +197,12 @@ def _mirror(tally: MirrorTally) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "millrace_mirror_store_outages", "Times that a whole store was away.", tally.store_outages
     )
+    yield CounterMetricFamily(
+        "millrace_mirror_acls_carried", "Copies that got the ACL of their object.", tally.acls_carried
+    )
+    yield CounterMetricFamily(
+        "millrace_mirror_acls_noted", "Copies beside which an ACL was noted that they could not have.", tally.acls_noted
+    )
     yield GaugeMetricFamily("millrace_mirror_in_flight", "Tasks under way.", tally.in_flight)
     lag = HistogramMetricFamily("millrace_mirror_lag_seconds", "From acknowledgement to proved copy.")
     lag.add_metric((), buckets_of(tally.lag), tally.lag.total)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from controlplane.adapters.s3 import S3ObjectStore, is_one_service
+from controlplane.adapters.s3 import S3Buckets, S3ObjectStore, is_one_service
 from controlplane.model.keys import Bucket
 from controlplane.model.mirror_plan import Worked
 from controlplane.model.retry import RetrySchedule
@@ -30,6 +30,7 @@ from controlplane.services.copying import Copier
 from controlplane.services.lanes import LanePlan, Lanes
 from controlplane.services.large_copying import LargeCopier, UploadSweep
 from controlplane.services.mirror import Mirror
+from controlplane.services.object_acls import ObjectAcls
 from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.runner import Runner
 from controlplane.services.shared_documents import SharedDocuments
@@ -195,6 +196,11 @@ class MirrorPart:
             admit=self._lanes.admit,
             answered=self._lanes.answered,
             at_service=s3_mirror.at_service,
+            acls=ObjectAcls(
+                s3_mirror.source,
+                {name: target for name, target in s3_mirror.targets.items() if isinstance(target, S3Buckets)},
+                self.tally,
+            ),
         )
 
     def _parts(self, upload: Upload) -> PartStore | None:

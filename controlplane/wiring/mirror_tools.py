@@ -29,6 +29,7 @@ from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.subresources import Subresources
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
+from controlplane.services.scan_tags import TagScan
 from controlplane.services.scan_unit import Sink
 from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import PRIMARY, build_directory, build_store, open_catalog, open_journal
@@ -139,6 +140,7 @@ class MirrorTools:
             trust_catalog=trust_catalog,
             read=read,
             on_keys=on_keys,
+            tags=TagScan(self.mirror.tags, self.catalog, self.mirror.rules),
         )
 
 

@@ -118,7 +118,7 @@ class S3FrontParts:
         origins = CrossOrigin(subresources)
         documents = BucketDocuments(subresources, bodies)
         tags = ObjectTags(subresources, bodies, reading, writes)
-        access = AccessVerbs(self.upstream, bodies, buckets, acls, subresources)
+        access = AccessVerbs(self.upstream, bodies, buckets, acls, subresources, writes)
         listings = Listings(self.upstream, parts)
         verbs = BucketVerbs(self.upstream, bodies, buckets, acls, subresources, parts, s3.region)
         handlers: dict[Operation, Handler] = {

@@ -13,7 +13,7 @@ from controlplane.adapters.prefixed_stores import PrefixedStores
 from controlplane.adapters.s3 import S3Buckets, S3Options, S3ServerCopies, is_one_service
 from controlplane.adapters.s3.buckets import BUCKET
 from controlplane.model.keys import Bucket, StoreName
-from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.mirror_rules import AclCarried, MirrorRule
 from controlplane.model.rate import Limit
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
@@ -41,7 +41,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 @dataclass(frozen=True, slots=True)
 class S3Mirror:
     rules: Sequence[MirrorRule]
-    source: BucketStores
+    source: S3Buckets
     """Riak CS by its admin's key, which may read every object."""
     targets: dict[str, BucketStores]
     tombstones: ObjectTombstones
@@ -74,6 +74,7 @@ async def open_s3_mirror(settings: Settings, primary: ObjectStore, clock: Clock)
                 name,
                 deletes=said.deletes,
                 read_through=said.read_through,
+                acl=AclCarried(said.acl),
                 name=rule_name(said),
             )
         )

@@ -25,6 +25,7 @@ from controlplane.services.scan_deletes import ScanDeletes
 from controlplane.services.scan_duty import ScanDuty
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import SAVE_EVERY_S, SPLITS, ScanRun
+from controlplane.services.scan_tags import TagScan
 from controlplane.services.shared_documents import SharedDocuments, SplitDocuments
 from controlplane.settings.tree import Settings
 from controlplane.wiring.riak_cs import build_accounts
@@ -141,6 +142,7 @@ class ScanPart:
                 checkpoints=checkpoints,
                 on_keys=on_keys,
                 save_every_s=save_every_s,
+                tags=TagScan(mirror.tags, catalog, mirror.rules),
             )
 
         self._lock = HeldLock(LOCK, settings.node.name, directory, clock, ttl_s=LOCK_TTL_S)

@@ -27,6 +27,7 @@ from controlplane.services.fill_fence import FillFence
 from controlplane.services.lanes import LanePlan, Lanes
 from controlplane.services.large_copying import LargeCopier
 from controlplane.services.mirror import Mirror
+from controlplane.services.object_acls import ObjectAcls
 from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.object_read_through import ObjectReadThrough
 from controlplane.services.object_replies import Told
@@ -181,6 +182,7 @@ class ObjectNode:
             records=self.records,
         )
         self.tally = MirrorTally()
+        self.acls: ObjectAcls | None = None
         self.at_service: dict[str, ServerCopies] = {}
         self._schedule = schedule
         self._read_back = read_back
@@ -210,6 +212,7 @@ class ObjectNode:
             delete_grace_s=self.delete_grace_s,
             answered=self.lanes.answered,
             at_service=self.at_service,
+            acls=self.acls,
         )
         return Mirror(
             copier.work,

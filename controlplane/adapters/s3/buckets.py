@@ -11,6 +11,7 @@ from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.pool import ConnectionPool
 from controlplane.adapters.s3.store import S3ObjectStore
 from controlplane.model.keys import Bucket, StoreName
+from controlplane.ports.acl_store import AclStore
 from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import NotFound, Rejected
@@ -79,6 +80,9 @@ class S3Buckets:
 
     def parts(self, bucket: Bucket) -> PartStore:
         return self.store(bucket).parts
+
+    def acls(self, bucket: Bucket) -> AclStore:
+        return self.store(bucket).acls
 
     async def prepare(self, bucket: Bucket) -> None:
         options = self.options(bucket)

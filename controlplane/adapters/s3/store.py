@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from random import Random
 
+from controlplane.adapters.s3.acls import S3Acls
 from controlplane.adapters.s3.bucket_listing import list_page
 from controlplane.adapters.s3.bulk import Bulk
 from controlplane.adapters.s3.client import Answer, Request, S3Client
@@ -52,6 +53,7 @@ class S3ObjectStore:
         self._client = S3Client(options, clock, random, pool)
         self._uploads = Uploads(self._client, options, clock, self.head)
         self.parts = S3Parts(self._client, options, clock, self._full, self.head, self.delete)
+        self.acls = S3Acls(self._client, self._full)
         self.bulk = Bulk(
             self._client, clock, self._full, most_depth=options.pipeline, conditional_put=options.conditional_put
         )

@@ -11,6 +11,7 @@ from controlplane.gateway.s3.call import Call
 from controlplane.http import Response
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Query, Reply, Upstream
+from controlplane.ports.write_log import WriteLog
 from controlplane.s3.access.acl import Acl
 from controlplane.s3.access.acl_xml import acl_from_riakcs, parse_acl, render_acl
 from controlplane.s3.access.grant_headers import acl_from_headers
@@ -34,13 +35,20 @@ class AccessVerbs:
     policy-star-admin-list). What it still has from before is honoured until it is replaced or deleted here."""
 
     def __init__(
-        self, upstream: Upstream, bodies: Bodies, buckets: Buckets, acls: AclWrites, subresources: Subresources
+        self,
+        upstream: Upstream,
+        bodies: Bodies,
+        buckets: Buckets,
+        acls: AclWrites,
+        subresources: Subresources,
+        writes: WriteLog,
     ) -> None:
         self._upstream = upstream
         self._subresources = subresources
         self._bodies = bodies
         self._buckets = buckets
         self._acls = acls
+        self._writes = writes
 
     async def bucket_acl(self, call: Call) -> Response:
         return xml(call.request, render_acl(call.bucket_facts.acl))
@@ -58,6 +66,7 @@ class AccessVerbs:
         owner = (await self._object_acl(call)).owner
         acl = await self._asked_for(call, owner, call.bucket_facts.acl.owner)
         await self._acls.put(call.bucket, call.key, call.signer, acl, _version(call))
+        await self._writes.regranted(call.bucket, call.key)
         return empty(call.request)
 
     async def policy(self, call: Call) -> Response:

@@ -54,6 +54,17 @@ def encode_extras(key: str, identity: str, extras: ObjectExtras) -> bytes:
     return json.dumps(record, separators=(",", ":")).encode()
 
 
+def key_of_record(record: bytes) -> str:
+    """The key of the object that a record is about. Raises UnreadableExtras."""
+    try:
+        found = json.loads(record)["key"]
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise UnreadableExtras(f"a damaged record: {error}") from error
+    if not isinstance(found, str):
+        raise UnreadableExtras("a damaged record: its key is no text")
+    return found
+
+
 def decode_extras(record: bytes, key: str, identity: str) -> ObjectExtras:
     """The extras of this object; empty when the record is of another object. Raises UnreadableExtras."""
     try:

@@ -26,13 +26,14 @@ from controlplane.model.keys import Key
 from controlplane.ports.changes import Changes
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Corrupt, NotFound
-from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.object_store import ObjectStore, Page
 from controlplane.s3.documents.object_extras import (
     NOTHING,
     ObjectExtras,
     UnreadableExtras,
     decode_extras,
     encode_extras,
+    key_of_record,
 )
 
 MAX_BYTES: Final = 4 * 1024 * 1024
@@ -70,7 +71,8 @@ def _bucket_key(bucket: str, kind: Kind) -> Key:
     return Key(f"b/{kind.value}/{bucket}")
 
 
-def _object_key(bucket: str, key: str) -> Key:
+def record_key(bucket: str, key: str) -> Key:
+    """Where the record of an object is in the private bucket."""
     return Key(f"o/{bucket}/{sha256(key.encode()).hexdigest()}")
 
 
@@ -154,7 +156,7 @@ class Subresources:
         asks for the tags themselves."""
         if not certain and await self.bucket_document(bucket, Kind.OBJECTS) is None:
             return NOTHING
-        record = await self._read(_object_key(bucket, key))
+        record = await self._read(record_key(bucket, key))
         if record is None:
             return NOTHING
         try:
@@ -162,7 +164,21 @@ class Subresources:
         except UnreadableExtras as error:
             raise Corrupt(
                 f"the record of tags and checksums of {bucket}/{key[:200]} cannot be read ({error}): "
-                f"delete {_object_key(bucket, key)} from the bucket {self._store.bucket} to go on without it"
+                f"delete {record_key(bucket, key)} from the bucket {self._store.bucket} to go on without it"
+            ) from error
+
+    async def records(self, bucket: str, after: Key | None, limit: int) -> Page:
+        """What is kept of objects of a bucket, as the store lists it. Raises Unavailable."""
+        return await self._store.list(prefix=f"o/{bucket}/", after=after, limit=limit)
+
+    async def key_in(self, record: Key) -> Key | None:
+        """The key of the object that a record is about; None: there is no such record. Raises Unavailable, Corrupt."""
+        found = await self._read(record)
+        try:
+            return None if found is None else Key(key_of_record(found.body))
+        except UnreadableExtras as error:
+            raise Corrupt(
+                f"{record} in the bucket {self._store.bucket} cannot be read ({error}): delete it to go on without it"
             ) from error
 
     async def keep_extras(self, bucket: str, key: str, identity: str, extras: ObjectExtras) -> None:
@@ -175,13 +191,13 @@ class Subresources:
         if await self.bucket_document(bucket, mark) is None:
             await self.put_bucket_document(bucket, mark, b"<Objects/>")
         record = encode_extras(key, identity, extras)
-        await self._store.put(_object_key(bucket, key), record, content_type="application/json")
+        await self._store.put(record_key(bucket, key), record, content_type="application/json")
 
     async def forget_object(self, bucket: str, key: str) -> None:
         """After an object was deleted. A record that stays because this fails does no harm: it is bound to the object
         that is gone. Raises Unavailable."""
         if await self._has_records(bucket):
-            await self._store.delete(_object_key(bucket, key))
+            await self._store.delete(record_key(bucket, key))
 
     async def _has_records(self, bucket: str) -> bool:
         """Whether objects of the bucket may have any. Raises Unavailable."""

@@ -79,6 +79,8 @@ class Writes:
 
     async def wrote(self, bucket: str, key: str, etag: str, size: int | None) -> None: ...
 
+    async def regranted(self, bucket: str, key: str) -> None: ...
+
     async def deleting(self, bucket: str, key: str) -> None:
         self.seen.append(("deleting", bucket, key))
 

@@ -121,7 +121,7 @@ def mirrored(
         "kind": "s3", "endpoints": [riak_cs.url], "bucket": f"copies-{secrets.token_hex(4)}", "create_bucket": True,
         "access_key": riak_cs.key, "secret_key": {"file": str(admin)}, "list_version": 1, "conditional_put": False,
     }  # fmt: skip
-    rules.append({"buckets": "near-*", "target": near})
+    rules.append({"buckets": "near-*", "acl": "canned", "target": near})
     extra = {"mirror": {"rules": rules, "retry": {"first_s": 0.2, "most_s": 2.0}}}
     with s3_gateway.running(folder, riak_cs, s3_etcd.urls, name="mirroring", extra=extra) as gateway:
         gateway.node.start("agent")
@@ -202,6 +202,24 @@ def test_riak_cs_copies_to_itself_but_for_what_it_would_get_wrong(mirrored: Mirr
         assert copy["Metadata"]["colour"] == name.encode().hex()
         assert copy["Metadata"]["millrace-sha256"] == hashlib.sha256(body).hexdigest()
     assert "does not copy" not in mirrored.gateway.node.log("agent")
+
+
+def test_acls_follow_their_objects_where_a_rule_says_so(mirrored: Mirrored) -> None:
+    s3, bucket = mirrored.s3, mirrored.bucket("near")
+    s3.put_object(Bucket=bucket, Key="a", Body=b"x", ACL="public-read")
+    s3.put_object(Bucket=bucket, Key="b", Body=b"x")
+
+    def public() -> list[bool]:
+        mirrored.settle()
+        acls = [mirrored.riak_cs.get_object_acl(Bucket=mirrored.near, Key=f"{bucket}/{key}") for key in "ab"]
+        return [any("AllUsers" in grant["Grantee"].get("URI", "") for grant in acl["Grants"]) for acl in acls]
+
+    assert public() == [True, False]
+    s3.put_object_acl(Bucket=bucket, Key="a", ACL="private")
+    s3.put_object_acl(Bucket=bucket, Key="b", ACL="public-read")
+    assert public() == [False, True]
+    noted = [mirrored.riak_cs.head_object(Bucket=mirrored.near, Key=f"{bucket}/{key}")["Metadata"] for key in "ab"]
+    assert [metadata["millrace-acl"] for metadata in noted] == ["private", "public-read"]
 
 
 def test_what_riak_cs_lost_is_read_from_the_target_and_put_back(mirrored: Mirrored) -> None:
