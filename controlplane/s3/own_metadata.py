@@ -15,4 +15,4 @@ ACL: Final = OWN_METADATA + "acl"
 """The ACL that an upload began with, as the base64 of its document: put when the upload is complete."""
 WRITER: Final = OWN_METADATA + "writer"
 """Who wrote an object that does not belong to the bucket's owner, by canonical id: "nobody" without credentials. Its
-ACL says who reads it, the bucket's owner included, to whom Riak CS shows everything in the bucket."""
+ACL says who reads it, the bucket's owner included, to whom Riak CS shows more (recording acl-bobs-owner)."""

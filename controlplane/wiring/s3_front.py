@@ -54,6 +54,7 @@ from controlplane.services.s3.latest import LatestVersions
 from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.subresources import Subresources
+from controlplane.services.s3.upload_owners import UploadOwners
 from controlplane.services.s3.write_locks import WriteLocks
 from controlplane.settings.tree import Settings
 from controlplane.wiring.riak_cs import admin_keys, riak_cs_options
@@ -111,7 +112,8 @@ class S3FrontParts:
         uploading = Uploading(self.upstream)
         services = WriteServices(self.upstream, uploading, bodies, conditional, acls, records, parts, writes)
         writing = ObjectWriting(services, notes)
-        multipart = MultipartUploads(services, patience)
+        owners = UploadOwners(self.upstream, callers)
+        multipart = MultipartUploads(services, owners, patience)
         copying = Copying(services, authoriser, latest, through, patience)
         authenticator = Authenticator(callers, clock, Rules(s3.region if s3.check_region else None))
         posting = FormUploads(services, authenticator, authoriser, clock)
@@ -119,7 +121,7 @@ class S3FrontParts:
         documents = BucketDocuments(subresources, bodies)
         tags = ObjectTags(subresources, bodies, reading, writes)
         access = AccessVerbs(self.upstream, bodies, buckets, acls, subresources, writes)
-        listings = Listings(self.upstream, parts)
+        listings = Listings(self.upstream, parts, owners)
         verbs = BucketVerbs(self.upstream, bodies, buckets, acls, subresources, parts, s3.region)
         handlers: dict[Operation, Handler] = {
             Operation.LIST_BUCKETS: listings.buckets,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
@@ -11,13 +11,11 @@ from controlplane.gateway.s3.answers import xml
 from controlplane.gateway.s3.call import Call, user_of
 from controlplane.http import Response
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.upstream import Ask, Upstream
+from controlplane.ports.upstream import Ask, Reply, Upstream
 from controlplane.s3.access.principals import User
 from controlplane.s3.documents.bucket_documents import parse_list_buckets, render_buckets
 from controlplane.s3.documents.multipart_listing import (
-    Upload,
     distinct_parts,
-    owned_by,
     page_of_uploads,
     parse_list_parts,
     parse_list_uploads,
@@ -37,17 +35,19 @@ from controlplane.s3.documents.object_listing import (
     render_versions,
 )
 from controlplane.s3.listing import MalformedListing
-from controlplane.s3.riakcs.listings import list_query, parse_buckets, parse_objects, parse_parts, parse_uploads
+from controlplane.s3.riakcs.listings import list_query, parse_buckets, parse_objects, parse_parts
 from controlplane.services.s3.part_records import PartRecords
 from controlplane.services.s3.refusals import refusal
+from controlplane.services.s3.upload_owners import UploadOwners
 
 _MAX_PAGE_BYTES: Final = 16 * 1024 * 1024
 _EMPTY: Final = ObjectPage((), (), truncated=False)
 
 
 class Listings:
-    def __init__(self, upstream: Upstream, parts: PartRecords) -> None:
+    def __init__(self, upstream: Upstream, parts: PartRecords, owners: UploadOwners) -> None:
         self._upstream = upstream
+        self._owners = owners
         self._part_records = parts
 
     async def buckets(self, call: Call) -> Response:
@@ -71,20 +71,20 @@ class Listings:
 
     async def uploads(self, call: Call) -> Response:
         wanted = parse_list_uploads(call.bucket, call.query)
-        document = await self._document(call.ask("GET", query=(("uploads", ""),)))
-        with _readable("the list of uploads"):
-            found = parse_uploads(document)
-        return xml(call.request, render_uploads(wanted, page_of_uploads(_owned(call, found), wanted)))
+        page = page_of_uploads(await self._owners.listed(call.bucket, call.signer), wanted)
+        named = replace(page, uploads=await self._owners.named(page.uploads))
+        return xml(call.request, render_uploads(wanted, named))
 
     async def parts(self, call: Call) -> Response:
         upload_id = call.parameter("uploadId") or ""
         wanted = parse_list_parts(call.bucket, call.key, call.query)
-        document = await self._document(call.ask("GET", query=(("uploadId", upload_id),)))
+        reply, owner = await self._owners.send(call.ask("GET", query=(("uploadId", upload_id),)))
+        document = await _whole(reply, key=True)
         with _readable("the list of parts"):
             found = distinct_parts(parse_parts(document))
         records = await self._part_records.of(call.bucket, upload_id)
         parts = [replace(part, checksum=records.checksum(part.number, part.etag)) for part in found]
-        return xml(call.request, render_parts(wanted, parts, _owner(call), records.kind))
+        return xml(call.request, render_parts(wanted, parts, owner or _owner(call), records.kind))
 
     async def _page(self, call: Call, wanted: ListV1 | ListV2 | ListVersions) -> ObjectPage:
         if wanted.max_keys == 0:
@@ -96,13 +96,16 @@ class Listings:
 
     async def _document(self, ask: Ask) -> bytes:
         """Raises S3Fault, Unavailable."""
-        reply = await self._upstream.send(ask)
-        if reply.status != 200:
-            raise await refusal(reply, key=bool(ask.key))
-        try:
-            return await reply.read_all(_MAX_PAGE_BYTES)
-        finally:
-            reply.close()
+        return await _whole(await self._upstream.send(ask), key=bool(ask.key))
+
+
+async def _whole(reply: Reply, *, key: bool) -> bytes:
+    if reply.status != 200:
+        raise await refusal(reply, key=key)
+    try:
+        return await reply.read_all(_MAX_PAGE_BYTES)
+    finally:
+        reply.close()
 
 
 @contextmanager
@@ -116,8 +119,3 @@ def _readable(what: str) -> Iterator[None]:
 
 def _owner(call: Call) -> User:
     return user_of(call.account) if call.account is not None else call.bucket_facts.acl.owner
-
-
-def _owned(call: Call, uploads: Iterable[Upload]) -> tuple[Upload, ...]:
-    """Riak CS lists only the caller's own uploads, and names him by his access key (mp-list-uploads)."""
-    return owned_by(uploads, _owner(call))

@@ -41,6 +41,7 @@ from controlplane.s3.riakcs.listings import parse_parts
 from controlplane.s3.xml import MalformedXml
 from controlplane.services.s3.part_records import UploadRecords
 from controlplane.services.s3.refusals import refusal
+from controlplane.services.s3.upload_owners import UploadOwners
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ _XML: Final = {"content-type": "application/xml"}
 
 
 class MultipartUploads:
-    def __init__(self, services: WriteServices, patience: Patience) -> None:
+    def __init__(self, services: WriteServices, owners: UploadOwners, patience: Patience) -> None:
         self._services = services
+        self._owners = owners
         self._patience = patience
 
     async def create(self, call: Call) -> Response:
@@ -137,7 +139,7 @@ class MultipartUploads:
             log.warning("the records of an upload of s3://%s/%s stay: %s", call.bucket, call.key, error)
 
     async def abort(self, call: Call) -> Response:
-        reply = await self._services.upstream.send(call.ask("DELETE", query=(("uploadId", upload_id_of(call)),)))
+        reply, _ = await self._owners.send(call.ask("DELETE", query=(("uploadId", upload_id_of(call)),)))
         if reply.status not in (200, 204):
             raise await refusal(reply, key=True)
         reply.close()

@@ -7,7 +7,7 @@ Riak CS ignores max-uploads and max-parts and gives all at once, parts sent twic
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from controlplane.s3.access.principals import User
 from controlplane.s3.dates import iso_timestamp
@@ -185,8 +185,3 @@ def render_parts(request: ListParts, parts: Iterable[Part], owner: User, kind: K
         f"<MaxParts>{request.max_parts}</MaxParts>{element('IsTruncated', truncated)}"
         f"{'<EncodingType>url</EncodingType>' if request.url else ''}{listed}",
     )
-
-
-def owned_by(uploads: Iterable[Upload], owner: User) -> tuple[Upload, ...]:
-    """The same with another owner: Riak CS lists only the caller's own uploads (recording mp-list-uploads-bob)."""
-    return tuple(replace(upload, owner=owner) for upload in uploads)

@@ -96,9 +96,9 @@ def parse_objects(document: bytes) -> ObjectPage:
 
 
 def parse_uploads(document: bytes) -> tuple[Upload, ...]:
-    """Every upload in progress that the caller began: Riak CS shows nobody else's, and makes no pages (recordings
-    mp-list-uploads-bob, mp-list-uploads-prefix). The owner's id is an access key, not the canonical id. Raises
-    MalformedListing."""
+    """Every upload in progress that the caller sees: all to the bucket's owner, to others their own (recording
+    mp-list-uploads-bob). There are no pages (mp-list-uploads-prefix). The owner's id is an access key, not the
+    canonical id. Raises MalformedListing."""
     root = _root(document, "ListMultipartUploadsResult")
     if _truncated(root):
         raise MalformedListing("a truncated list of uploads, which Riak CS is not known to send")

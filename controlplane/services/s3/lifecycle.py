@@ -236,7 +236,7 @@ class LifecycleDuty:
         self._tally.expired += 1
 
     async def _abort_uploads(self, place: _Place, signer: KeyPair) -> None:
-        """Those of one user: Riak CS shows nobody else's (recording mp-list-uploads-bob)."""
+        """Those of one user, who alone may abort them in Riak CS: the bucket's owner sees those of others, too."""
         bucket = place.bucket
         status, body = await self._get(bucket, (("uploads", ""),), signer)
         if status == 403:
@@ -245,7 +245,8 @@ class LifecycleDuty:
             raise Unavailable(f"Riak CS answers {status} to the list of uploads of {bucket}")
         rules = await self._rules(place)
         for upload in parse_uploads(body):
-            if not abandoned(upload.key, upload.initiated_at, rules, self._clock.now()):
+            own = upload.owner.id == signer.access_key
+            if not own or not abandoned(upload.key, upload.initiated_at, rules, self._clock.now()):
                 continue
             self._go_on()
             reply = await self._upstream.send(

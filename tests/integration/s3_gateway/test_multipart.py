@@ -222,3 +222,26 @@ def test_nobody_else_sees_or_ends_an_upload(wire: Wire, bucket: str, bob: User) 
         assert who.ask("POST", f"/{bucket}/k?uploads").outcome == (403, "AccessDenied")
         answer = who.ask("PUT", f"/{bucket}/k?partNumber=1&uploadId={upload.id}", SMALL)
         assert answer.outcome == (403, "AccessDenied")
+
+
+def test_the_buckets_owner_sees_and_ends_what_others_have_begun(
+    wire: Wire, bucket: str, bob: User, alice: User
+) -> None:
+    """In Riak CS only who began an upload may end it."""
+    wire.ask("PUT", f"/{bucket}?acl", b"", {"x-amz-acl": "public-read-write"})
+    bobs = wire.as_(bob)
+    begun = {who: started.ask("POST", f"/{bucket}/{who}?uploads").text("UploadId") for who, started in
+             (("alice", wire), ("bob", bobs))}  # fmt: skip
+    bobs.ask("PUT", f"/{bucket}/bob?partNumber=1&uploadId={begun['bob']}", b"x")
+    shown = wire.ask("GET", f"/{bucket}?uploads")
+    assert shown.texts("Upload/Key") == ["alice", "bob"]
+    assert shown.texts("Upload/UploadId") == [begun["alice"], begun["bob"]]
+    assert shown.texts("Upload/Initiator/ID") == shown.texts("Upload/Owner/ID") == [alice.id, bob.id]
+    assert bobs.ask("GET", f"/{bucket}?uploads").texts("Upload/Key") == ["bob"]
+    parts = wire.ask("GET", f"/{bucket}/bob?uploadId={begun['bob']}")
+    assert (parts.texts("Part/PartNumber"), parts.text("Initiator/ID")) == (["1"], bob.id)
+    assert bobs.ask("GET", f"/{bucket}/alice?uploadId={begun['alice']}").status in (403, 404)
+    assert bobs.ask("DELETE", f"/{bucket}/alice?uploadId={begun['alice']}").status in (403, 404)
+    assert wire.ask("DELETE", f"/{bucket}/bob?uploadId={begun['bob']}").status == 204
+    assert wire.ask("GET", f"/{bucket}?uploads").texts("Upload/Key") == ["alice"]
+    assert bobs.ask("GET", f"/{bucket}/bob?uploadId={begun['bob']}").outcome == (404, "NoSuchUpload")

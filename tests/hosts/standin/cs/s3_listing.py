@@ -113,18 +113,22 @@ def versions(call: Call) -> Response:
 
 
 def uploads(call: Call) -> Response:
-    """Only the caller's own; max-uploads and the markers are ignored."""
+    """Everybody's to the bucket's owner, to others their own (riak_cs_mp_utils.erl); max-uploads and the markers are
+    ignored."""
     assert call.user is not None
+    owns = call.bucket().owner == call.user.key_id
     prefix, delimiter = _raw(call.param("prefix")), _raw(call.param("delimiter"))
     rows, prefixes = [], []
-    who = f"<ID>{call.user.key_id}</ID><DisplayName>{call.user.display_name}</DisplayName>"
     for key, record in call.state.objects.listing(call.bucket_name, b"", prefix):
-        mine = {i: u for i, u in record["uploads"].items() if u["owner"] == call.user.key_id}
+        mine = {i: u for i, u in record["uploads"].items() if owns or u["owner"] == call.user.key_id}
         common = _common(key, prefix, delimiter)
         if mine and common is not None:
             prefixes += [common] if common not in prefixes else []
             continue
         for identifier, upload in mine.items():
+            user = call.state.users.get(upload["owner"] or "")
+            name = user.display_name if user else ""
+            who = f"<ID>{upload['owner']}</ID><DisplayName>{name}</DisplayName>"
             rows.append(
                 f"<Upload><Key>{text_of(key)}</Key><UploadId>{identifier}</UploadId><Initiator>{who}</Initiator>"
                 f"<Owner>{who}</Owner><StorageClass>STANDARD</StorageClass>"

@@ -64,6 +64,8 @@ def _upload(call: Call, bucket: Bucket) -> tuple[str, Record, dict[str, int], di
     upload = record["uploads"].get(identifier)
     if upload is None:
         raise S3Error("NoSuchUpload", extra=f"<UploadId>{text_of(identifier.encode())}</UploadId>")
+    if upload["owner"] != call.key_id:
+        raise S3Error("AccessDenied")  # only who began it (riak_cs_mp_utils.erl)
     return identifier, record, context, upload
 
 
