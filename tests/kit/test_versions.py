@@ -137,7 +137,7 @@ def test_stanchion_is_merged_from_3_1_on_and_a_process_of_its_own_before(
         own = found.lines("stanchion", "stanchion.conf")
         assert "listener = 10.0.0.1:8085" in own
         assert "stanchion_host = 10.0.0.1:8085" in found.lines("riak_cs", "riak-cs.conf")
-        assert ("admin.secret = SECRET" in own) is (pair[1] == "2.1")
+        assert "admin.secret = SECRET" not in own
         lines = found.lines("stanchion", "drop-in.conf")
         assert f"ExecStart=/usr/sbin/stanchion {'start' if pair[1] == '2.1' else 'foreground'}" in lines
 
@@ -145,9 +145,9 @@ def test_stanchion_is_merged_from_3_1_on_and_a_process_of_its_own_before(
 @every_pair
 def test_keys_that_came_or_went(rendered: AllPairs, pair: tuple[str, str]) -> None:
     keys = rendered[pair].keys("riak_cs", "riak-cs.conf")
-    assert ("s3_root_host" in keys, "cs_root_host" in keys) == (pair[1] == "3.2", pair[1] != "3.2")
+    assert ("s3_root_host" in keys, "root_host" in keys) == (pair[1] == "3.2", pair[1] != "3.2")
     assert ("auth_v4" in keys) is (pair[1] != "2.1")
-    assert ("admin.secret" in keys) is (pair[1] == "2.1")
+    assert "admin.secret" not in keys
     # What has no key in 2.1 stands in advanced.config.
     advanced = rendered[pair].text("riak_cs", "advanced.config")
     assert ("{auth_v4_enabled, true}" in advanced) is (pair[1] == "2.1")
@@ -251,6 +251,24 @@ def test_garbage_is_collected_by_one_timer_or_by_none(member: str) -> None:
     conf = found.lines("riak_cs", "riak-cs.conf")
     assert f"gc.interval = {'15m' if member == 'n1' else 'infinity'}" in conf
     assert "stats.storage.schedule.1 = 0300" in conf, "does not depend on who collects garbage"
+
+
+@pytest.mark.parametrize(("version", "has_it"), [("2.1.0", True), ("2.1.1", False), ("2.1.2", False)])
+def test_the_admins_secret_is_in_a_file_only_where_it_has_to_be(version: str, has_it: bool) -> None:
+    found = Rendered("2.9.10", version)
+    assert ("admin.secret = SECRET" in found.lines("riak_cs", "riak-cs.conf")) is has_it
+    assert ("admin.secret = SECRET" in found.lines("stanchion", "stanchion.conf")) is has_it
+
+
+def test_there_are_never_two_stanchions_in_an_upgrade() -> None:
+    plays = yaml.safe_load((ROOT / "playbooks/upgrade.yml").read_text())
+    names = [play.get("name") for play in plays]
+    assert names.index("Stanchion goes first, or for good") == names.index("Upgrade node by node") - 1
+    upgrade, retire = plays[names.index("Stanchion goes first, or for good")]["tasks"]
+    assert upgrade["when"] == "riak_cs_version is version('3.1', '<')"
+    assert (retire["ansible.builtin.include_role"]["tasks_from"], retire["when"]) == (
+        "retire", "riak_cs_version is version('3.1', '>=')",
+    )  # fmt: skip
 
 
 def test_all_maps_know_the_same_series() -> None:
