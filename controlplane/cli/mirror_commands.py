@@ -28,7 +28,7 @@ EVERY_RULE = "*"
 def status(arguments: Namespace) -> int:
     """1 when there are dead letters, a rule stands still, or a copy is pending for longer than --max-age."""
     settings = node_settings(arguments)
-    facts = asyncio.run(_status(settings))
+    facts = asyncio.run(_status(settings, arguments.rate))
     age = facts["oldest_age_s"]
     late = arguments.max_age is not None and age is not None and age > arguments.max_age
     stalled = any(rule["stalled"] for rule in facts["rules"])
@@ -40,13 +40,18 @@ def status(arguments: Namespace) -> int:
     return ExitCode.OK if facts["healthy"] else ExitCode.FAILED
 
 
-async def _status(settings: Settings) -> dict[str, Any]:
+async def _status(settings: Settings, rate_s: float) -> dict[str, Any]:
     from controlplane.model.manifest import LocationState
     from controlplane.wiring.adapters import PERSISTENT, open_catalog
 
     async with open_for(settings) as journal:
         stats: JournalStats = await journal.stats()
         figures = await journal.rules()
+        began, before = time.monotonic(), figures
+        if rate_s:
+            await asyncio.sleep(rate_s)
+            stats, figures = await journal.stats(), await journal.rules()
+        watched_s = time.monotonic() - began
         paused = await journal.paused()
     catalog = await open_catalog(settings)
     try:
@@ -57,7 +62,10 @@ async def _status(settings: Settings) -> dict[str, Any]:
     oldest = stats.oldest_enqueued_at
     return {
         "mirrored_to": _place(settings.persistent),
-        "rules": _rules(settings, figures, paused, now),
+        "rules": [
+            {**rule, **(_rate(rule["name"], before, figures, watched_s) if rate_s else {})}
+            for rule in _rules(settings, figures, paused, now)
+        ],
         "paused": EVERY_RULE in paused,
         "pending": stats.pending,
         "pending_bytes": stats.pending_bytes,
@@ -93,6 +101,20 @@ def _rules(
         {"name": name or BLOBS, **told, **_figures(figures.get(name), name in paused or EVERY_RULE in paused, now)}
         for name, told in named.items()
     ]
+
+
+def _rate(
+    name: str, before: Mapping[str, RuleStats], after: Mapping[str, RuleStats], seconds: float
+) -> dict[str, float]:
+    """Of what was verified at the target within the time that was watched; the counts are the journal's own."""
+    from controlplane.model.rule_stats import RuleStats
+
+    key = "" if name == BLOBS else name
+    old, new = before.get(key, RuleStats()), after.get(key, RuleStats())
+    return {
+        "copied_per_s": round((new.copied - old.copied) / seconds, 3),
+        "copied_bytes_per_s": round((new.copied_bytes - old.copied_bytes) / seconds, 1),
+    }
 
 
 def _figures(stats: RuleStats | None, paused: bool, now: float) -> dict[str, Any]:
@@ -158,6 +180,10 @@ def _tell(facts: dict[str, Any], *, late: bool) -> None:
             ("RULE", "STATE", "PENDING", "BYTES", "OLDEST", "FAILED", "COPIED", "LAG P50", "P99"),
             [_row(rule) for rule in facts["rules"]],
         )
+    for rule in facts["rules"]:
+        if "copied_per_s" in rule:
+            speed = f"{rule['copied_per_s']:g} objects/s, {output.size(int(rule['copied_bytes_per_s']))}/s"
+            output.line(f"rate:         {rule['name']}: {speed}")
     if facts["failed"]:
         output.line("unhealthy:    copies were given up: see `millrace mirror failed`, then `millrace mirror retry`")
     if late:

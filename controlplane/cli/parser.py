@@ -134,6 +134,8 @@ def _mirror(commands: Commands) -> None:
     status = _command(
         mirror, "status", "what is pending, what failed; exit code 1: unhealthy", "mirror_commands:status"
     )
+    what = "watch for so long, and tell how much was copied a second meanwhile (default: 0, no rate)"
+    status.add_argument("--rate", type=_seconds, default=0.0, metavar="SECONDS", help=what)
     status.add_argument("--max-age", type=_seconds, metavar="SECONDS", help="unhealthy when one is pending longer")
     pause = _command(mirror, "pause", "stop copying, until `resume`, over restarts too", "mirror_commands:pause")
     resume = _command(mirror, "resume", "go on copying", "mirror_commands:resume")
@@ -189,6 +191,12 @@ def _scans(mirror: Commands) -> tuple[argparse.ArgumentParser, ...]:
         type=_moment,
         metavar="TIME",
         help="only what was written up to then (2026-11-25T10:00Z, or Unix seconds)",
+    )
+    restore.add_argument(
+        "--up-to",
+        type=int,
+        metavar="SEQ",
+        help="only what was written up to that entry of the journal (`mirror inspect`, millrace-seq of a copy)",
     )
     prewarm = _command(
         mirror, "prewarm", "the same for rules that read through: before readers ask", "restore_commands:prewarm"

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from controlplane.cli import output
-from controlplane.cli.exit_codes import ExitCode
+from controlplane.cli.exit_codes import ExitCode, UsageError
 from controlplane.cli.mirror_commands import node_settings
 from controlplane.cli.progress import counter
 from controlplane.cli.scan_commands import chooser, require_something
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 def restore(arguments: Namespace) -> int:
     """All that the targets have and Riak CS does not. 4 when some could not be put back; the same command goes on."""
-    return _restore(arguments, "restoring", only_read_through=False, as_of=arguments.as_of)
+    if arguments.as_of is not None and arguments.up_to is not None:
+        raise UsageError("--as-of and --up-to both name a point in the journal: give one of them")
+    return _restore(arguments, "restoring", only_read_through=False, as_of=arguments.as_of, up_to=arguments.up_to)
 
 
 def prewarm(arguments: Namespace) -> int:
@@ -28,7 +30,9 @@ def prewarm(arguments: Namespace) -> int:
     return _restore(arguments, "warming", only_read_through=True, as_of=None)
 
 
-def _restore(arguments: Namespace, doing: str, *, only_read_through: bool, as_of: float | None) -> int:
+def _restore(
+    arguments: Namespace, doing: str, *, only_read_through: bool, as_of: float | None, up_to: int | None = None
+) -> int:
     settings = node_settings(arguments)
     narrow = chooser(arguments.what, arguments.prefix)
 
@@ -41,8 +45,8 @@ def _restore(arguments: Namespace, doing: str, *, only_read_through: bool, as_of
 
         async with open_mirror_tools(settings, alone="restore") as tools:
             with counter(doing, "objects", quiet=arguments.quiet) as meter:
-                up_to = None if as_of is None else last_stamp(as_of)
-                restorer = tools.restorer(up_to_seq=up_to, moved=meter.moved)
+                last = up_to if as_of is None else last_stamp(as_of)
+                restorer = tools.restorer(up_to_seq=last, moved=meter.moved)
                 scan = tools.scan(restorer, on_keys=lambda _: None)
                 return await scan.run(choose), restorer.result
 

@@ -175,6 +175,23 @@ async def test_i1_a_target_that_lies_keeps_the_entry_open(new_node: NewNode, lie
     assert node.copies() == {"a": b"abcdef"}
 
 
+async def test_i1_an_etag_that_changes_at_every_look_is_not_believed_at_once(new_node: NewNode) -> None:
+    """The copy is looked at again, by all else that it says; read in full where the rule asks for that."""
+    node = new_node(read_back=True)
+    target = node.targets["t"].store(B)
+    target.lie = "etag"
+    await node.put("a", b"abcdef")
+    await node.drain()
+    assert node.copies() == {"a": b"abcdef"}
+    assert node.tally.retried == 1
+    target.lie = None
+    damage(target, "a", honest_etag=False)
+    target.lie = "etag"
+    await node.put("a", b"abcdef")
+    await node.drain(node.new_mirror())
+    assert node.copies() == {"a": b"abcdef"}
+
+
 async def test_i1_a_damaged_source_is_not_copied(new_node: NewNode) -> None:
     node = new_node(schedule=RetrySchedule(1.0, 2.0, 60.0, budget=2))
     await node.put("a", b"abcdef")
