@@ -345,10 +345,10 @@ async def test_abandoned_uploads_of_every_user_are_aborted(world: World) -> None
     await lock.once()
     await duty.once()
     assert (tally.aborted, tally.expired, tally.errors) == (2, 0, 0)
-    for who in (world.alice, world.bob):
+    for who, seen in ((world.alice, 2), (world.bob, 1)):  # the bucket's owner sees those of others
         _, listing = await world.ask("GET", who, query=(("uploads", ""),))
-        assert listing.count(b"<Upload>") == 1
-        assert b"<Key>keep/up</Key>" in listing
+        assert listing.count(b"<Upload>") == seen
+        assert listing.count(b"<Key>keep/up</Key>") == seen
     assert len(await world.keys()) == 3
 
 
