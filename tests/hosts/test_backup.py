@@ -46,14 +46,13 @@ def test_a_backup_interrupts_nobody(cluster: Cluster, kept: Kept) -> None:
 
 
 SAME_END = ("--skip-tags", "controlplane,haproxy,monitoring")
-"""What two of them end with is the end of site.yml, whose check mode is tested with it."""
+"""What two of them end with is the end of site.yml, whose check mode is tested with it. upgrade begins with backup."""
 DRY_RUNS = {
     "rolling_restart": (),
     "upgrade": (),
     "add_node": ("-e", "new_nodes=n4", *SAME_END),
     "remove_node": ("-e", "node=n4"),
     "replace_node": ("-e", "old=n3", "-e", "new=n4", *SAME_END),
-    "backup": (),
     "restore": ("-e", "restore_confirm=lab"),
     "rotate_credentials": ("-e", "rotate=admin"),
     "rotate_credentials ": ("-e", "rotate=cookie", "-e", "confirm_outage=yes"),
