@@ -55,6 +55,14 @@ def canonical_header_value(value: str) -> str:
     return _SPACES.sub(" ", value) if "  " in value else value
 
 
+def _is_canonical(lines: str) -> bool:
+    """Whether no value in these lines can have to be trimmed, or runs of spaces made one; also False when in doubt."""
+    if "  " in lines or ": " in lines or " \n" in lines:
+        return False
+    # Of other whitespace no header can carry more than tabs in ASCII.
+    return lines.isascii() and "\t" not in lines
+
+
 def canonical_request(
     method: str, path: str, query: str, headers: Iterable[tuple[str, str]], signed_headers: str, payload_sha256: str
 ) -> str:
@@ -139,8 +147,10 @@ class SignerV4:
             self._begin(second)
         sent = {**headers, "x-amz-content-sha256": payload_sha256, "x-amz-date": self._time}
         signed, names = _signed_of(tuple(sent))
-        values = [(name, canonical_header_value(sent[name])) for name in signed]
-        request = canonical_request(method, encode_path(path), canonical_query(query), values, names, payload_sha256)
+        lines = "".join([f"{name}:{sent[name]}\n" for name in signed])
+        if not _is_canonical(lines):
+            lines = "".join([f"{name}:{canonical_header_value(sent[name])}\n" for name in signed])
+        request = f"{method}\n{encode_path(path)}\n{canonical_query(query)}\n{lines}\n{names}\n{payload_sha256}"
         proof = signature(self._key, string_to_sign(self._time, self._scope, request.encode()))
         sent["authorization"] = f"{self._credential}{names}, Signature={proof}"
         return sent

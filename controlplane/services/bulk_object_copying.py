@@ -41,9 +41,13 @@ class _Read:
     record: CopyRecord
 
     def is_proved_by(self, put: ObjectInfo, held: ObjectInfo) -> bool:
-        named = held.etag == put.etag and held.size == self.content.size and held.content == self.content
-        if not named or (is_md5(held.etag) and held.etag != self.content.md5):
+        content = self.content
+        if held.etag != put.etag or held.size != content.size or held.content != content:
             return False
+        if held.etag != content.md5 and is_md5(held.etag):
+            return False
+        if held.metadata == put.metadata:
+            return True  # word for word what was sent
         said = decode_copy_record(held.metadata)
         return said is not None and said.is_same_version(self.record)
 
@@ -158,9 +162,13 @@ class BulkObjectCopier:
         """The objects as they were read, with the tags that they have at present: where the bucket has none, one look
         for all of them."""
         if not await self._tags.any_in(bucket, now=now):
-            return [replace(read, record=replace(read.record, tags=())) for read in reads] if now else reads
+            return [_untagged(read) if read.record.tags else read for read in reads] if now else reads
         tags = await asyncio.gather(*(self._tags.of(bucket, read.info) for read in reads))
         return [replace(read, record=replace(read.record, tags=of)) for read, of in zip(reads, tags, strict=True)]
+
+
+def _untagged(read: _Read) -> _Read:
+    return replace(read, record=replace(read.record, tags=()))
 
 
 def _read(task: Task, small: SmallObject | None) -> _Read | None:

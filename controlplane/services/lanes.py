@@ -57,6 +57,8 @@ class Lane:
     """Unix seconds: until then a store is taken for away."""
     looked_at: float = float("-inf")
     """Monotonic seconds of the last look at the journal that found nothing."""
+    has_more: bool = False
+    """The last look at the journal found as much as it asked for."""
     paused: bool = False
     bytes_bucket: TokenBucket = field(default_factory=TokenBucket)
     requests_bucket: TokenBucket = field(default_factory=TokenBucket)

@@ -138,6 +138,7 @@ class Mirror:
                 due = await self._journal.due(self._clock.now(), self._batch, lane.taken, rule=lane.name)
                 if not due:
                     lane.looked_at = now
+                lane.has_more = len(due) == self._batch
                 lane.taken.update(task.seq for task in due)
                 lane.waiting.extend(due)
         while lane.waiting and len(lane.workers) < lane.pace.limit:
@@ -166,13 +167,15 @@ class Mirror:
         return size if size <= self._large_bytes and not task.draft.op.is_delete else 0
 
     def _next(self, lane: Lane) -> list[Task]:
-        """One task; or this worker's share of the small ones, up to a bound: what is spread over all workers is done
-        sooner, what is done together is done cheaper."""
+        """One task; or small ones together, up to a bound: what is spread over all workers is done sooner, what is done
+        together is done cheaper."""
         tasks = [lane.waiting.popleft()]
         together = self._together
         group = None if together is None else together.group(tasks[0])
         if together is not None and group is not None:
-            share = min(len(lane.waiting) // lane.pace.limit, _MOST_TOGETHER - 1)
+            # Where more is waiting in the journal than was read, all workers have enough to do.
+            waiting = len(lane.waiting)
+            share = min(waiting if lane.has_more else waiting // lane.pace.limit, _MOST_TOGETHER - 1)
             while len(tasks) <= share and together.group(lane.waiting[0]) == group:
                 tasks.append(lane.waiting.popleft())
         return tasks
@@ -243,35 +246,39 @@ class Mirror:
         time: until then its task stays taken, and open."""
         now = self._clock.now()
         closed: list[Done] = []
-        left, self._outcomes = self._outcomes, []
+        left: list[tuple[Outcome, Postpone | Bury]] = []
+        for outcome in self._outcomes:
+            action = settle(outcome, self._schedules, now, self._jitter())
+            if isinstance(action, Close):
+                closed.append(action.done)
+            else:
+                left.append((outcome, action))
+        self._outcomes = []
         try:
             while left:
                 # As many as meet share a commit.
                 some = left[-_SETTLED_AT_ONCE:]
-                answers = await asyncio.gather(
-                    *(self._settle_one(outcome, now, closed) for outcome in some), return_exceptions=True
-                )
+                answers = await asyncio.gather(*(self._put_off(action) for _, action in some), return_exceptions=True)
                 failed = [error for error in answers if isinstance(error, BaseException)]
                 left[-_SETTLED_AT_ONCE:] = [
-                    outcome for outcome, answer in zip(some, answers, strict=True) if answer is not None
+                    each for each, answer in zip(some, answers, strict=True) if answer is not None
                 ]
                 if failed:
                     raise failed[0]
             await self._close(closed, now)
             closed = []
         finally:
-            self._outcomes += [*left, *closed]
+            self._outcomes += [*(outcome for outcome, _ in left), *closed]
 
-    async def _settle_one(self, outcome: Outcome, now: float, closed: list[Done]) -> None:
-        match settle(outcome, self._schedules, now, self._jitter()):
-            case Close(done):
-                closed.append(done)
+    async def _put_off(self, action: Postpone | Bury) -> None:
+        match action:
             case Postpone(task, attempts, due_at, error, failure):
                 await self._journal.postpone(task.seq, attempts=attempts, due_at=due_at, error=error, failure=failure)
                 self._let_go([task])
                 if failure is not None:
                     self._tally.retried += 1
-                    log.info("copying %s failed, again in %.1f s: %s", task.draft.key, due_at - now, error)
+                    wait_s = due_at - self._clock.now()
+                    log.info("copying %s failed, again in %.1f s: %s", task.draft.key, wait_s, error)
             case Bury(task, attempts, error, failure):
                 await self._journal.bury(task.seq, attempts=attempts, error=error, failure=failure)
                 self._let_go([task])

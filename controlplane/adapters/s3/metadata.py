@@ -21,7 +21,6 @@ _SIZE: Final = "millrace-size"
 _OWN: Final = frozenset({_MD5, _SHA256, _SIZE})
 _OWN_HEADERS: Final = frozenset({_META + _MD5, _META + _SHA256, _META + _SIZE})
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+\Z")
-_VALUE = re.compile(r"[\x20-\x7e]*\Z")
 
 OCTETS: Final = "application/octet-stream"
 _FOR_READERS: Final = frozenset(
@@ -35,7 +34,7 @@ class MalformedAnswer(ValueError):
 
 def object_headers(content: Content | None, content_type: str, metadata: Mapping[str, str] | None) -> dict[str, str]:
     """Raises Rejected for what a header cannot carry."""
-    if not _VALUE.match(content_type) or not content_type:
+    if not content_type or not _printable(content_type):
         raise Rejected(f"a content type is printable ASCII, not {content_type[:80]!r}")
     headers = {"content-type": content_type}
     if content is not None:
@@ -43,12 +42,22 @@ def object_headers(content: Content | None, content_type: str, metadata: Mapping
         headers[_META + _SHA256] = content.sha256
         headers[_META + _SIZE] = str(content.size)
     for name, value in (metadata or {}).items():
-        if not _NAME.match(name) or name in _OWN:
+        if not _may_be_named(name):
             raise Rejected(f"user metadata cannot be named {name[:80]!r}")
-        if not _VALUE.match(value) or value != value.strip():
+        if not _printable(value) or value != value.strip():
             raise Rejected(f"user metadata {name} is printable ASCII without spaces around, not {value[:80]!r}")
         headers[_META + name] = value
     return headers
+
+
+def _printable(text: str) -> bool:
+    """Whether all of it is in 0x20 to 0x7e."""
+    return text.isascii() and text.isprintable()
+
+
+@lru_cache(maxsize=256)
+def _may_be_named(name: str) -> bool:
+    return _NAME.match(name) is not None and name not in _OWN
 
 
 def object_info(key: Key, headers: Mapping[str, str], size: int) -> ObjectInfo:

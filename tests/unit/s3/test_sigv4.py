@@ -76,6 +76,19 @@ def test_the_published_examples_with_other_signed_headers() -> None:
         assert sigv4.signature(key, sigv4.string_to_sign("20130524T000000Z", scope, request.encode())) == expected
 
 
+@given(st.dictionaries(
+    st.sampled_from(["x-amz-meta-a", "x-amz-meta-b", "content-type"]),
+    st.text(st.sampled_from("a: \t\u00a0\u2003é"), max_size=6),
+))  # fmt: skip
+def test_values_are_signed_trimmed_and_with_single_blanks(headers: dict[str, str]) -> None:
+    signer = sigv4.SignerV4("AK", "SK", "us-east-1")
+    trimmed = {name: sigv4.canonical_header_value(value) for name, value in headers.items()}
+    as_sent, canonical = (
+        signer.sign("PUT", "/b/k", (), {"host": "h", **said}, sigv4.EMPTY_SHA256, 1e9) for said in (headers, trimmed)
+    )
+    assert as_sent["authorization"] == canonical["authorization"]
+
+
 def test_the_signing_key_of_the_published_derivation() -> None:
     key = sigv4.signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "20120215", "us-east-1", "iam")
     assert key.hex() == "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d"

@@ -126,6 +126,18 @@ async def test_a_few_blobs_are_spread_over_the_workers(new_node: NewNode) -> Non
     _whole(node)
 
 
+async def test_a_deep_backlog_is_worked_in_full_batches(new_node: NewNode) -> None:
+    """Who has more to do than was read from the journal has enough for every worker."""
+    node = new_node(bulk=True, concurrency=16, batch=128)
+    for number in range(300):
+        await node.store(b"blob %d" % number)
+    await node.drain()
+    assert node.bulk_persistent is not None
+    puts = [size for kind, size in node.bulk_persistent.batches if kind == "put"]
+    assert puts[:2] == [64, 64]
+    assert node.mirror_tally.copied == 300
+
+
 @pytest.mark.parametrize("at", [0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4.25])
 @pytest.mark.parametrize("whole", [False, True], ids=["under way", "gone all its way"])
 async def test_i4_another_node_deletes_while_a_batch_is_copied(new_node: NewNode, at: float, whole: bool) -> None:
