@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from math import inf
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from controlplane.http.engine import close_chunks
 from controlplane.http.faults import ClientFault, ClientGone, HeadRefused
 from controlplane.http.file_send import INLINE_BYTES, FileReader, FileTransfer, read_cached, release
 from controlplane.http.flow import DRAIN_BYTES, Flow
 from controlplane.http.message import FileBody, Request, Response, StreamBody
+from controlplane.http.prompt_task import PromptTask
 
 if TYPE_CHECKING:
     from controlplane.http.connection import Connection
@@ -185,13 +186,17 @@ class Answering(Flow):
         if self._begin_file(self._request, *due):
             self._become_idle()
         elif self._stream is not None:
-            self._task = self._engine.loop.create_task(self._pump_alone())
+            self._begin(self._pump_alone())
 
     # Tasks
 
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """It may be over when this returns."""
+        self._task = task = PromptTask(work, self._engine.loop)
+        task.step()
+
     async def _run(self, request: Request, answer: Awaitable[Response]) -> None:
         """A handler that is not done at once."""
-        self._task_started = True
         response: Response | None = None
         try:
             response = await answer
@@ -221,7 +226,6 @@ class Answering(Flow):
         self._task_over()
 
     async def _pump_alone(self) -> None:
-        self._task_started = True
         await self._pump()
         self._task_over()
 
@@ -272,7 +276,6 @@ class Answering(Flow):
 
     def _task_over(self) -> None:
         self._task = None
-        self._task_started = False
         if self._lost:
             self._engine.ended(cast("Connection", self))
 
@@ -285,6 +288,6 @@ class Answering(Flow):
             self._file_due = None
             if self._request is not None:
                 self._complete(self._request, 0, whole=False)
-        elif self._stream is not None and self._task is not None and self._task_started:
+        elif self._stream is not None and self._task is not None:
             self._task.cancel()
         self._wake_flushed()

@@ -157,10 +157,10 @@ class Connection(Answering, asyncio.Protocol):
             if self._answer(request, result):
                 return True
             if self._stream is not None:
-                self._task = self._engine.loop.create_task(self._pump_alone())
+                self._begin(self._pump_alone())
         else:
-            self._task = self._engine.loop.create_task(self._run(request, result))
-        return False
+            self._begin(self._run(request, result))
+        return self._state == IDLE
 
     def _wait_turn(self, rest: bytes) -> None:
         """Let other connections go first, or the client read what it asked for."""

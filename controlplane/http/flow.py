@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from controlplane.http.engine import Engine
     from controlplane.http.file_send import FileTransfer
     from controlplane.http.head import HeaderBlock
+    from controlplane.http.prompt_task import PromptTask
 
 # IDLE: waits for a head (a part of it may be held). BUSY: a request is in progress. DRAIN: answered, the small rest
 # of its body is dropped. LINGER: answered and done, input is dropped so that the client can read the answer before
@@ -60,7 +61,6 @@ class Flow:
         "_stream",
         "_stream_sent",
         "_task",
-        "_task_started",
         "_tls",
         "_transport",
         "_write_mark",
@@ -84,8 +84,7 @@ class Flow:
         self._is_1_1 = True
         self._keep = True
         self._started = 0.0
-        self._task: asyncio.Task[None] | None = None
-        self._task_started = False
+        self._task: PromptTask | None = None
         # input
         self._held = bytearray()
         self._reading_paused = False
@@ -162,8 +161,8 @@ class Flow:
         """The server's grace is over: end the connection and its task."""
         if not self._lost:
             self._break()
-        # A task that has not started would leave its coroutine unawaited; one that was told may take its time to leave.
-        if self._task is not None and self._task_started and not self._task.cancelling():
+        # One that was told may take its time to leave.
+        if self._task is not None and not self._task.cancelling():
             self._task.cancel()
 
     # Flow of the transport

@@ -13,6 +13,7 @@ from controlplane.adapters.s3.pipeline import NotInStep, Replies
 from controlplane.adapters.s3.plain_head import plain_head
 from controlplane.http.file_send import FileTransfer
 from controlplane.http.message import FileBody
+from controlplane.http.prompt_task import Waiter, waiter
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 _PAUSE_ABOVE: Final = 512 * 1024
@@ -86,7 +87,7 @@ class Connection(asyncio.Protocol):
         self._unread = 0
         self._paused = False
         self._writable = True
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: Waiter | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._progress_at = 0.0
         self._pending_write = 0
@@ -232,13 +233,14 @@ class Connection(asyncio.Protocol):
         self._progress_at = self._loop.time()
         if self._timer is None:
             self._timer = self._loop.call_later(self._read_timeout_s, self._tick)
-        self._waiter = self._loop.create_future()
+        self._waiter = waiter(self._loop)
         try:
             await self._waiter
         finally:
             self._waiter = None
 
     def _wake(self) -> None:
+        """Comes last: whoever waits may go on before this returns."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -268,7 +270,7 @@ class Connection(asyncio.Protocol):
         self.keep_alive = False
         if self._transport is not None:
             self._transport.abort()
-        self._wake()
+        self._loop.call_soon(self._wake)
 
     def _failed(self) -> ExchangeFailed:
         return ExchangeFailed(self._failure or "not connected", answered=self.answered, reused=self.requests > 1)

@@ -39,7 +39,7 @@ _PASSED: Final = {
 _LINES: Final = {
     name: b"\r\n%b: " % value for name, value in _PASSED.items() if name not in ("accept-ranges", "content-range")
 }
-_DROPPED: Final = frozenset({"server", "date", "content-length"})
+_PERHAPS_SHOWN: Final = ("x-amz-meta-", "content-range", "accept-ranges")
 _FIRST_LINES: Final = b"\r\n%b: %b\r\nx-amz-request-id: " % _SERVER
 _ACCEPT_RANGES_LINE: Final = b"\r\n%b: %b" % _ACCEPT_RANGES
 _OWN_CHECKSUM: Final = OWN_METADATA + "checksum-"
@@ -114,11 +114,13 @@ def object_fields(request: Request, found: Mapping[str, str]) -> Fields:
 def plain_lines(request: Request, found: Mapping[str, str]) -> bytes | None:
     """The same fields as they are written, for an object with no more than the usual ones; None: it has more."""
     lines = [_FIRST_LINES, request.id.encode(), _ACCEPT_RANGES_LINE]
-    prefixes, dropped = _LINES, _DROPPED
+    prefixes = _LINES
     for name, value in found.items():
         prefix = prefixes.get(name)
         if prefix is None:
-            if name not in dropped and not name.startswith(_OWN_CHECKSUM):
+            if name.startswith(_PERHAPS_SHOWN) and not (
+                name.startswith(_OWN_CHECKSUM) or (name == "accept-ranges" and value == "bytes")
+            ):
                 return None
         elif value.isascii() and value.isprintable():
             lines += (prefix, value.encode())

@@ -14,6 +14,7 @@ NAMES = st.sampled_from(
     [
         "etag", "content-type", "last-modified", "server", "date", "content-length", "accept-ranges", "cache-control",
         "content-encoding", "content-disposition", "expires", "x-amz-meta-a", "x-amz-version-id", "vary",
+        "x-amz-request-id", "content-range",
         "x-amz-meta-millrace-s3-checksum-crc32", "x-amz-meta-millrace-s3-content-language",
         "x-amz-meta-millrace-s3-checksum-recorded",
     ]
@@ -26,7 +27,7 @@ def request() -> Request:
     return made
 
 
-@given(st.dictionaries(NAMES, st.text(max_size=8) | st.just("text/plain"), max_size=8))
+@given(st.dictionaries(NAMES, st.text(max_size=8) | st.sampled_from(["text/plain", "bytes"]), max_size=8))
 def test_both_ways_say_the_same(found: dict[str, str]) -> None:
     lines = plain_lines(request(), found)
     if lines is not None:
@@ -37,5 +38,6 @@ def test_both_ways_say_the_same(found: dict[str, str]) -> None:
 def test_the_usual_object_goes_the_short_way() -> None:
     usual = {"server": "Riak CS", "etag": '"e"', "content-type": "text/plain", "content-length": "5", "date": "now"}
     assert plain_lines(request(), usual) is not None
+    assert plain_lines(request(), {**usual, "accept-ranges": "bytes", "x-amz-request-id": "1"}) is not None
     assert plain_lines(request(), {**usual, "x-amz-meta-a": "b"}) is None
     assert plain_lines(request(), {**usual, "etag": "\r\nx: y"}) is None
