@@ -69,6 +69,11 @@ class Request:
         """All fields in their order, names lower-cased. The list is the caller's own."""
         return list(self._block.fields)
 
+    @property
+    def fields(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The same, shared by all who ask."""
+        return self._block.fields
+
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path} from {self.peer}>"
 

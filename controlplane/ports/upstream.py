@@ -7,9 +7,9 @@ that is safe.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from controlplane.ports.errors import Unavailable
 
@@ -111,7 +111,7 @@ class Reply(Protocol):
 
 
 class Upstream(Protocol):
-    async def send(self, ask: Ask) -> Reply:
+    def send(self, ask: Ask) -> Coroutine[Any, Any, Reply]:
         """Raises Unavailable when no node gave a whole answer."""
         ...
 

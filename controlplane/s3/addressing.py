@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
 from controlplane.s3.fault import Code, S3Fault
@@ -23,8 +22,7 @@ _NO_BUCKET: Final = re.compile(r"[^\x21-\x7e]|[/\\?#%]")
 _ESCAPE_BROKEN: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """What a request is about, decoded. `bucket` and `key` are empty where the request names none."""
 
     bucket: str

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 
 from controlplane.s3 import sigv2, sigv4
 from controlplane.s3.addressing import decode_query
@@ -113,17 +114,23 @@ def verify(claim: Claim, secret_key: str) -> Verified:
                 "request.",
             )
         key = sigv4.signing_key(secret_key, scope.date, scope.region, scope.service)
-        holds = any(hmac.compare_digest(sigv4.signature(key, text), claim.signature) for text in claim.strings)
+        holds = _one_matches(claim, lambda text: sigv4.signature(key, text))
     else:
         key = b""
-        signatures = [sigv2.signature_of(secret_key, text.encode("latin-1")) for text in claim.strings]
-        holds = any(hmac.compare_digest(signature, claim.signature) for signature in signatures)
+        holds = _one_matches(claim, lambda text: sigv2.signature_of(secret_key, text.encode("latin-1")))
     if not holds:
         raise S3Fault(Code.SIGNATURE_DOES_NOT_MATCH, extra=_signed_here(claim))
     seed = None
     if scope is not None and claim.payload.has_signed_chunks:
         seed = ChunkSeed(claim.signature, key, str(scope), claim.timestamp)
     return Verified(claim.access_key, claim.scheme, claim.payload, seed)
+
+
+def _one_matches(claim: Claim, sign: Callable[[str], str]) -> bool:
+    likeliest, *others = claim.strings
+    return hmac.compare_digest(sign(likeliest), claim.signature) or any(
+        hmac.compare_digest(sign(text), claim.signature) for text in others
+    )
 
 
 def _signed_here(claim: Claim) -> Elements:
@@ -134,5 +141,5 @@ def _signed_here(claim: Claim) -> Elements:
         ("SignatureProvided", claim.signature),
     ]
     if claim.canonical:
-        shown.append(("CanonicalRequest", claim.canonical))
+        shown.append(("CanonicalRequest", claim.canonical.decode("latin-1")))
     return tuple(shown)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -15,6 +16,8 @@ from controlplane.s3.sigv4 import canonical_request, string_to_sign
 
 _PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9/._~-]*\Z", re.ASCII)
 _BLANKS: Final = re.compile(r"[ \t]+")
+_ODD_BLANKS: Final = re.compile(rb"\t|  |: | \n")
+"""In lines of headers: what is not signed as it was sent, or may not be."""
 
 
 def strings_to_sign(
@@ -23,17 +26,17 @@ def strings_to_sign(
     parts: tuple[tuple[str, str], ...],
     values: Mapping[bytes, bytes],
     names: tuple[bytes, ...],
-    joined_names: str,
-    declared: str,
+    joined_names: bytes,
+    declared: bytes,
     timestamp: str,
     scope: Scope,
-) -> tuple[tuple[str, ...], str]:
+) -> tuple[tuple[str, ...], bytes]:
     """The strings to sign, the likeliest first, and the canonical request behind that one."""
-    scope_text = str(scope)
-    signed = b"".join([b"%b:%b\n" % (name, values.get(name, b"").strip(b" \t")) for name in names])
-    if not parts and b"  " not in signed and b"\t" not in signed and _PLAIN_PATH.match(path):  # as nearly all are
-        request = f"{method}\n{path}\n\n{signed.decode('latin-1')}\n{joined_names}\n{declared}"
-        return (string_to_sign(timestamp, scope_text, request.encode("latin-1")),), request
+    scope_text = scope.text
+    signed = _template_of(names) % tuple([values.get(name, b"") for name in names])
+    if not parts and _ODD_BLANKS.search(signed) is None and _PLAIN_PATH.match(path):  # as nearly all are
+        request = b"%b\n%b\n\n%b\n%b\n%b" % (method.encode(), path.encode(), signed, joined_names, declared)
+        return (string_to_sign(timestamp, scope_text, request),), request
     lines = [(name.decode(), values.get(name, b"").strip(b" \t").decode("latin-1")) for name in names]
     header_forms = [lines]
     for _, text in lines:
@@ -41,12 +44,20 @@ def strings_to_sign(
             header_forms.insert(0, [(name, _BLANKS.sub(" ", value)) for name, value in lines])
             break
     requests = [
-        canonical_request(method, path_form, query_form, header_form, joined_names, declared)
+        canonical_request(
+            method, path_form, query_form, header_form, joined_names.decode("latin-1"), declared.decode("latin-1")
+        ).encode("latin-1")
         for header_form in header_forms
         for path_form in _path_forms(path)
         for query_form in _query_forms(parts)
     ]
-    return tuple([string_to_sign(timestamp, scope_text, text.encode("latin-1")) for text in requests]), requests[0]
+    return tuple([string_to_sign(timestamp, scope_text, each) for each in requests]), requests[0]
+
+
+@lru_cache(maxsize=256)
+def _template_of(names: tuple[bytes, ...]) -> bytes:
+    """The lines of these headers, with places for their values."""
+    return b"".join([b"%b:%%b\n" % name.replace(b"%", b"%%") for name in names])
 
 
 def _path_forms(path: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
@@ -173,9 +173,14 @@ class Scope:
     date: str
     region: str
     service: str
+    text: str = field(init=False, repr=False, compare=False)
+    """As it is signed."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", f"{self.date}/{self.region}/{self.service}/aws4_request")
 
     def __str__(self) -> str:
-        return f"{self.date}/{self.region}/{self.service}/aws4_request"
+        return self.text
 
 
 class Claim(NamedTuple):
@@ -197,7 +202,7 @@ class Claim(NamedTuple):
     """Only of SigV4."""
     timestamp: str = ""
     """Only of SigV4: the time in the form of x-amz-date, YYYYMMDDTHHMMSSZ."""
-    canonical: str = ""
+    canonical: bytes = b""
     """Only of SigV4 over a request: the canonical request behind the first string, for the client that errs."""
 
 

@@ -37,8 +37,9 @@ MAX_EXPIRES_S: Final = 604_800
 
 _AUTHORIZATION: Final = re.compile(
     rb"AWS4-HMAC-SHA256[ \t]+Credential=([^\s,=]+)[ \t]*,[ \t]*SignedHeaders=([^\s,=]+)[ \t]*,"
-    rb"[ \t]*Signature=([!-+\--~]{1,256})\Z"
+    rb"[ \t]*\Z"
 )
+_GIVEN_SIGNATURE: Final = re.compile(rb"[!-+\--~]{1,256}\Z")
 """A signature of another form is a wrong one: that is said once the key is known."""
 _SIGNATURE: Final = re.compile(r"[0-9a-f]{64}\Z")
 _TIMESTAMP: Final = re.compile(r"[0-9]{8}T[0-9]{6}Z\Z", re.ASCII)
@@ -64,10 +65,11 @@ def read_v4_header(
     rules: Rules = ANY_REGION,
 ) -> Claim:
     """The claim of the Authorization header in `values` (joined fields). Raises S3Fault."""
-    matched = _AUTHORIZATION.match(values[b"authorization"])
-    if matched is None:
+    until_signature, _, raw_signature = values[b"authorization"].rpartition(b"Signature=")
+    terms = _terms_of(until_signature)
+    if terms is None or _GIVEN_SIGNATURE.match(raw_signature) is None:
         raise _malformed("it must read: AWS4-HMAC-SHA256 Credential=..., SignedHeaders=..., Signature=...")
-    raw_credential, raw_names, raw_signature = matched.groups()
+    raw_credential, raw_names = terms
     access_key, scope = read_credential(raw_credential, Code.AUTHORIZATION_HEADER_MALFORMED)
     check_scope(scope, rules, Code.AUTHORIZATION_HEADER_MALFORMED)
     timestamp, at = _time_of(values)
@@ -79,7 +81,7 @@ def read_v4_header(
         raise S3Fault(Code.INVALID_REQUEST, "The header x-amz-content-sha256 is needed with SigV4.")
     payload = payload_declared(values)
     strings, canonical = strings_to_sign(
-        method, path, query_parts(raw_query), values, names, raw_names.decode(), declared.decode(), timestamp, scope
+        method, path, query_parts(raw_query), values, names, raw_names, declared, timestamp, scope
     )
     token = values.get(b"x-amz-security-token")
     return Claim(
@@ -93,6 +95,14 @@ def read_v4_header(
         timestamp=timestamp,
         canonical=canonical,
     )
+
+
+@lru_cache(maxsize=1024)
+def _terms_of(authorization: bytes) -> tuple[bytes, bytes] | None:
+    """Credential and names of the signed headers, of an Authorization header up to its signature: the same in most
+    requests of a client on one day. None when it is malformed."""
+    matched = _AUTHORIZATION.match(authorization)
+    return None if matched is None else (matched[1], matched[2])
 
 
 def read_v4_query(
@@ -127,7 +137,9 @@ def read_v4_query(
     names = _signed_names(raw_names.encode(), values, Code.AUTHORIZATION_QUERY_PARAMETERS_ERROR)
     declared, payload = _presigned_payload(given, values, names)
     parts = tuple((name, value) for name, value in query_parts(raw_query) if form_decoded(name) != "X-Amz-Signature")
-    strings, canonical = strings_to_sign(method, path, parts, values, names, raw_names, declared, timestamp, scope)
+    strings, canonical = strings_to_sign(
+        method, path, parts, values, names, raw_names.encode(), declared.encode("latin-1"), timestamp, scope
+    )
     hoisted = hoisted_fields(query, own=_QUERY_OWN)
     token = given.get("X-Amz-Security-Token")
     return Claim(
@@ -160,7 +172,7 @@ def _signed_names(raw: bytes, values: Mapping[bytes, bytes], code: Code) -> tupl
     if found is None:
         raise S3Fault(code, "The signed headers must be lower-case names, sorted, joined by semicolons.")
     names, signed = found
-    left_out = [name for name in values if name[:6] == b"x-amz-" and name not in signed and name not in _BOUND]
+    left_out = [name for name in values if name not in signed and name[:6] == b"x-amz-" and name not in _BOUND]
     if b"host" not in signed:
         left_out.append(b"host")
     if left_out:

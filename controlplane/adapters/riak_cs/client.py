@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from random import Random
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from controlplane.adapters.riak_cs.options import RiakCsOptions
 from controlplane.adapters.riak_cs.permitted import require_permitted
@@ -15,7 +15,7 @@ from controlplane.adapters.s3.connection import Connection, ExchangeFailed
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.upstream import REFUSED, Ask, RenewableKeyPair, Reply
+from controlplane.ports.upstream import REFUSED, Ask, RenewableKeyPair, Renewal, Reply
 
 BACKOFF_FIRST_S: Final = 0.05
 BACKOFF_MOST_S: Final = 1.0
@@ -99,6 +99,11 @@ class RiakCsReply:
         return True
 
     async def _collected(self, limit: int) -> bytes:
+        lease = self._lease
+        if lease is not None and (whole := lease.connection.whole(limit)) is not None:
+            self._taken += len(whole)
+            self.close()
+            return whole
         first = await self.read()
         if not first:
             return b""
@@ -146,10 +151,11 @@ class RiakCsClient:
         if reply.status >= 500:
             raise Unavailable(f"Riak CS at {self._where} answers {reply.status}: is its Riak node up?")
 
-    async def send(self, ask: Ask) -> Reply:
-        if not isinstance(ask.signer, RenewableKeyPair):
-            return await self._send(ask)
-        renewal = ask.signer.renewal
+    def send(self, ask: Ask) -> Coroutine[Any, Any, Reply]:
+        signer = ask.signer
+        return self._send_renewably(ask, signer.renewal) if isinstance(signer, RenewableKeyPair) else self._send(ask)
+
+    async def _send_renewably(self, ask: Ask, renewal: Renewal) -> Reply:
         used = renewal.current
         reply = await self._send(replace(ask, signer=used))
         if reply.status not in REFUSED or not isinstance(ask.body, bytes) or not renewal.renewed(used):
@@ -219,7 +225,8 @@ class RiakCsClient:
             else:
                 connection.write(head)
                 cut_short = await _send_stream(body, connection)
-            await connection.head()
+            if not connection.status:
+                await connection.head()
             if cut_short:
                 # Refused before the body was whole: the rest is not sent, so the connection cannot be used again.
                 connection.keep_alive = False

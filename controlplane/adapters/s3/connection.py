@@ -214,6 +214,13 @@ class Connection(asyncio.Protocol):
         while not self.status:
             await self._wait()
 
+    def whole(self, limit: int) -> bytes | None:
+        """The whole body, when it is there and nothing of it was read; None also for one of more than `limit` bytes."""
+        if not self._complete or self._unread > limit or len(self._chunks) != 1:
+            return None
+        self._unread = 0
+        return self._chunks.popleft()
+
     async def read(self) -> bytes:
         """Some bytes of the body; b"" at its end. A body that ends short raises."""
         while not self._chunks:
@@ -227,22 +234,22 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
         return chunk
 
-    async def _wait(self) -> None:
+    def _wait(self) -> Waiter:
+        """To be awaited at once: until something has changed."""
         if self._failure is not None:
             raise self._failed()
-        self._progress_at = self._loop.time()
+        loop = self._loop
+        self._progress_at = loop.time()
         if self._timer is None:
-            self._timer = self._loop.call_later(self._read_timeout_s, self._tick)
-        self._waiter = waiter(self._loop)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+            self._timer = loop.call_later(self._read_timeout_s, self._tick)
+        self._waiter = waiting = waiter(loop)
+        return waiting
 
     def _wake(self) -> None:
         """Comes last: whoever waits may go on before this returns."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiting, self._waiter = self._waiter, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
     def _tick(self) -> None:
         """The timer is set once and looks back, so that a request costs no timer of its own."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from controlplane.gateway.s3.call import Call
 from controlplane.ports.accounts import Account
 from controlplane.ports.clock import Clock
@@ -19,29 +21,36 @@ class Authenticator:
         self._clock = clock
         self.rules = rules
 
-    async def prove(self, call: Call) -> None:
-        """Fill in who asks. Raises S3Fault; Unavailable when the secret cannot be looked up (503, never 403)."""
+    def prove(self, call: Call) -> Awaitable[None] | None:
+        """Fill in who asks. None: it is done, as for every caller who is known; else await it. Raises S3Fault;
+        Unavailable when the secret cannot be looked up (503, never 403)."""
         request = call.request
         claim = read_claim(
             request.method,
             request.path,
             request.query,
-            request.headers,
+            request.fields,
             self._clock.now(),
             bucket_in_host=call.bucket if call.address.in_host else "",
             rules=self.rules,
         )
         if claim is None:
             if request.has_body:
-                call.payload = payload_of(request.headers)
-            return
+                call.payload = payload_of(request.fields)
+            return None
+        account = self._callers.known(claim.access_key)
+        if account is None or not account.enabled or claim.session_token is not None:
+            return self._prove_later(call, claim)
+        try:
+            verified = verify(claim, account.keys.secret_key)
+        except S3Fault:
+            return self._prove_later(call, claim)
+        _fill_in(call, claim, verified, account)
+        return None
+
+    async def _prove_later(self, call: Call, claim: Claim) -> None:
         verified, account = await self.prove_claim(claim)
-        call.account = account
-        call.signer = account.keys
-        call.hoisted = claim.hoisted
-        call.scheme = verified.scheme
-        call.payload = verified.payload
-        call.body_seed = verified.seed
+        _fill_in(call, claim, verified, account)
 
     async def prove_claim(self, claim: Claim) -> tuple[Verified, Account]:
         if claim.session_token is not None:
@@ -68,3 +77,12 @@ class Authenticator:
             return await self._callers.by_key(access_key)
         except NotFound as error:
             raise S3Fault(Code.INVALID_ACCESS_KEY_ID, extra=(("AWSAccessKeyId", access_key[:128]),)) from error
+
+
+def _fill_in(call: Call, claim: Claim, verified: Verified, account: Account) -> None:
+    call.account = account
+    call.signer = account.keys
+    call.hoisted = claim.hoisted
+    call.scheme = verified.scheme
+    call.payload = verified.payload
+    call.body_seed = verified.seed

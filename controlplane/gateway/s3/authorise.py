@@ -8,7 +8,7 @@ CS lets only the owner (anon-put-acl-as-bob is 409).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Final
 
 from controlplane.gateway.s3.call import Call
@@ -44,6 +44,8 @@ _TYPES: Final = {
     Scheme.V2_FORM: ("POST", "AWS"),
 }
 _MAX_ACL_BYTES: Final = 256 * 1024
+_WITH_OWN_KEYS: Final = frozenset({Operation.GET_OBJECT, Operation.HEAD_OBJECT, Operation.PUT_OBJECT})
+"""Without a policy Riak CS is asked for these with the caller's own key, whatever the ACLs allow."""
 _OBJECT_ACLS: Final = frozenset({Operation.GET_OBJECT_ACL, Operation.PUT_OBJECT_ACL})
 
 
@@ -59,8 +61,25 @@ class Authoriser:
         self._clock = clock
         self._admin = admin
 
-    async def admit(self, call: Call) -> None:
-        """Look the bucket up and decide. Raises S3Fault: AccessDenied, NoSuchBucket; Unavailable."""
+    def admit(self, call: Call) -> Awaitable[None] | None:
+        """Look the bucket up and decide. None: it is done, as for everything that was decided a moment ago; else await
+        it. Raises S3Fault: AccessDenied, NoSuchBucket; Unavailable."""
+        facts = self._buckets.known(call.bucket)
+        account = call.account
+        if facts is None or call.query or not facts.plain or call.header(b"x-amz-expected-bucket-owner") is not None:
+            return self._admit(call)
+        if call.operation not in _WITH_OWN_KEYS:
+            return self._admit(call)
+        who, own = (account.id, account.keys) if account is not None else (None, None)
+        allowed = facts.decisions.get((who, call.operation), _UNDECIDED)
+        undecided_admin = allowed is None and own is not None and own.access_key == self._admin.access_key
+        if allowed is _UNDECIDED or allowed is False or undecided_admin:
+            return self._admit(call)
+        call.facts = facts
+        call.signer = own
+        return None
+
+    async def _admit(self, call: Call) -> None:
         if call.address.level is Level.SERVICE or call.operation is Operation.CREATE_BUCKET:
             if call.account is None:
                 raise S3Fault(Code.ACCESS_DENIED)
@@ -90,7 +109,7 @@ class Authoriser:
         Raises S3Fault AccessDenied; Unavailable."""
         caller = call.caller
         own = call.account.keys if call.account is not None else None
-        if facts.policy is None and not facts.policy_unreadable and version_id is None:
+        if facts.plain and version_id is None:
             known = (caller.id, operation)
             allowed = facts.decisions.get(known, _UNDECIDED)
             if allowed is _UNDECIDED:

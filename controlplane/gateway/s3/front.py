@@ -137,9 +137,11 @@ class S3Front:
         request.context = call
         if operation is Operation.PREFLIGHT:
             return await self._handlers[operation](call)
-        await self._authenticator.prove(call)
-        if operation is not Operation.POST_OBJECT:  # its credentials are in the form
-            await self._authoriser.admit(call)
+        if (proof := self._authenticator.prove(call)) is not None:
+            await proof
+        # A form's credentials are in the form.
+        if operation is not Operation.POST_OBJECT and (admission := self._authoriser.admit(call)) is not None:
+            await admission
         handler = self._handlers.get(operation)
         if handler is None:
             raise S3Fault(Code.NOT_IMPLEMENTED, f"{operation.value} is not served by this store.")

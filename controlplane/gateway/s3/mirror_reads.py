@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from controlplane.gateway.s3.call import Call
 from controlplane.ports.read_through import ReadThrough
 from controlplane.ports.upstream import Ask, Reply, Upstream
@@ -17,14 +19,19 @@ class MirrorReads:
         self._upstream = upstream
         self._mirror = mirror
 
-    async def send(self, call: Call, ask: Ask, facts: BucketFacts) -> Reply:
+    def send(self, call: Call, ask: Ask, facts: BucketFacts) -> Awaitable[Reply]:
         """Riak CS's answer; the target's for a key that Riak CS does not have. `facts` of the bucket that is read.
 
         The copy has no ACL. It is for whoever may read every object of the bucket whatever its ACL: the bucket's owner,
         who would have it none the less, and whom the bucket's policy lets (I8), who is served by the owner's key."""
-        reply = await self._upstream.send(ask)
         mirror = self._mirror
-        if reply.status != 404 or mirror is None or ask.query or not mirror.covers(ask.bucket, ask.key):
+        if mirror is None or ask.query or not mirror.covers(ask.bucket, ask.key):
+            return self._upstream.send(ask)
+        return self._send_through(mirror, call, ask, facts)
+
+    async def _send_through(self, mirror: ReadThrough, call: Call, ask: Ask, facts: BucketFacts) -> Reply:
+        reply = await self._upstream.send(ask)
+        if reply.status != 404:
             return reply
         own = call.account.keys if call.account is not None else None
         by_policy = ask.signer is not None and ask.signer != own

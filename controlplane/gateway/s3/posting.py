@@ -51,7 +51,8 @@ class FormUploads:
             raise S3Fault(Code.KEY_TOO_LONG)
         require_served(call.bucket, upload.key)
         call.address = Address(call.bucket, upload.key, call.address.in_host)
-        await self._authoriser.admit(call)
+        if (admission := self._authoriser.admit(call)) is not None:
+            await admission
         headers = stored_form_headers(given)
         tags = parse_tagging(given["tagging"].encode(), Tagged.OBJECT) if given.get("tagging") else ()
         acl_given = {"x-amz-acl": given["acl"]} if "acl" in given else {}

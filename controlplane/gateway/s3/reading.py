@@ -7,8 +7,8 @@ parameters of SigV4 (get-response-overrides), and knows no partNumber (get-part-
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final
 
 from controlplane.gateway.ranges import Wanted, wanted_range
 from controlplane.gateway.s3.answers import Fields, fields, object_fields, plain_lines
@@ -53,11 +53,14 @@ class ObjectReading:
         self._records = records
         self._mirror = mirror
 
-    async def get(self, call: Call) -> Response:
+    def get(self, call: Call) -> Coroutine[Any, Any, Response]:
         """Raises S3Fault, Unavailable."""
-        request = call.request
         if not call.query and not call.has_any(_SPECIAL) and call.bucket_facts.versioning is not Versioning.ENABLED:
-            return await self._get_plainly(call)
+            return self._get_plainly(call)
+        return self._get(call)
+
+    async def _get(self, call: Call) -> Response:
+        request = call.request
         query = await self._version(call)
         headers: dict[str, str] = {}
         wanted = _wanted_range(call)
@@ -93,7 +96,8 @@ class ObjectReading:
     async def _get_plainly(self, call: Call) -> Response:
         """A request that asks for nothing but the object: most are. The same answer with less work."""
         request = call.request
-        reply = await self._send(call, call.ask("HEAD" if request.method == "HEAD" else "GET"))
+        ask = call.ask("HEAD" if request.method == "HEAD" else "GET")
+        reply = await self._mirror.send(call, ask, call.bucket_facts)
         if reply.status != 200:
             raise await self._missing(call, reply)
         found = reply.headers

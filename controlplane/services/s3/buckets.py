@@ -45,8 +45,13 @@ class BucketFacts:
     policy_unreadable: bool
     """There is one that this gateway does not understand: nobody but the owner is let in."""
     versioning: Versioning
+    plain: bool = field(init=False, compare=False, repr=False)
+    """There is no policy."""
     decisions: dict[tuple[str | None, Operation], bool | None] = field(default_factory=dict, compare=False, repr=False)
     """What was decided for a caller and an operation, where nothing else decides: without a policy."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plain", self.policy is None and not self.policy_unreadable)
 
 
 class Buckets:

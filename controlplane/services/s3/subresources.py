@@ -19,6 +19,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -46,6 +47,8 @@ _OWNER: Final = "bucket-owner"
 class Kind(Enum):
     """The documents of a bucket. The value is part of the layout."""
 
+    __hash__ = object.__hash__
+
     TAGGING = "tagging"
     CORS = "cors"
     LIFECYCLE = "lifecycle"
@@ -67,6 +70,7 @@ class _Document:
     """Empty: not known."""
 
 
+@lru_cache(maxsize=4096)
 def _bucket_key(bucket: str, kind: Kind) -> Key:
     return Key(f"b/{kind.value}/{bucket}")
 
