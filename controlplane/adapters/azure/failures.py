@@ -55,6 +55,8 @@ def error_of(error: AzureError, what: str) -> MillraceError:
     known = _by_code(code, text, wait)
     if known is not None:
         return known
+    if status == HTTPStatus.BAD_REQUEST and "md5" in _first_line(error).lower():
+        return Corrupt(text)
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         return Throttled(text, wait)
     if status >= 500 or status == HTTPStatus.REQUEST_TIMEOUT:
@@ -89,6 +91,9 @@ def translated(what: str) -> Iterator[None]:
         yield
     except AzureError as error:
         raise error_of(error, what) from error
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        # The library trips over answers that are not Azure's.
+        raise Unavailable(f"{what}: {error}; is something else than Azure answering at this address?") from error
 
 
 def code_of(error: HttpResponseError) -> str:

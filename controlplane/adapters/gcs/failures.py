@@ -8,8 +8,9 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import requests
+import urllib3.exceptions
 from google.api_core.exceptions import GoogleAPICallError, RetryError
-from google.auth.exceptions import GoogleAuthError, RefreshError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from controlplane.ports.errors import (
@@ -33,8 +34,11 @@ _FAILURES: Final = (
     InvalidResponse,
     DataCorruption,
     requests.RequestException,
+    urllib3.exceptions.HTTPError,
     OSError,
 )
+_NONSENSE: Final = (ValueError, TypeError, AttributeError, KeyError)
+"""What the library trips over when an answer is not Google's."""
 
 
 class Attempts:
@@ -49,7 +53,7 @@ class Attempts:
             return False
         if isinstance(error, GoogleAPICallError | InvalidResponse):
             return _status(error) in _RETRYABLE
-        return isinstance(error, requests.ConnectionError | requests.Timeout)
+        return isinstance(error, requests.ConnectionError | requests.Timeout | urllib3.exceptions.HTTPError)
 
 
 @contextmanager
@@ -61,6 +65,8 @@ def translated(what: str) -> Iterator[None]:
         yield
     except _FAILURES as error:
         raise error_of(error, what) from error
+    except _NONSENSE as error:
+        raise Unavailable(f"{what}: {_short(error)}; is something else answering at this address?") from error
 
 
 def error_of(error: Exception, what: str) -> MillraceError:
@@ -68,8 +74,8 @@ def error_of(error: Exception, what: str) -> MillraceError:
         return error_of(error.cause, what)
     if isinstance(error, DataCorruption):
         return Corrupt(f"{what}: {_short(error)}")
-    if isinstance(error, RefreshError) and not error.retryable:
-        return Forbidden(f"{what}: no access token for these credentials ({_short(error)}); check the file and its key")
+    if isinstance(error, GoogleAuthError) and not isinstance(error, TransportError) and not error.retryable:
+        return Forbidden(f"{what}: no access with these credentials ({_short(error)}); check the file of credentials")
     if isinstance(error, GoogleAPICallError | InvalidResponse):
         return _by_status(error, what)
     return Unavailable(f"{what}: {_short(error)}; check that the service is up and reachable")

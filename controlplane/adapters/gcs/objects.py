@@ -9,6 +9,7 @@ from typing import Final
 
 from google.cloud.storage import Blob
 
+from controlplane.adapters.gcs.failures import translated
 from controlplane.adapters.object_notes import read_notes
 from controlplane.adapters.s3.metadata import OCTETS
 from controlplane.model.keys import Key
@@ -53,6 +54,11 @@ def etag_of(blob: Blob) -> str:
 
 def info_of(key: Key, blob: Blob) -> ObjectInfo:
     """Raises Unavailable for an answer that is not an object's."""
+    with translated(f"the answer about {key}"):
+        return _info(key, blob)
+
+
+def _info(key: Key, blob: Blob) -> ObjectInfo:
     content, metadata = read_notes({name.lower(): str(value) for name, value in (blob.metadata or {}).items()})
     headers = {
         "cache-control": blob.cache_control,
@@ -60,7 +66,7 @@ def info_of(key: Key, blob: Blob) -> ObjectInfo:
         "content-encoding": blob.content_encoding,
         "content-language": blob.content_language,
     }
-    listed = listed_info(key, blob)
+    listed = _listed(key, blob)
     return ObjectInfo(
         key,
         listed.size,
@@ -75,6 +81,11 @@ def info_of(key: Key, blob: Blob) -> ObjectInfo:
 
 def listed_info(key: Key, blob: Blob) -> ObjectInfo:
     """What a listing says of an object. Raises Unavailable."""
+    with translated(f"the answer about {key}"):
+        return _listed(key, blob)
+
+
+def _listed(key: Key, blob: Blob) -> ObjectInfo:
     if blob.size is None or not (blob.md5_hash or blob.etag) or blob.time_created is None:
         raise Unavailable(f"the answer has no size, ETag or date of {key}: is it Google Cloud Storage that answers?")
     return ObjectInfo(key, int(blob.size), etag_of(blob), blob.time_created.timestamp())

@@ -47,6 +47,7 @@ class GcsParts:
         hidden: Callable[[str], Blob],
         names: Callable[[str], Awaitable[Sequence[Blob]]],
         delete: Callable[[str], Awaitable[None]],
+        refuse_if_there: Callable[[Key], Awaitable[None]],
     ) -> None:
         """`hidden` and `names` are about names without the store's prefix; blobs of `names` have theirs whole."""
         self._client = client
@@ -57,6 +58,7 @@ class GcsParts:
         self._hidden = hidden
         self._names = names
         self._delete = delete
+        self._refuse_if_there = refuse_if_there
 
     @property
     def part_bytes(self) -> int:
@@ -99,6 +101,8 @@ class GcsParts:
         self, key: Key, upload_id: str, md5s: Sequence[Md5], content: Content, *, if_absent: bool = False
     ) -> ObjectInfo:
         record = await self._records.find(key, upload_id)
+        if if_absent:
+            await self._refuse_if_there(key)  # better to learn it before much is composed
         sources = [self._hidden(_part_name(key, upload_id, number, md5)) for number, md5 in enumerate(md5s, 1)]
         folder = f"{upload_folder(key)}{upload_id}/joined/"
         level = 0

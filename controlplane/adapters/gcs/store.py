@@ -55,6 +55,7 @@ class GcsStore:
             hidden=self._hidden_blob,
             names=self._hidden_blobs,
             delete=self._delete_hidden,
+            refuse_if_there=self._refuse_if_there,
         )
 
     @property

@@ -23,8 +23,8 @@ async def put_body(
     client: GcsClient, what: str, blob: Blob, content_type: str, body: PartedBody, *, if_absent: bool
 ) -> None:
     """Nothing is visible before the last piece is there, and that is sent only after the whole was verified. The
-    service compares the MD5: at once for what goes up in one request, or whose digests are known in advance; else its
-    MD5 is compared here, and what is wrong is removed."""
+    service compares the MD5 where it is known in advance, and refuses another; in any case the MD5 that it answers is
+    compared here, and what is wrong is removed: what that replaced is lost."""
     first = await body.next()
     options: dict[str, Any] = {
         "content_type": content_type,
@@ -39,26 +39,29 @@ async def put_body(
         await client.ask(
             what, lambda: blob.upload_from_file(io.BytesIO(first), size=len(first), checksum=None, **options)
         )
+        await _compare(client, what, blob, whole.md5)
         return
     if body.content is not None:
         blob.md5_hash = base64.b64encode(bytes.fromhex(body.content.md5)).decode()
     blob.chunk_size = client.options.part_bytes
+    # Of a size that fits into one request the library would read all at once.
+    size = None if body.size is None or body.size <= WHOLE_BYTES else body.size
     pieces = _Pieces(body, first, asyncio.get_running_loop())
     try:
         await client.upload(
-            what, lambda: blob.upload_from_file(pieces, size=body.size, checksum=None, **options), pieces.stop
+            what, lambda: blob.upload_from_file(pieces, size=size, checksum=None, **options), pieces.stop
         )
     except BaseException:
         if pieces.failed is not None:
             raise pieces.failed from None
         raise
-    sent = body.found()
-    if etag_of(blob) != sent.md5:
-        await _take_back(client, what, blob, sent.md5)
+    await _compare(client, what, blob, body.found().md5)
 
 
-async def _take_back(client: GcsClient, what: str, blob: Blob, sent: str) -> None:
-    """Remove the very generation that is wrong."""
+async def _compare(client: GcsClient, what: str, blob: Blob, sent: str) -> None:
+    """With what the service says of the object; one that is wrong is removed, that very generation."""
+    if etag_of(blob) == sent:
+        return
     error = Corrupt(f"{what}: the object has MD5 {etag_of(blob)}, sent was {sent}; it was removed")
     remove = blob.bucket.blob(blob.name)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-SECRETS = {"secret", "secret_key", "password"}
+SECRETS = {"secret", "secret_key", "password", "credentials"}
 """Tables that read better on one line: where a secret is to be found."""
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
