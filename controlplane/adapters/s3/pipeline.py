@@ -88,9 +88,13 @@ def _head(text: str) -> tuple[int, dict[str, str]]:
         raise NotInStep(f"no status line of HTTP/1.1: {line[:80]!r}")
     headers: dict[str, str] = {}
     for each in lines:
-        raw, colon, value = each.partition(":")
-        name = _lower(raw)
-        if not colon or not name or (name == "content-length" and name in headers):
-            raise NotInStep(f"no header: {each[:80]!r}")
-        headers[name] = value.strip()
+        try:
+            raw, value = each.split(":", 1)
+        except ValueError:
+            raise NotInStep(f"no header: {each[:80]!r}") from None
+        headers[_lower(raw)] = value.strip()
+    if "" in headers:
+        raise NotInStep("a header without a name")
+    if len(headers) < len(lines) and sum(_lower(each.partition(":")[0]) == "content-length" for each in lines) > 1:
+        raise NotInStep("two lengths")
     return int(status), headers
