@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from functools import lru_cache
 from hashlib import blake2b
 from math import inf
 from typing import Final
@@ -50,6 +51,7 @@ class ChangeBoard:
         os.close(self._lock)
 
 
+@lru_cache(maxsize=4096)
 def _place(name: str) -> int:
     digest = blake2b(name.encode("utf-8", "surrogateescape"), digest_size=4).digest()
     return int.from_bytes(digest, "little") % _PLACES

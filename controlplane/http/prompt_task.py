@@ -69,14 +69,15 @@ class PromptTask:
         """Go on, at once; a moment later where another task runs, which must not be the current one meanwhile."""
         loop = self._loop
         self._waits_for = None
-        if asyncio.current_task(loop) is not None:
+        try:
+            _enter_task(loop, self)  # type: ignore[arg-type]
+        except RuntimeError:
             loop.call_soon(self.step, error)
             return
         if self._must_cancel and self._begun:  # a coroutine that has not begun could not clean up
             self._must_cancel = False
             error = error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError()
         self._begun = True
-        _enter_task(loop, self)  # type: ignore[arg-type]
         try:
             if error is None:
                 awaited = self._context.run(self._coro.send, None)

@@ -14,6 +14,8 @@ _PERMITTED: Final = bytes({0x09, 0x0A, 0x0D, *range(0x20, 0x7F), *range(0x80, 0x
 _TOKEN: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 _BODILESS: Final = frozenset({204, 304})
 _MOST_DIGITS: Final = 18
+_KEPT_BYTES: Final = 1024
+"""Fields of larger heads are not remembered."""
 
 
 def plain_head(data: bytes) -> tuple[int, dict[str, str], int, int] | None:
@@ -29,19 +31,27 @@ def plain_head(data: bytes) -> tuple[int, dict[str, str], int, int] | None:
     lines = raw.split(b"\r\n")
     if raw.translate(None, _PERMITTED) or raw.count(b"\r") + 1 != len(lines) or raw.count(b"\n") + 1 != len(lines):
         return None
-    headers: dict[str, str] = {}
-    for line in lines:
-        name, colon, value = line.partition(b":")
-        lower = _lower(name)
-        if not colon or not lower or lower in headers:
-            return None
-        headers[lower] = value.strip(b" \t").decode("utf-8", "replace")
+    found = [_known_field(line) for line in lines] if len(raw) <= _KEPT_BYTES else [_field(line) for line in lines]
+    fields = [field for field in found if field is not None]
+    headers = dict(fields)
+    if len(headers) != len(lines):
+        return None  # a line that is no field, or a name that is there twice
     length = headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()) or len(length) > _MOST_DIGITS:
         return None
     if "transfer-encoding" in headers or "connection" in headers or "upgrade" in headers:
         return None
     return status, headers, end + 4, int(length)
+
+
+def _field(line: bytes) -> tuple[str, str] | None:
+    name, colon, value = line.partition(b":")
+    lower = _lower(name)
+    return (lower, value.strip(b" \t").decode("utf-8", "replace")) if colon and lower else None
+
+
+_known_field: Final = lru_cache(maxsize=1024)(_field)
+"""Most lines of an answer were in the one before: server, date, content type."""
 
 
 @lru_cache(maxsize=512)
