@@ -35,6 +35,8 @@ class Scheme(Enum):
 class PayloadKind(Enum):
     """What x-amz-content-sha256 says about the body."""
 
+    __hash__ = object.__hash__
+
     UNDECLARED = "no x-amz-content-sha256"
     SHA256 = "the SHA-256 of the body"
     UNSIGNED = "UNSIGNED-PAYLOAD"

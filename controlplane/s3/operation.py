@@ -7,6 +7,8 @@ from typing import Final
 
 
 class Level(Enum):
+    __hash__ = object.__hash__
+
     SERVICE = "service"
     BUCKET = "bucket"
     OBJECT = "object"

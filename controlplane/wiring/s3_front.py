@@ -50,6 +50,7 @@ from controlplane.s3.operation import Operation
 from controlplane.services.s3.acl_writes import AclWrites
 from controlplane.services.s3.buckets import Buckets
 from controlplane.services.s3.callers import Callers
+from controlplane.services.s3.intake import HashThreads
 from controlplane.services.s3.latest import LatestVersions
 from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.part_records import PartRecords
@@ -102,7 +103,7 @@ class S3FrontParts:
         latest = LatestVersions(self.upstream)
         locks = WriteLocks(directory, clock, jitter, settings.node.name, s3.lock_ttl_s)
         conditional = ConditionalWrites(self.upstream, locks, latest)
-        bodies = Bodies(executor, spool, s3.max_object_bytes)
+        bodies = Bodies(HashThreads(executor), spool, s3.max_object_bytes)
         acls = AclWrites(self.upstream, callers)
         notes = ObjectNotes(subresources, authoriser, clock)
         through = MirrorReads(self.upstream, mirror(self.upstream, records) if mirror is not None else None)

@@ -76,6 +76,11 @@ class RiakCsReply:
         self._lease, reply._lease = reply._lease, None
 
     async def read_all(self, limit: int) -> bytes:
+        lease = self._lease
+        if lease is not None and (there := lease.connection.whole(limit)) is not None:
+            self._taken += len(there)
+            self.close()
+            return there
         while True:
             whole = not self._taken
             try:
@@ -99,11 +104,6 @@ class RiakCsReply:
         return True
 
     async def _collected(self, limit: int) -> bytes:
-        lease = self._lease
-        if lease is not None and (whole := lease.connection.whole(limit)) is not None:
-            self._taken += len(whole)
-            self.close()
-            return whole
         first = await self.read()
         if not first:
             return b""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +15,7 @@ from controlplane.s3.authentication import Fields
 from controlplane.s3.aws_chunked import decoder_of
 from controlplane.s3.body_checksums import BodyHasher, Expected, expected_of
 from controlplane.s3.fault import Code, S3Fault
-from controlplane.services.s3.intake import Intake
+from controlplane.services.s3.intake import HashThreads, Intake
 
 SMALL_BYTES: Final = 1024 * 1024
 """Bodies up to this are read and proved before Riak CS is asked: they can be sent again."""
@@ -39,8 +38,8 @@ class Incoming:
 
 
 class Bodies:
-    def __init__(self, executor: Executor, spool: Spool, max_bytes: int) -> None:
-        self._executor = executor
+    def __init__(self, threads: HashThreads, spool: Spool, max_bytes: int) -> None:
+        self._threads = threads
         self._spool = spool
         self._max_bytes = max_bytes
 
@@ -62,16 +61,16 @@ class Bodies:
             length = self._checked(decoder.decoded_length)
             yield Incoming(
                 expected,
-                Intake(request.body, length, hasher, self._executor, decoder, before_last),
+                Intake(request.body, length, hasher, self._threads, decoder, before_last),
             )
         elif request.has_body and request.content_length is None:
             async with self.spooled(request.body, most) as (length, pieces):
                 yield Incoming(
-                    expected, Intake(pieces, self._checked(length), hasher, self._executor, None, before_last)
+                    expected, Intake(pieces, self._checked(length), hasher, self._threads, None, before_last)
                 )
         else:
             length = self._checked(request.content_length or 0)
-            yield Incoming(expected, Intake(request.body, length, hasher, self._executor, None, before_last))
+            yield Incoming(expected, Intake(request.body, length, hasher, self._threads, None, before_last))
 
     async def document(self, call: Call, most: int = DOCUMENT_BYTES, promises: Fields | None = None) -> bytes:
         """A small document, proved. Raises S3Fault: also when it is larger than `most`."""
@@ -124,7 +123,7 @@ class Bodies:
     ) -> Incoming:
         """A body that comes from elsewhere than the request: a copy, or the file of a form."""
         hasher = BodyHasher(expected)
-        return Incoming(expected, Intake(source, length, hasher, self._executor, None, before_last))
+        return Incoming(expected, Intake(source, length, hasher, self._threads, None, before_last))
 
 
 async def _pieces_of(body: bytes | LocalFile) -> AsyncGenerator[bytes, None]:

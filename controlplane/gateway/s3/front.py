@@ -128,8 +128,8 @@ class S3Front:
             raise S3Fault(Code.METHOD_NOT_ALLOWED)
         address = locate((request.header(b"host") or b"").decode("latin-1"), request.path, self._root_hosts)
         query = decode_query(request.query)
-        copies = request.header(b"x-amz-copy-source") is not None or any(
-            name.lower() == "x-amz-copy-source" for name, _ in query
+        copies = request.header(b"x-amz-copy-source") is not None or (
+            bool(query) and any(name.lower() == "x-amz-copy-source" for name, _ in query)
         )
         operation = operation_of(request.method, address.level, query, copies=copies)
         require_served(address.bucket, address.key)

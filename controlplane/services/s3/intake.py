@@ -22,19 +22,44 @@ INLINE_BYTES: Final = 64 * 1024
 _BATCH_BYTES: Final = 128 * 1024
 _BATCHES_A_TURN: Final = 16
 """After so many a body's thread goes to another body that waits for one."""
-_MOST_AHEAD: Final = 384 * 1024
-"""Bytes that wait for their thread: enough that it never waits, also while the event loop serves others."""
+_AHEAD_OF_ALL: Final = 20 * 1024 * 1024
+"""Bytes that wait for threads, of all bodies together; each has its share, within the two below."""
+_MOST_AHEAD: Final = 4 * 1024 * 1024
+"""Of a body that is alone: its thread never waits, also while the event loop serves others or is not run at all."""
+_LEAST_AHEAD: Final = 256 * 1024
+"""Of one among very many: a piece is hashed while the next one comes."""
+
+
+class HashThreads:
+    """The threads that hash, and how far each body may be ahead of them."""
+
+    def __init__(self, executor: Executor) -> None:
+        self.executor = executor
+        self.ahead = _MOST_AHEAD
+        """Bytes of each body."""
+        self._bodies = 0
+
+    def begin(self) -> None:
+        self._share(1)
+
+    def end(self) -> None:
+        self._share(-1)
+
+    def _share(self, more: int) -> None:
+        self._bodies += more
+        self.ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, _AHEAD_OF_ALL // max(1, self._bodies)))
 
 
 class Hashing:
-    """A BodyHasher fed by one thread at a time, beside the transfer, which it may lag behind by _MOST_AHEAD bytes.
+    """A BodyHasher fed by one thread at a time, beside the transfer, which it may lag behind by `threads.ahead` bytes.
 
     The thread takes batch after batch by itself: it does not come back to the event loop between two of them.
     """
 
-    def __init__(self, hasher: BodyHasher, executor: Executor) -> None:
+    def __init__(self, hasher: BodyHasher, threads: HashThreads) -> None:
         self._hasher = hasher
-        self._executor = executor
+        self._threads = threads
+        self._executor = threads.executor
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._given = 0
@@ -54,7 +79,7 @@ class Hashing:
         self._batch_bytes += len(piece)
         if self._batch_bytes >= _BATCH_BYTES:
             self._start()
-            await self._until(_MOST_AHEAD)
+            await self._until(self._threads.ahead)
 
     async def finish(self, trailers: Mapping[str, str]) -> HashedBody:
         """Raises what BodyHasher.finish raises."""
@@ -130,13 +155,14 @@ class Intake:
         source: AsyncIterator[bytes],
         length: int,
         hasher: BodyHasher,
-        executor: Executor,
+        threads: HashThreads,
         decoder: ChunkDecoder | None = None,
         before_last: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._source = source
         self.length = length
-        self._hashing = Hashing(hasher, executor)
+        self._threads = threads
+        self._hashing = Hashing(hasher, threads)
         self._decoder = decoder
         self._before_last = before_last
         self._hashed: HashedBody | None = None
@@ -154,10 +180,14 @@ class Intake:
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         held = b""
-        async for piece in self._proved():
-            if held:
-                yield held
-            held = piece
+        self._threads.begin()
+        try:
+            async for piece in self._proved():
+                if held:
+                    yield held
+                held = piece
+        finally:
+            self._threads.end()
         if self._before_last is not None:
             await self._before_last()
         if held:

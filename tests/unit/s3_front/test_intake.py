@@ -18,7 +18,7 @@ from controlplane.s3.aws_chunked import ChunkDecoder
 from controlplane.s3.body_checksums import BodyHasher, expected_of
 from controlplane.s3.claim import UNDECLARED
 from controlplane.s3.fault import Code, S3Fault
-from controlplane.services.s3.intake import Intake
+from controlplane.services.s3.intake import HashThreads, Intake
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ async def test_the_whole_is_sent_only_when_everything_is_right(
 ) -> None:
     length = max(0, len(data) + announced)
     hasher = BodyHasher(expected_of([md5_header(data + b"x" if wrong else data)], UNDECLARED))
-    intake = Intake(chunks(data, size), length, hasher, executor)
+    intake = Intake(chunks(data, size), length, hasher, HashThreads(executor))
     got, fault = await sent_on(intake)
     if fault is None:
         assert not wrong
@@ -71,7 +71,7 @@ async def test_the_whole_is_sent_only_when_everything_is_right(
 async def test_large_bodies_are_hashed_beside_the_transfer_in_order(executor: ThreadPoolExecutor, size: int) -> None:
     data = bytes(range(256)) * 8000
     hasher = BodyHasher(expected_of([md5_header(data)], UNDECLARED))
-    got, fault = await sent_on(Intake(chunks(data, size), len(data), hasher, executor))
+    got, fault = await sent_on(Intake(chunks(data, size), len(data), hasher, HashThreads(executor)))
     assert fault is None
     assert got == data
 
@@ -86,7 +86,9 @@ async def test_what_must_be_decided_at_the_commit_is_decided_before_the_last_pie
         seen.append(b"decided")
         raise S3Fault(Code.PRECONDITION_FAILED)
 
-    intake = Intake(chunks(data, 30), 100, BodyHasher(expected_of([], UNDECLARED)), executor, before_last=decide)
+    intake = Intake(
+        chunks(data, 30), 100, BodyHasher(expected_of([], UNDECLARED)), HashThreads(executor), before_last=decide
+    )
     got, fault = await sent_on(intake)
     assert fault is not None
     assert fault.code is Code.PRECONDITION_FAILED
@@ -101,7 +103,9 @@ async def test_an_empty_body_is_decided_too(executor: ThreadPoolExecutor) -> Non
         nonlocal decided
         decided += 1
 
-    intake = Intake(chunks(b"", 1), 0, BodyHasher(expected_of([], UNDECLARED)), executor, before_last=decide)
+    intake = Intake(
+        chunks(b"", 1), 0, BodyHasher(expected_of([], UNDECLARED)), HashThreads(executor), before_last=decide
+    )
     assert await sent_on(intake) == (b"", None)
     assert decided == 1
 
@@ -112,13 +116,13 @@ async def test_chunk_framing_is_taken_off_and_its_length_is_the_decoded_one(exec
     body = f"5\r\nhello\r\n0\r\nx-amz-checksum-crc32:{crc}\r\n\r\n".encode()
     fields = [(b"x-amz-trailer", b"x-amz-checksum-crc32"), (b"x-amz-decoded-content-length", b"5")]
     decoder = ChunkDecoder(payload, None, 5, frozenset({"x-amz-checksum-crc32"}))
-    intake = Intake(chunks(body, 3), 5, BodyHasher(expected_of(fields, payload)), executor, decoder)
+    intake = Intake(chunks(body, 3), 5, BodyHasher(expected_of(fields, payload)), HashThreads(executor), decoder)
     assert await sent_on(intake) == (b"hello", None)
     assert intake.hashed.checksum is not None
 
     decoder = ChunkDecoder(payload, None, 5, frozenset({"x-amz-checksum-crc32"}))
     damaged = body.replace(b"hello", b"hallo")
-    intake = Intake(chunks(damaged, 3), 5, BodyHasher(expected_of(fields, payload)), executor, decoder)
+    intake = Intake(chunks(damaged, 3), 5, BodyHasher(expected_of(fields, payload)), HashThreads(executor), decoder)
     got, fault = await sent_on(intake)
     assert fault is not None
     assert fault.code is Code.BAD_DIGEST
@@ -133,7 +137,7 @@ async def test_what_the_client_does_wrong_reaches_the_caller(executor: ThreadPoo
         yield b"a" * 10
         raise Gone
 
-    intake = Intake(going(), 20, BodyHasher(expected_of([], UNDECLARED)), executor)
+    intake = Intake(going(), 20, BodyHasher(expected_of([], UNDECLARED)), HashThreads(executor))
     with pytest.raises(Gone):
         [piece async for piece in intake.pieces()]
 
@@ -147,31 +151,39 @@ async def test_what_the_hashing_thread_meets_is_raised_and_nothing_waits_for_eve
 
     data = bytes(4 << 20)
     hasher = Breaks(expected_of([], UNDECLARED))
-    intake = Intake(chunks(data, 100_000), len(data), hasher, executor)
+    intake = Intake(chunks(data, 100_000), len(data), hasher, HashThreads(executor))
     with pytest.raises(MemoryError, match="no more"):
         async with asyncio.timeout(20):
             [piece async for piece in intake.pieces()]
 
 
-async def test_the_transfer_is_never_far_ahead_of_the_hashing() -> None:
-    """What is in memory is bounded, however slow the thread is; and one slow body does not hold up the loop."""
-    hashed = 0
-    data = bytes(3 << 20)
+@pytest.mark.parametrize(("others", "most"), [(0, 4 << 20), (9, 2 << 20), (63, 320 << 10), (1000, 256 << 10)])
+async def test_the_transfer_is_never_far_ahead_of_the_hashing(others: int, most: int) -> None:
+    """What is in memory is bounded, however slow the thread is and however many bodies come at once."""
+    hashed = furthest = 0
+    data = bytes(6 << 20)
 
     class Slow(BodyHasher):
         def update(self, data: bytes) -> None:
             nonlocal hashed
-            time.sleep(0.005)
+            time.sleep(0.002)
             super().update(data)
             hashed += len(data)
 
-    with ThreadPoolExecutor(2) as threads:
+    with ThreadPoolExecutor(2) as pool:
+        threads = HashThreads(pool)
+        for _ in range(others):
+            threads.begin()
         hasher = Slow(expected_of([md5_header(data)], UNDECLARED))
         intake = Intake(chunks(data, 64 * 1024), len(data), hasher, threads)
         sent = 0
         async for piece in intake.pieces():
-            assert sent - hashed <= 768 * 1024
+            furthest = max(furthest, sent - hashed)
             sent += len(piece)
+        for _ in range(others):
+            threads.end()
+        assert threads.ahead == 4 << 20  # nobody is left
+    assert most / 2 < furthest <= most + 256 * 1024  # a batch that is not full, and the piece that is held back
     assert sent == len(data)
     assert intake.hashed.md5 == hashlib.md5(data).hexdigest()
 
@@ -181,7 +193,8 @@ async def test_every_body_gets_its_turn_of_few_threads() -> None:
     data = bytes(8 << 20)
     finished: list[int] = []
     begun: set[int] = set()
-    with ThreadPoolExecutor(1) as threads:
+    with ThreadPoolExecutor(1) as pool:
+        threads = HashThreads(pool)
 
         async def send(number: int) -> None:
             hasher = BodyHasher(expected_of([md5_header(data)], UNDECLARED))
@@ -189,7 +202,7 @@ async def test_every_body_gets_its_turn_of_few_threads() -> None:
             sent = 0
             async for piece in intake.pieces():
                 sent += len(piece)
-                if sent > 1 << 20:  # more than may be ahead of the thread
+                if sent > 5 << 20:  # more than may be ahead of the thread
                     begun.add(number)
             finished.append(number)
             assert len(begun) == 6
