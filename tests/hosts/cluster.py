@@ -38,10 +38,12 @@ KEYS, FACTS = "credentials", "facts"
 """What the control node keeps of the cluster and what Ansible remembers of it, in its layer."""
 STOCK = os.environ.get("HOSTS_STOCK", "") != ""
 """Every playbook runs by Ansible's own strategy, as operators' do: so does `make hosts-quick`, with a site.yml on bare
-hosts. Else what is broken off does, since there the way of the tasks to the hosts matters, and what is short. The long
+hosts. Else what is broken off or refused does, since there the way of the tasks to the hosts matters, and what is short. The long
 ones go by Mitogen's, which runs the same tasks and modules in one Python process a host: starting that costs a CPU
 second a host, and each module after it a twentieth of what a process of its own does."""
-LONG = ("site", "backup", "restore", "rotate_credentials", "upgrade", "add_node", "replace_node", "verify")
+LONG = (
+    "site", "backup", "restore", "rolling_restart", "rotate_credentials", "upgrade", "add_node", "replace_node", "verify",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,8 @@ class Cluster:
         **more: str,
     ) -> Run:
         """Runs it to its end; `check` wants success."""
-        stock = not check or playbook not in LONG or ("--check" in words and playbook != "site")
+        to_its_end = check or playbook == "verify"  # which judges last of all
+        stock = not to_its_end or playbook not in LONG
         play = self.start(playbook, *words, packages=packages, inventory=inventory, stock=stock, **more)
         run = play.finish(timeout)
         print(f"\n{playbook} {' '.join(words)}: {run.seconds:.0f} s, changed={run.changed}, code {run.code}")

@@ -48,16 +48,17 @@ def test_a_backup_interrupts_nobody(cluster: Cluster, kept: Kept) -> None:
 SAME_END = ("--skip-tags", "controlplane,haproxy,monitoring")
 """What two of them end with is the end of site.yml, whose check mode is tested with it. upgrade begins with backup."""
 DRY_RUNS = {
-    "rolling_restart": (),
-    "upgrade": (),
-    "add_node": ("-e", "new_nodes=n4", *SAME_END),
-    "remove_node": ("-e", "node=n4"),
-    "replace_node": ("-e", "old=n3", "-e", "new=n4", *SAME_END),
-    "restore": ("-e", "restore_confirm=lab"),
-    "rotate_credentials": ("-e", "rotate=admin"),
-    "rotate_credentials ": ("-e", "rotate=cookie", "-e", "confirm_outage=yes"),
-    "teardown": ("-e", "teardown_confirm=lab"),
+    "rolling_restart": ("n1",),
+    "upgrade": ("n1,n5",),
+    "add_node": ("n1,n4", "-e", "new_nodes=n4", *SAME_END),
+    "remove_node": ("n4", "-e", "node=n4"),
+    "replace_node": ("n1,n3,n4", "-e", "old=n3", "-e", "new=n4", *SAME_END),
+    "restore": ("n1", "-e", "restore_confirm=lab"),
+    "rotate_credentials": ("n1,n4", "-e", "rotate=admin"),
+    "rotate_credentials ": ("n1", "-e", "rotate=cookie", "-e", "confirm_outage=yes"),
+    "teardown": ("n1,n5", "-e", "teardown_confirm=lab"),
 }
+"""On the fewest hosts that have a part in every play; the others would only say the same."""
 
 
 def test_check_mode_changes_nothing_and_does_not_fail(cluster: Cluster, kept: Kept) -> None:
@@ -66,8 +67,8 @@ def test_check_mode_changes_nothing_and_does_not_fail(cluster: Cluster, kept: Ke
         return starts(cluster), cluster.ring(), admin_keys(cluster), [cluster.sudo(name, files) for name in RIAK]
 
     before = state()
-    for playbook, words in DRY_RUNS.items():
-        cluster.playbook(playbook.strip(), "--check", *words)
+    for playbook, (hosts, *words) in DRY_RUNS.items():
+        cluster.playbook(playbook.strip(), "--check", "--limit", hosts, *words)
         assert state() == before, playbook
 
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.hosts.cluster import NAMES, RIAK, Cluster
+from tests.hosts.cluster import BALANCER, NAMES, RIAK, Cluster
 from tests.hosts.conftest import Stage
 
 ROLES = ("preflight", "host", "etcd", "riak", "stanchion", "riak_cs", "controlplane", "haproxy", "monitoring")
@@ -98,11 +98,12 @@ def test_s3_is_served_by_gateways_and_moves_while_clients_go_on(cluster: Cluster
         for number in range(3):
             s3.put_object(Bucket="listing", Key=f"key-{number}", Body=b"x")
     assert listed_in_pages(cluster) == ["key-0", "key-1", "key-2"]
+    balancer = ("site", "--tags", "haproxy", "--limit", BALANCER)
     with cluster.traffic("moving") as traffic:
-        cluster.playbook("site", "--tags", "haproxy", "-e", "cluster_s3_front=riak_cs")
+        cluster.playbook(*balancer, "-e", "cluster_s3_front=riak_cs")
         traffic.wait_for(60)
         assert listed_in_pages(cluster) == ["key-0", "key-1"]
-        cluster.playbook("site", "--tags", "haproxy")
+        cluster.playbook(*balancer)
         traffic.wait_for(60)
     assert traffic.counts.failures == []
     assert listed_in_pages(cluster) == ["key-0", "key-1", "key-2"]
