@@ -20,6 +20,7 @@ import testinfra
 from testinfra.host import Host
 
 from tests.hosts.lab import Lab
+from tests.hosts.last_will import end
 from tests.hosts.packages import Packages
 from tests.hosts.traffic import ATTEMPTS, Traffic, client
 
@@ -38,11 +39,12 @@ KEYS, FACTS = "credentials", "facts"
 """What the control node keeps of the cluster and what Ansible remembers of it, in its layer."""
 STOCK = os.environ.get("HOSTS_STOCK", "") != ""
 """Every playbook runs by Ansible's own strategy, as operators' do: so does `make hosts-quick`, with a site.yml on bare
-hosts. Else what is broken off or refused does, since there the way of the tasks to the hosts matters, and what is short. The long
-ones go by Mitogen's, which runs the same tasks and modules in one Python process a host: starting that costs a CPU
-second a host, and each module after it a twentieth of what a process of its own does."""
+hosts. Else what is broken off or refused does, since there the way of the tasks to the hosts matters, and what is
+short. The long ones go by Mitogen's, which runs the same tasks and modules in one Python process a host: starting that
+costs a CPU second a host, and each module after it a twentieth of what a process of its own does."""
 LONG = (
-    "site", "backup", "restore", "rolling_restart", "rotate_credentials", "upgrade", "add_node", "replace_node", "verify",
+    "site", "backup", "restore", "rolling_restart", "rotate_credentials", "upgrade", "add_node", "replace_node",
+    "verify",
 )  # fmt: skip
 
 
@@ -79,8 +81,10 @@ class Run:
 class Play:
     """A playbook that is running."""
 
-    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, lab: Lab) -> None:
         self._process, self._log, self._started = process, log, time.monotonic()
+        self._will = contextlib.ExitStack()
+        self._will.enter_context(lab.ends_with_us(process.pid))
 
     @property
     def output(self) -> str:
@@ -103,13 +107,15 @@ class Play:
         except BaseException:
             self.kill()  # the tests end before it: nobody would
             raise
+        self._will.close()
         return Run(self._process.returncode, self.output, time.monotonic() - self._started)
 
     def kill(self) -> None:
         """As when the operator's machine goes down."""
         if self._process.poll() is None:
-            os.killpg(self._process.pid, 9)
+            end(self._process.pid)
         self._process.wait()
+        self._will.close()
 
 
 class Cluster:
@@ -161,7 +167,7 @@ class Cluster:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return Play(process, log)
+        return Play(process, log, self.lab)
 
     def playbook(
         self,

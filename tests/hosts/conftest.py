@@ -68,11 +68,12 @@ def lab(keep: bool) -> Iterator[Lab]:
     if not keep:
         lab.down()  # what a run that was killed has left
         lab.forget_layers(os.environ.get("PYTEST_XDIST_TESTRUNUID", str(uuid.uuid4())))
-    lab.up(5)
-    with persistent_store(lab, lab.state / "persistent"):
-        yield lab
-    if not keep:
-        lab.down()
+    with lab.with_will(ends_hosts=not keep):
+        lab.up(5)
+        with persistent_store(lab, lab.state / "persistent"):
+            yield lab
+        if not keep:
+            lab.down()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.hosts.last_will import LastWill
+
 SCRIPT = Path(__file__).with_name("hosts")
 SHARED = Path(os.environ.get("HOSTS_STATE", "/var/tmp/millrace-hosts"))
 """What all labs of one run have in common: the base image, apt's cache, layers."""
@@ -38,6 +40,8 @@ class Lab:
             "HOSTS_PREFIX": prefix,
             "HOSTS_SHARED": str(shared),
         }
+        self.will: LastWill | None = None
+        """Of the tests that use the lab."""
 
     def _run(self, *words: str, timeout: float, check: bool = True) -> subprocess.CompletedProcess[str]:
         run = subprocess.run(
@@ -65,6 +69,20 @@ class Lab:
         """Their names; from cold it takes minutes, since the base image is made."""
         self._run("up", str(count), timeout=900)
         return [f"n{number}" for number in range(1, count + 1)]
+
+    @contextlib.contextmanager
+    def with_will(self, *, ends_hosts: bool) -> Iterator[None]:
+        """When this process is gone without having left this context, what it ran here ends, and the hosts too."""
+        self.will = LastWill([str(SCRIPT), "down"] if ends_hosts else [], self.environment)
+        yield
+        self.will.revoke()
+        self.will = None
+
+    @contextlib.contextmanager
+    def ends_with_us(self, process: int) -> Iterator[None]:
+        """A process that must not go on when the tests are gone."""
+        with self.will.names(process) if self.will else contextlib.nullcontext():
+            yield
 
     def down(self) -> None:
         self._run("down", timeout=120)

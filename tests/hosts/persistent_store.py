@@ -54,7 +54,8 @@ def persistent_store(lab: Lab, folder: Path) -> Iterator[str]:
     try:
         with lab.network():
             _wait(running, log)
-        yield f"http://{GATE}:{PORT}"
+        with lab.ends_with_us(running.pid):
+            yield f"http://{GATE}:{PORT}"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)

@@ -83,6 +83,27 @@ def test_each_family_installs_its_packages_by_its_own_tool(role: str, family: st
     assert Role(role, family).installs() == [(MODULE[family], SYSTEM_PACKAGES[role, family])]
 
 
+@pytest.mark.parametrize("role", ["host", "etcd", "haproxy", "controlplane", "monitoring"])
+@pytest.mark.parametrize(
+    ("code", "lines", "asks"),
+    [
+        (0, ["installed", "installed"], False),
+        (1, ["installed"], True),
+        (0, ["installed", "config-files"], True),
+        (0, ["half-configured"], True),
+        (1, [], True),
+    ],
+)
+def test_apt_is_asked_only_where_something_is_missing(role: str, code: int, lines: list[str], asks: bool) -> None:
+    here = {"rc": code, "stdout_lines": lines}
+    made = Role(role, "Debian", **{f"__{role}_packages_here": here})
+    assert [module for module, _ in made.installs()] == [MODULE["Debian"]] * asks
+    (look,) = [task for task in made.tasks("install") if "dpkg-query" in str(task.get("ansible.builtin.command"))]
+    (install,) = [task for task in made.tasks("install") if MODULE["Debian"] in task]
+    assert made.runs(look)
+    assert made.value(look["ansible.builtin.command"]["argv"])[3:] == made.value(install[MODULE["Debian"]]["name"])
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_host_writes_where_the_units_of_its_family_read(family: str) -> None:
     role = Role("host", family)
