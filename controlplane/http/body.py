@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 from controlplane.http.faults import ClientFault, ClientGone
 
-HIGH_WATER: Final = 1024 * 1024
-LOW_WATER: Final = 256 * 1024
+HIGH_WATER: Final = 512 * 1024
+LOW_WATER: Final = 128 * 1024
 _CHUNK_OVERHEAD: Final = 128  # what holding a chunk costs beside its bytes
 _JOIN_BELOW: Final = 4096  # a tiny chunk is joined to the one before: a byte a packet must not cost a list entry a byte
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Final
 
@@ -43,14 +43,13 @@ class Bodies:
         self._spool = spool
         self._max_bytes = max_bytes
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self,
         call: Call,
         before_last: BeforeLast | None = None,
         promises: Fields | None = None,
         most: int | None = None,
-    ) -> AsyncIterator[Incoming]:
+    ) -> AbstractAsyncContextManager[Incoming]:
         """`promises`: the fields that speak of the body, where not all do. `most`: bytes, where less than an object's
         are enough. Raises S3Fault: a digest or a length that is malformed or too large."""
         request, payload = call.request, call.payload
@@ -59,18 +58,25 @@ class Bodies:
         if payload.is_chunked:
             decoder = decoder_of(call.fields, payload, call.body_seed)
             length = self._checked(decoder.decoded_length)
-            yield Incoming(
-                expected,
-                Intake(request.body, length, hasher, self._threads, decoder, before_last),
+            return nullcontext(
+                Incoming(expected, Intake(request.body, length, hasher, self._threads, decoder, before_last))
             )
-        elif request.has_body and request.content_length is None:
-            async with self.spooled(request.body, most) as (length, pieces):
-                yield Incoming(
-                    expected, Intake(pieces, self._checked(length), hasher, self._threads, None, before_last)
-                )
-        else:
-            length = self._checked(request.content_length or 0)
-            yield Incoming(expected, Intake(request.body, length, hasher, self._threads, None, before_last))
+        if request.has_body and request.content_length is None:
+            return self._unmeasured(request.body, expected, hasher, before_last, most)
+        length = self._checked(request.content_length or 0)
+        return nullcontext(Incoming(expected, Intake(request.body, length, hasher, self._threads, None, before_last)))
+
+    @asynccontextmanager
+    async def _unmeasured(
+        self,
+        body: AsyncIterator[bytes],
+        expected: Expected,
+        hasher: BodyHasher,
+        before_last: BeforeLast | None,
+        most: int | None,
+    ) -> AsyncIterator[Incoming]:
+        async with self.spooled(body, most) as (length, pieces):
+            yield Incoming(expected, Intake(pieces, self._checked(length), hasher, self._threads, None, before_last))
 
     async def document(self, call: Call, most: int = DOCUMENT_BYTES, promises: Fields | None = None) -> bytes:
         """A small document, proved. Raises S3Fault: also when it is larger than `most`."""

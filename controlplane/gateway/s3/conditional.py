@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from typing import Final
 
 from controlplane.gateway.s3.call import Call
 from controlplane.gateway.s3.stored_object import length_of, modified_at
@@ -19,30 +20,39 @@ from controlplane.services.s3.write_locks import WriteLocks
 
 
 class Commit:
-    """One write. Without a condition, ready() does nothing."""
+    """One write, here without a condition: nothing is to be done for it."""
 
+    condition: WriteCondition | None = None
+
+    async def early(self) -> None:
+        """Look before a large body is taken in: most conditions that fail do so now."""
+
+    async def ready(self) -> None:
+        """Take the lock and judge. What follows must be over before the lease is. Raises S3Fault, Unavailable."""
+
+
+class _Conditional(Commit):
     def __init__(
-        self, writes: ConditionalWrites, call: Call, key: str, signer: KeyPair | None, condition: WriteCondition | None
+        self, writes: ConditionalWrites, call: Call, key: str, signer: KeyPair | None, condition: WriteCondition
     ) -> None:
         self._writes = writes
         self._call = call
         self._key = key
         self._signer = signer
-        self.condition = condition
+        self.condition = self._condition = condition
         self.held = AsyncExitStack()
         self.deadline = asyncio.timeout(None)
 
     async def early(self) -> None:
-        """Look before a large body is taken in: most conditions that fail do so now."""
-        if self.condition is not None:
-            await self._writes.judge(self._call, self._key, self._signer, self.condition)
+        await self._writes.judge(self._call, self._key, self._signer, self._condition)
 
     async def ready(self) -> None:
-        """Take the lock and judge. What follows must be over before the lease is. Raises S3Fault, Unavailable."""
-        if self.condition is not None:
-            left = await self.held.enter_async_context(self._writes.locks.hold(self._call.bucket, self._key))
-            self.deadline.reschedule(asyncio.get_running_loop().time() + left)
-            await self._writes.judge(self._call, self._key, self._signer, self.condition)
+        left = await self.held.enter_async_context(self._writes.locks.hold(self._call.bucket, self._key))
+        self.deadline.reschedule(asyncio.get_running_loop().time() + left)
+        await self._writes.judge(self._call, self._key, self._signer, self._condition)
+
+
+_FREE: Final = Commit()
 
 
 class ConditionalWrites:
@@ -55,15 +65,16 @@ class ConditionalWrites:
         """The lock that ready() takes is given back at the end. Raises Unavailable when the lease would end first."""
         return self.commit_one(call, call.key, call.signer, condition)
 
-    @asynccontextmanager
-    async def commit_one(
+    def commit_one(
         self, call: Call, key: str, signer: KeyPair | None, condition: WriteCondition | None
-    ) -> AsyncIterator[Commit]:
+    ) -> AbstractAsyncContextManager[Commit]:
         """The same for one key of several, to be looked at with `signer`."""
-        commit = Commit(self, call, key, signer, condition)
         if condition is None:
-            yield commit
-            return
+            return nullcontext(_FREE)
+        return self._locked(_Conditional(self, call, key, signer, condition))
+
+    @asynccontextmanager
+    async def _locked(self, commit: _Conditional) -> AsyncIterator[Commit]:
         try:
             async with commit.held, commit.deadline:
                 yield commit

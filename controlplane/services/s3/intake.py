@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from threading import Lock
 from typing import Final
@@ -165,6 +165,7 @@ class Intake:
         self._hashing = Hashing(hasher, threads)
         self._decoder = decoder
         self._before_last = before_last
+        self._size = 0
         self._hashed: HashedBody | None = None
 
     @property
@@ -175,7 +176,12 @@ class Intake:
 
     async def whole(self) -> bytes:
         """A small body, proved."""
-        parts = [piece async for piece in self._proved()]
+        parts: list[bytes] = []
+        async for raw in self._source:
+            for piece in self._decoded(raw):
+                await self._hashing.take(piece)
+                parts.append(piece)
+        await self._prove_end()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
@@ -195,16 +201,23 @@ class Intake:
 
     async def _proved(self) -> AsyncGenerator[bytes, None]:
         """The pieces; ends only when all is proved."""
-        size, decoder, hashing = 0, self._decoder, self._hashing
         async for raw in self._source:
-            for piece in decoder.feed(raw) if decoder is not None else (raw,):
-                size += len(piece)
-                if size > self.length:
-                    raise S3Fault(Code.INCOMPLETE_BODY, f"The body has more than the {self.length} bytes announced.")
-                if piece:
-                    await hashing.take(piece)
-                    yield piece
-        trailers = decoder.finish() if decoder is not None else {}
-        if size != self.length:
-            raise S3Fault(Code.INCOMPLETE_BODY, f"The body ended after {size} of {self.length} bytes.")
-        self._hashed = await hashing.finish(trailers)
+            for piece in self._decoded(raw):
+                await self._hashing.take(piece)
+                yield piece
+        await self._prove_end()
+
+    def _decoded(self, raw: bytes) -> Iterable[bytes]:
+        """What is to be stored of what has come. Raises S3Fault when it is more than was announced."""
+        for piece in self._decoder.feed(raw) if self._decoder is not None else (raw,):
+            self._size += len(piece)
+            if self._size > self.length:
+                raise S3Fault(Code.INCOMPLETE_BODY, f"The body has more than the {self.length} bytes announced.")
+            if piece:
+                yield piece
+
+    async def _prove_end(self) -> None:
+        trailers = self._decoder.finish() if self._decoder is not None else {}
+        if self._size != self.length:
+            raise S3Fault(Code.INCOMPLETE_BODY, f"The body ended after {self._size} of {self.length} bytes.")
+        self._hashed = await self._hashing.finish(trailers)
