@@ -53,7 +53,7 @@ DRY_RUNS = {
     "add_node": ("n1,n4", "-e", "new_nodes=n4", *SAME_END),
     "remove_node": ("n4", "-e", "node=n4"),
     "replace_node": ("n1,n3,n4", "-e", "old=n3", "-e", "new=n4", *SAME_END),
-    "restore": ("n1", "-e", "restore_confirm=lab"),
+    "restore": ("n1,n5", "-e", "restore_confirm=lab"),
     "rotate_credentials": ("n1,n4", "-e", "rotate=admin"),
     "rotate_credentials ": ("n1", "-e", "rotate=cookie", "-e", "confirm_outage=yes"),
     "teardown": ("n1,n5", "-e", "teardown_confirm=lab"),
