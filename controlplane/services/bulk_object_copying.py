@@ -22,7 +22,8 @@ from controlplane.ports.errors import MillraceError
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.s3.etag import is_md5
-from controlplane.services.object_copying import Answered, ObjectCopier, noted, unheard
+from controlplane.services.answer_times import Answered, unheard
+from controlplane.services.object_copying import ObjectCopier, noted
 from controlplane.services.proving import digest
 from controlplane.services.source_tags import SourceTags
 from controlplane.services.together import Doubtful

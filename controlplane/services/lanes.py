@@ -9,11 +9,12 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from controlplane.model.keys import StoreName
-from controlplane.model.pace import Pace, Side
+from controlplane.model.pace import OwnBodies, Pace, Side
 from controlplane.model.rate import UNLIMITED, Limit, TokenBucket, limit_at
 from controlplane.model.task import Task
 from controlplane.ports.clock import Clock
@@ -90,6 +91,7 @@ class Lanes:
         self._concurrency = concurrency
         self._stopping = False
         self._lanes: dict[str, Lane] = {}
+        self._bodies: dict[StoreName, OwnBodies] = {}
         for name in self._plans:
             self.of(name)
 
@@ -100,8 +102,14 @@ class Lanes:
         lane = self._lanes.get(name)
         if lane is None:
             plan = self._plans.get(name, self._unknown)
-            lane = self._lanes[name] = Lane(name, plan, Pace(self._concurrency))
+            lane = self._lanes[name] = Lane(name, plan, self._pace(plan))
         return lane
+
+    def _pace(self, plan: LanePlan) -> Pace:
+        bodies = {side: OwnBodies() for side in Side}
+        for side, store in zip((Side.SOURCE, Side.TARGET), plan.stores, strict=False):
+            bodies[side] = self._bodies.setdefault(store.name, bodies[side])
+        return Pace(self._concurrency, bodies)
 
     def stop(self) -> None:
         """Nobody waits for a turn any more."""
@@ -132,4 +140,16 @@ class Lanes:
 
     def answered(self, rule: str, latency_s: float, kind: str = "", side: Side = Side.SOURCE) -> None:
         """A store took that long for one answer to this rule's copies."""
-        self.of(rule).pace.answered(latency_s, kind, side)
+        self.of(rule).pace.answered(latency_s, kind, side, self._clock.monotonic())
+
+    @contextmanager
+    def moving(self, rule: str, side: Side, size: int) -> Iterator[None]:
+        """Around a body of this rule's copies while it comes from the source, or goes to the target."""
+        pace = self.of(rule).pace
+        body = pace.began(side, self._clock.monotonic())
+        moved: int | None = None
+        try:
+            yield
+            moved = size
+        finally:
+            pace.ended(body, moved, self._clock.monotonic())

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from controlplane.model.content import Content, Md5, Sha256
+from controlplane.model.pace import Side
 from controlplane.model.task import Draft
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Corrupt, NotFound, Unavailable
@@ -25,6 +26,7 @@ from controlplane.ports.part_store import Part, PartStore
 from controlplane.ports.server_copy import ServerCopy
 from controlplane.ports.upload_ledger import Upload, UploadLedger
 from controlplane.s3.etag import is_md5
+from controlplane.services.answer_times import Moving, unwatched
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,10 @@ class LargeCopier:
         above_bytes: int,
         buffers: int,
         admit: Callable[[str, int, int], Awaitable[bool]],
+        moving: Moving = unwatched,
     ) -> None:
-        """`admit(rule, requests, bytes)` waits for a rule's turn; False: the process is to stop."""
+        """`admit(rule, requests, bytes)` waits for a rule's turn; False: the process is to stop. `moving` is around
+        every range that is read, and every part that is sent."""
         self.above_bytes = above_bytes
         """Objects larger than this are for this copier."""
         self._ledger = ledger
@@ -60,6 +64,7 @@ class LargeCopier:
         self._buffers = asyncio.Semaphore(buffers)
         self._at_once = buffers
         self._admit = admit
+        self._moving = moving
 
     async def copy(
         self,
@@ -165,24 +170,25 @@ class LargeCopier:
         for first in range(0, info.size, part_bytes):
             length = min(part_bytes, info.size - first)
             await self._turn(rule, length)
-            reader = await _open(source, info, first, length)
-            try:
-                part = hashlib.md5(usedforsecurity=False)
-                waiting = bytearray()
-                hashing: asyncio.Task[None] | None = None
-                async for chunk in reader:
-                    waiting += chunk
-                    if len(waiting) >= _HASHED_AT_ONCE:
-                        # One piece is digested, in threads, while the next one comes in.
-                        if hashing is not None:
-                            await hashing
-                        hashing = asyncio.create_task(whole.take(bytes(waiting), part))
-                        waiting.clear()
-                if hashing is not None:
-                    await hashing
-                await whole.take(bytes(waiting), part)
-            finally:
-                await reader.aclose()
+            with self._moving(rule, Side.SOURCE, length):
+                reader = await _open(source, info, first, length)
+                try:
+                    part = hashlib.md5(usedforsecurity=False)
+                    waiting = bytearray()
+                    hashing: asyncio.Task[None] | None = None
+                    async for chunk in reader:
+                        waiting += chunk
+                        if len(waiting) >= _HASHED_AT_ONCE:
+                            # One piece is digested, in threads, while the next one comes in.
+                            if hashing is not None:
+                                await hashing
+                            hashing = asyncio.create_task(whole.take(bytes(waiting), part))
+                            waiting.clear()
+                    if hashing is not None:
+                        await hashing
+                    await whole.take(bytes(waiting), part)
+                finally:
+                    await reader.aclose()
             md5s.append(Md5(part.hexdigest()))
         return whole.content(), tuple(md5s)
 
@@ -243,16 +249,18 @@ class LargeCopier:
         first = (number - 1) * upload.part_bytes
         length = _length(upload, info.size, number)
         await self._turn(upload.rule, length)
-        reader = await _open(source, info, first, length)
-        try:
-            data = bytearray(length)
-            at = 0
-            async for chunk in reader:
-                data[at : at + len(chunk)] = chunk
-                at += len(chunk)
-        finally:
-            await reader.aclose()
-        await parts.put_part(upload.key, upload.upload_id, number, data, upload.part_md5s[number - 1])
+        with self._moving(upload.rule, Side.SOURCE, length):
+            reader = await _open(source, info, first, length)
+            try:
+                data = bytearray(length)
+                at = 0
+                async for chunk in reader:
+                    data[at : at + len(chunk)] = chunk
+                    at += len(chunk)
+            finally:
+                await reader.aclose()
+        with self._moving(upload.rule, Side.TARGET, length):
+            await parts.put_part(upload.key, upload.upload_id, number, data, upload.part_md5s[number - 1])
         reach("large.part")
 
     async def _turn(self, rule: str, length: int) -> None:

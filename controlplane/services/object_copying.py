@@ -11,8 +11,9 @@ import logging
 from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.copies import Copy, Noted
@@ -31,6 +32,7 @@ from controlplane.ports.object_store import LocalFile, ObjectInfo, ObjectReader,
 from controlplane.ports.server_copy import ServerCopies, ServerCopy
 from controlplane.ports.spool import Spool
 from controlplane.s3.etag import is_md5
+from controlplane.services.answer_times import Answered, Moving, unheard, unwatched
 from controlplane.services.large_copying import LargeCopier
 from controlplane.services.object_acls import ObjectAcls
 from controlplane.services.object_tombstones import ObjectTombstones
@@ -57,16 +59,6 @@ _REMEMBERED: Final = 4096
 _GRACE_LOOK_S: Final = 5.0
 _CHECKSUM: Final = "millrace-s3-checksum-sha256"
 """Metadata of the S3 front's own (s3/own_metadata.py)."""
-
-
-class Answered(Protocol):
-    """Is told how long a store took to answer, by the name of the rule and the kind of request."""
-
-    def __call__(self, rule: str, latency_s: float, kind: str = "", side: Side = Side.SOURCE) -> None: ...
-
-
-def unheard(rule: str, latency_s: float, kind: str = "", side: Side = Side.SOURCE) -> None:
-    """For those who do not want to know how long stores take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +111,12 @@ class ObjectCopier:
         delete_grace_s: float = 0.0,
         admit: Callable[[str, int, int], Awaitable[bool]] | None = None,
         answered: Answered = unheard,
+        moving: Moving = unwatched,
         at_service: Mapping[str, ServerCopies] | None = None,
         acls: ObjectAcls | None = None,
     ) -> None:
         """`at_service`: for the names of rules whose source and target are one service, its way of copying by itself.
-        `answered` is told how long stores took to answer, by the name of the rule; `admit` is waited for before
+        `answered` is told how long stores took to answer, `moving` is around large bodies; `admit` is waited for before
         what is too large to be counted when it begins goes in one piece, since its target takes no parts."""
         self._admit = admit
         self._at_service = dict(at_service or {})
@@ -140,6 +133,7 @@ class ObjectCopier:
         self._large = large
         self._delete_grace_s = delete_grace_s
         self._answered = answered
+        self._moving = moving
         self._recent: OrderedDict[tuple[str, Bucket, Key], str] = OrderedDict()
         """ETags that were brought not long ago, by rule: of several writes in a row only one is copied."""
 
@@ -257,7 +251,8 @@ class ObjectCopier:
         if content is None:
             if self._admit is not None and self._large is not None and info.size > self._large.above_bytes:
                 await self._admit(task.draft.rule, 0, info.size)
-            content = await content_in(reader)
+            with self._moving(task.draft.rule, Side.SOURCE, info.size):
+                content = await content_in(reader)
             require_claimed(info, content, self._source.name)
         else:
             await reader.aclose()
@@ -303,7 +298,8 @@ class ObjectCopier:
         if self._admit is not None and self._large is not None and info.size > self._large.above_bytes:
             await self._admit(task.draft.rule, 0, info.size)
         # Both digests must be known before the first byte goes out: they are stored beside it.
-        spooled = await turn.spooled(reader)
+        with self._moving(task.draft.rule, Side.SOURCE, info.size):
+            spooled = await turn.spooled(reader)
         try:
             put = await self._put(task.draft.bucket, target, spooled.body, spooled.content, info, record)
         finally:
@@ -343,13 +339,16 @@ class ObjectCopier:
         require_claimed(info, content, self._source.name)
         reach("objects.fetched")
         await self._targets[target.rule.target].prepare(bucket)
+        rule, is_large = target.rule.name, content.size > _IN_MEMORY
         began = self._clock.monotonic()
-        put = await target.store.put(
-            info.key, body, content=content, content_type=info.content_type, metadata=record.encoded()
-        )
-        # Compared with bodies of about the same size. A store that has requests wait and come again is slow, too.
-        kind = f"put {content.size.bit_length()}"
-        self._answered(target.rule.name, self._clock.monotonic() - began, kind, Side.TARGET)
+        with self._moving(rule, Side.TARGET, content.size) if is_large else nullcontext():
+            put = await target.store.put(
+                info.key, body, content=content, content_type=info.content_type, metadata=record.encoded()
+            )
+        if not is_large:
+            # Compared with bodies of about the same size. A store that has requests wait and come again is slow, too.
+            kind = f"put {content.size.bit_length()}"
+            self._answered(rule, self._clock.monotonic() - began, kind, Side.TARGET)
         reach("objects.copied")
         await self._prove(target, put, content, record)
         return put

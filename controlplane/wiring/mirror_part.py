@@ -93,7 +93,12 @@ class MirrorPart:
             )
         self._lanes = self._build_lanes(primary)
         large = LargeCopier(
-            uploads, clock, above_bytes=mirror.large_bytes, buffers=mirror.part_buffers, admit=self._lanes.admit
+            uploads,
+            clock,
+            above_bytes=mirror.large_bytes,
+            buffers=mirror.part_buffers,
+            admit=self._lanes.admit,
+            moving=self._lanes.moving,
         )
         together: list[Together] = []
         blobs: Work | None = None
@@ -195,6 +200,7 @@ class MirrorPart:
             delete_grace_s=settings.delete_grace_s,
             admit=self._lanes.admit,
             answered=self._lanes.answered,
+            moving=self._lanes.moving,
             at_service=s3_mirror.at_service,
             acls=ObjectAcls(
                 s3_mirror.source,

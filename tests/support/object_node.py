@@ -196,7 +196,14 @@ class ObjectNode:
         """As a fresh process has it."""
         plans = {rule.name: LanePlan((self.source, self.targets[rule.target])) for rule in self.rules}
         self.lanes = Lanes(self.clock, plans, concurrency=self._concurrency)
-        large = LargeCopier(self.uploads, self.clock, above_bytes=self.large_bytes, buffers=2, admit=self.lanes.admit)
+        large = LargeCopier(
+            self.uploads,
+            self.clock,
+            above_bytes=self.large_bytes,
+            buffers=2,
+            admit=self.lanes.admit,
+            moving=self.lanes.moving,
+        )
         tags = SourceTags(self.source, PRIVATE, self.clock)
         copier = ObjectCopier(
             self.rules,
@@ -211,6 +218,7 @@ class ObjectNode:
             large=large,
             delete_grace_s=self.delete_grace_s,
             answered=self.lanes.answered,
+            moving=self.lanes.moving,
             at_service=self.at_service,
             acls=self.acls,
         )
