@@ -97,7 +97,7 @@ class ObjectReading:
         """A request that asks for nothing but the object: most are. The same answer with less work."""
         request = call.request
         ask = call.ask("HEAD" if request.method == "HEAD" else "GET")
-        reply = await self._mirror.send(call, ask, call.bucket_facts)
+        reply = await self._send(call, ask)
         if reply.status != 200:
             raise await self._missing(call, reply)
         found = reply.headers
