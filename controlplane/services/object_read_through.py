@@ -16,12 +16,13 @@ from typing import Final
 from controlplane.model.content import Content
 from controlplane.model.copy_record import CopyRecord, decode_copy_record
 from controlplane.model.keys import Bucket, Key, StoreName
-from controlplane.model.mirror_rules import MirrorRule, covering
+from controlplane.model.mirror_rules import AclCarried, MirrorRule, covering
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Unavailable
 from controlplane.ports.object_store import ByteRange, LocalFile, ObjectInfo, ObjectStore
 from controlplane.ports.spool import Spool, Spooled
 from controlplane.ports.upstream import Ask, KeyPair, Reply, Upstream
+from controlplane.s3.access.acl_note import CARRIED, PRIVATE
 from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import S3Fault
 from controlplane.s3.sigv2 import http_date
@@ -243,7 +244,7 @@ class ObjectReadThrough:
 
     async def _put_back(self, place: _Place, owner: KeyPair, info: ObjectInfo, spooled: Spooled) -> None:
         record = _record(info)
-        headers = _stored_headers(info, record)
+        headers = _stored_headers(info, record) | self._acl(place, record)
         content = spooled.content
         body = spooled.body
         sent: bytes | AsyncIterator[bytes] = body if isinstance(body, bytes) else _pieces(body)
@@ -256,6 +257,17 @@ class ObjectReadThrough:
             await self._take_back(place, owner)
             raise Corrupt(f"Riak CS stored {place[0]}/{place[1]} with ETag {etag}, sent was {content.md5}")
         await self._put_tags_back(place, owner, record, content)
+
+    def _acl(self, place: _Place, record: CopyRecord) -> dict[str, str]:
+        """Under a rule that carries ACLs: the canned one of the lost object, in force with its first byte. Others are the
+        owner's to give again; until then the object is private."""
+        if not record.acl or all(rule.acl is not AclCarried.CANNED for rule in covering(self._rules, *place)):
+            return {}
+        if record.acl in CARRIED:
+            return {"x-amz-acl": record.acl}
+        if record.acl != PRIVATE:
+            log.warning("%s/%s is put back without its ACL, private: its grants were %s", *place, record.acl)
+        return {}
 
     async def _put_tags_back(self, place: _Place, owner: KeyPair, record: CopyRecord, content: Content) -> None:
         """Raises Unavailable after the object was taken back: without its tags it would stay so for ever, since nobody

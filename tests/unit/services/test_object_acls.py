@@ -18,6 +18,7 @@ from controlplane.s3.access.acl_note import CARRIED, note_of
 from controlplane.s3.access.acl_xml import render_acl
 from controlplane.s3.access.principals import ALL_USERS, AUTHENTICATED_USERS, LOG_DELIVERY, Group, User
 from controlplane.services.object_acls import ObjectAcls
+from tests.support.object_node import OWNER as PAIR
 from tests.support.object_node import B, ObjectNode
 from tests.support.virtual_time import VirtualClock
 
@@ -87,8 +88,8 @@ class FakeAcls:
 
 
 class World:
-    def __init__(self, clock: VirtualClock, path: Path, carried: AclCarried) -> None:
-        self.node = ObjectNode(clock, path, MirrorRule("*", "", "t", acl=carried), bulk=True)
+    def __init__(self, clock: VirtualClock, path: Path, carried: AclCarried, *, read_through: bool = False) -> None:
+        self.node = ObjectNode(clock, path, MirrorRule("*", "", "t", acl=carried, read_through=read_through), bulk=True)
         self.source, self.target = FakeAcls(), FakeAcls()
         self.node.acls = ObjectAcls(self.source, {"t": self.target}, self.node.tally)
         self.node.mirror = self.node.new_mirror()
@@ -169,3 +170,22 @@ async def test_i1_until_the_copy_has_it_the_entry_stays(world: World, error: Exc
     await world.node.drain()
     assert world.target.put == [("a", "public-read")]
     assert world.node.targets["t"].store(B).calls["put"] == 1  # the bytes were there
+
+
+@pytest.mark.parametrize("carried", list(AclCarried))
+@pytest.mark.parametrize("noted", ["public-read", "private", "grants"])
+async def test_what_is_put_back_has_the_acl_that_its_copy_carries(
+    clock: VirtualClock, tmp_path: Path, carried: AclCarried, noted: str
+) -> None:
+    """In the PUT itself; what no canned ACL says comes back private, and so does all of a rule that only notes."""
+    world = World(clock, tmp_path / "spool", carried, read_through=True)
+    world.source.all["a"] = READER if noted == "grants" else canned(noted, OWNER)
+    await world.node.put("a", b"x")
+    await world.node.drain()
+    world.node.lose("a")
+    assert await world.node.through.bring_back(B, Key("a"), PAIR)
+    (put,) = [ask for ask in world.node.upstream.asked if ask.method == "PUT"]
+    given = "public-read" if carried is AclCarried.CANNED and noted == "public-read" else None
+    assert put.headers.get("x-amz-acl") == given
+    assert not any(name.startswith("x-amz-meta-millrace") for name in put.headers)
+    world.node.spool.close()
