@@ -107,14 +107,11 @@ def _rate(
     name: str, before: Mapping[str, RuleStats], after: Mapping[str, RuleStats], seconds: float
 ) -> dict[str, float]:
     """Of what was verified at the target within the time that was watched; the counts are the journal's own."""
-    from controlplane.model.rule_stats import RuleStats
+    from controlplane.model.rule_stats import RuleStats, copy_rate
 
     key = "" if name == BLOBS else name
-    old, new = before.get(key, RuleStats()), after.get(key, RuleStats())
-    return {
-        "copied_per_s": round((new.copied - old.copied) / seconds, 3),
-        "copied_bytes_per_s": round((new.copied_bytes - old.copied_bytes) / seconds, 1),
-    }
+    copies, volume = copy_rate(before.get(key, RuleStats()), after.get(key, RuleStats()), seconds)
+    return {"copied_per_s": round(copies, 3), "copied_bytes_per_s": round(volume, 1)}
 
 
 def _figures(stats: RuleStats | None, paused: bool, now: float) -> dict[str, Any]:

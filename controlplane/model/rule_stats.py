@@ -34,6 +34,12 @@ def lag_slot(lag_s: float) -> int:
     return bisect_left(LAG_BOUNDS_S, lag_s)
 
 
+def copy_rate(before: RuleStats, after: RuleStats, seconds: float) -> tuple[float, float]:
+    """Copies and bytes a second that were verified between two looks. Never negative: where nodes tell their figures
+    apart, one that is forgotten takes what it had copied out of the sum."""
+    return max(after.copied - before.copied, 0) / seconds, max(after.copied_bytes - before.copied_bytes, 0) / seconds
+
+
 def lag_quantile(stats: RuleStats, share: float) -> float | None:
     """The bound under which at least `share` of the lags lie; None when there are no lags, inf above all bounds."""
     total = sum(stats.lag_counts)

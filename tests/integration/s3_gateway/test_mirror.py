@@ -220,6 +220,13 @@ def test_acls_follow_their_objects_where_a_rule_says_so(mirrored: Mirrored) -> N
     assert public() == [False, True]
     noted = [mirrored.riak_cs.head_object(Bucket=mirrored.near, Key=f"{bucket}/{key}")["Metadata"] for key in "ab"]
     assert [metadata["millrace-acl"] for metadata in noted] == ["private", "public-read"]
+    # And come back with them.
+    for key in "ab":
+        mirrored.lose(bucket, key)
+    ran = mirrored.gateway.node.cli("mirror", "restore", bucket, "--json")
+    assert (ran.returncode, json.loads(ran.stdout)["restored"]) == (0, 2), ran.stderr
+    there = [s3.get_object_acl(Bucket=bucket, Key=key)["Grants"] for key in "ab"]
+    assert [any("AllUsers" in grant["Grantee"].get("URI", "") for grant in grants) for grants in there] == [False, True]
 
 
 def test_what_riak_cs_lost_is_read_from_the_target_and_put_back(mirrored: Mirrored) -> None:
@@ -337,6 +344,7 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     "point",
     ["objects.fetched", "objects.copied", "objects.verified", "mirror.closed", "objects.target_deleted",
@@ -354,7 +362,7 @@ def test_i1_i4_an_agent_that_is_killed_at_any_step_finishes_after_its_restart(mi
         s3.delete_object(Bucket=bucket, Key=name)
     killed = node.start("agent", fault=f"{point}:2" if "objects" in point else point, wait=False)
     try:
-        assert killed.wait(30) == -signal.SIGKILL
+        assert killed.wait(90) == -signal.SIGKILL, node.log("agent")[-3000:]
     finally:
         node.kill("agent")
         node.start("agent")

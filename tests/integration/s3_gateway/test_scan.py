@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -263,3 +264,63 @@ def test_a_lost_bucket_is_restored_and_the_catalog_rebuilt(scanned: Scanned) -> 
     code, lines = scanned.mirror_document("prewarm", bucket)
     assert code == 3  # the rule does not read through
     assert scanned.mirror("diff", bucket)[0] == 0
+
+
+def test_status_tells_the_rate_of_the_time_that_was_watched(scanned: Scanned) -> None:
+    """While somebody writes objects of one size: bytes and objects of the same copies. And nothing when nobody does."""
+    bucket, size, stop = scanned.bucket(), 3000, threading.Event()
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        while not stop.is_set():
+            scanned.put(bucket, f"k{written:06d}", bytes(size))
+            written += 1
+
+    def of_the_rule(status: dict[str, Any]) -> dict[str, Any]:
+        return next(rule for rule in status["rules"] if rule.get("buckets") == "s-*")
+
+    scanned.settle()
+    copied = of_the_rule(scanned.mirror_document("status")[1])["copied"]
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        began = time.monotonic()
+        code, status = scanned.mirror_document("status", "--rate", "4")
+        took = time.monotonic() - began
+    finally:
+        stop.set()
+        writer.join()
+    rule = of_the_rule(status)
+    assert code == 0
+    assert took >= 4
+    assert 0 < rule["copied_per_s"] <= written / 4
+    assert rule["copied_bytes_per_s"] == pytest.approx(rule["copied_per_s"] * size, rel=0.01)
+    scanned.settle()
+    code, status = scanned.mirror_document("status", "--rate", "0.2")
+    assert (code, of_the_rule(status)["copied_per_s"], of_the_rule(status)["copied_bytes_per_s"]) == (0, 0, 0)
+    assert of_the_rule(status)["copied"] == copied + written
+    code, status = scanned.mirror_document("status")
+    assert "copied_per_s" not in of_the_rule(status)
+    told = scanned.gateway.node.cli("mirror", "status", "--rate", "0.2").stdout.decode()
+    assert "0 objects/s, 0 B/s" in told
+    assert "objects/s" not in scanned.gateway.node.cli("mirror", "status").stdout.decode()
+
+
+def test_restore_goes_up_to_an_entry_of_the_journal(scanned: Scanned) -> None:
+    bucket = scanned.bucket()
+    for key in ("first", "second", "third"):
+        scanned.put(bucket, key, key.encode())
+        scanned.settle()
+    said = scanned.target.head_object(Bucket="mirror", Key=f"{bucket}/second")["Metadata"]
+    for key in ("first", "second", "third"):
+        scanned.lose(bucket, key)
+    refused = scanned.gateway.node.cli("mirror", "restore", bucket, "--up-to", "1", "--as-of", "1")
+    assert (refused.returncode, b"give one of them" in refused.stderr) == (2, True)
+    code, found = scanned.mirror_document("restore", bucket, "--up-to", said["millrace-seq"])
+    assert (code, found["restored"], found["newer"], found["failed"]) == (0, 2, 1, 0)
+    listed = [entry["Key"] for entry in scanned.s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert listed == ["first", "second"]
+    code, found = scanned.mirror_document("restore", bucket)
+    assert (code, found["restored"], found["newer"]) == (0, 1, 0)
+    assert scanned.s3.get_object(Bucket=bucket, Key="third")["Body"].read() == b"third"

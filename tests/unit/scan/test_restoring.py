@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.model.copy_record import decode_copy_record
 from controlplane.model.hybrid_clock import last_stamp
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_rules import MirrorRule
@@ -98,6 +99,40 @@ async def test_as_of_a_time_only_what_was_written_by_then_comes_back(world: Worl
     await world.run(restore).run()
     assert (restore.result.objects, restore.result.newer) == (1, 1)
     assert world.source.names == ["early"]
+
+
+@pytest.mark.parametrize("last", [0, 1, 2, 3])
+async def test_up_to_an_entry_of_the_journal_and_that_one_too(world: World, last: int) -> None:
+    """Nothing of a later entry, and all of that one and of those before it."""
+    for name in "abc":
+        await world.node.put(name, name.encode())
+        await world.clock.sleep(1)
+    await world.node.drain()
+    records = [decode_copy_record((await world.target.head(Key(name))).metadata) for name in "abc"]
+    seqs = [0, *(record.seq for record in records if record is not None)]
+    assert sorted(set(seqs)) == seqs
+    assert len(seqs) == 4
+    for name in "abc":
+        world.node.lose(name)
+    restore = restorer(world, seqs[last])
+    await world.run(restore).run()
+    assert (restore.result.objects, restore.result.newer) == (last, 3 - last)
+    assert world.source.names == list("abc"[:last])
+
+
+async def test_up_to_an_entry_what_was_overwritten_since_is_not_put_back(world: World) -> None:
+    """The target holds the newest only: an older state is said to be lost, not replaced by a newer one."""
+    await world.node.put("a", b"old")
+    await world.node.drain()
+    said = decode_copy_record((await world.target.head(Key("a"))).metadata)
+    assert said is not None
+    await world.node.put("a", b"new")
+    await world.node.drain()
+    world.node.lose("a")
+    restore = restorer(world, said.seq)
+    await world.run(restore).run()
+    assert (restore.result.objects, restore.result.newer, restore.result.failed) == (0, 1, 0)
+    assert world.source.names == []
 
 
 async def test_i5_an_outage_is_told_and_the_next_call_goes_on(world: World) -> None:
