@@ -40,9 +40,8 @@ def running(
     secret = folder / "admin-secret"
     secret.write_text(riak_cs.secret + "\n")
     secret.chmod(0o600)
-    port = free_port()
     table: dict[str, Any] = {
-        "port": port,
+        "port": free_port(),
         "endpoints": [riak_cs.url],
         "admin_urls": [riak_cs.admin_url],
         "admin_key": riak_cs.key,
@@ -56,6 +55,6 @@ def running(
     node.start("gateway")
     scheme, ca_file = ("https", str(tls.ca_file)) if tls is not None else ("http", "")
     try:
-        yield S3Gateway(f"{scheme}://127.0.0.1:{port}", node, ca_file)
+        yield S3Gateway(f"{scheme}://127.0.0.1:{table['port']}", node, ca_file)
     finally:
         node.stop()

@@ -13,7 +13,10 @@ SPANS = st.floats(0.001, 86_400.0)
 
 @given(COUNTS, COUNTS, COUNTS, COUNTS, SPANS)
 def test_rate_times_time_is_what_was_copied(old: int, volume: int, more: int, larger: int, seconds: float) -> None:
-    before, after = RuleStats(copied=old, copied_bytes=volume), RuleStats(copied=old + more, copied_bytes=volume + larger)
+    before, after = (
+        RuleStats(copied=old, copied_bytes=volume),
+        RuleStats(copied=old + more, copied_bytes=volume + larger),
+    )
     copies, bytes_ = copy_rate(before, after, seconds)
     assert abs(copies * seconds - more) <= more * 1e-9
     assert abs(bytes_ * seconds - larger) <= larger * 1e-9
