@@ -1,4 +1,4 @@
-"""A gateway of two processes whose journal is in Riak KV: both append to one journal, and a death loses nothing of it."""
+"""A gateway of two processes whose journal is in Riak KV: both append to one, and a death loses nothing of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -82,7 +83,7 @@ class Writers:
         self._stop = threading.Event()
         self._lanes = [threading.Thread(target=self._write, args=(lane,)) for lane in range(lanes)]
 
-    def __enter__(self) -> Writers:
+    def __enter__(self) -> Self:
         for lane in self._lanes:
             lane.start()
         return self
