@@ -259,8 +259,8 @@ class ObjectReadThrough:
         await self._put_tags_back(place, owner, record, content)
 
     def _acl(self, place: _Place, record: CopyRecord) -> dict[str, str]:
-        """Under a rule that carries ACLs: the canned one of the lost object, in force with its first byte. Others are the
-        owner's to give again; until then the object is private."""
+        """Under a rule that carries ACLs: the canned one of the lost object, in force with its first byte. Others are
+        the owner's to give again; until then the object is private."""
         if not record.acl or all(rule.acl is not AclCarried.CANNED for rule in covering(self._rules, *place)):
             return {}
         if record.acl in CARRIED:
