@@ -30,8 +30,8 @@ class _Patience:
     floor_s: float
     """Latencies below this are no burden to anybody, whatever their ratio."""
     drift: float = 1.0001
-    """The best latency is believed so much less after every adjustment: a store that became slower for good is not
-    blamed for ever."""
+    """The best latency is believed so much less after every adjustment that heard of it: a store that became slower for
+    good is not blamed for ever."""
 
 
 _PATIENCE: Final = {
@@ -83,9 +83,10 @@ class _Latency:
         )
 
     def adjusted(self) -> None:
+        if not self.unheard:
+            self.best_s *= self.patience.drift
+            self.best_share_s *= self.patience.drift
         self.unheard += 1
-        self.best_s *= self.patience.drift
-        self.best_share_s *= self.patience.drift
 
 
 @dataclass(frozen=True, slots=True)
