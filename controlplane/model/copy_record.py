@@ -6,7 +6,7 @@ without the source.
 Metadata of a copy (names without x-amz-meta-):
 
     <name>                          the source's user metadata, where a header can carry it
-    millrace-b64-<name>             the same in base64 of UTF-8, where it cannot
+    millrace-b64-<name>             the same in base64 of UTF-8, where it cannot, and where <name> begins with millrace-
     millrace-header-<name>          cache-control and its like
     millrace-source-etag            the ETag at the source, any form
     millrace-source-mtime           Unix seconds, by the source's clock
@@ -44,7 +44,8 @@ _PREFIX_BYTES: Final = len("x-amz-meta-")
 Tags: TypeAlias = tuple[tuple[str, str], ...]
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?\Z")
 _GATEWAY: Final = "millrace-s3-"
-"""Metadata in which the S3 front keeps what Riak CS does not: it is carried like a client's own."""
+"""Metadata in which the S3 front keeps what Riak CS does not. It is carried encoded: a front that is the target takes
+none of this name from anyone. Copies of older versions have it by its own name, which is still read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,7 @@ class CopyRecord:
         """As user metadata of the copy."""
         said = {_ETAG: self.etag, _MTIME: f"{self.modified_at:.3f}", _SEQ: str(self.seq)}
         for name, value in self.metadata.items():
-            ours = name.startswith("millrace-") and not name.startswith(_GATEWAY)
-            if _PLAIN.match(value) and not ours:
+            if _PLAIN.match(value) and not name.startswith("millrace-"):
                 said[name] = value
             else:
                 said[_B64 + name] = _to_base64(value)
