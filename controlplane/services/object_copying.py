@@ -19,13 +19,13 @@ from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.copies import Copy, Noted
 from controlplane.model.copy_record import CopyRecord, Tags, decode_copy_record
 from controlplane.model.keys import Bucket, Key, StoreName
-from controlplane.model.mirror_plan import Done, Later, Worked
+from controlplane.model.mirror_plan import Done, Worked
 from controlplane.model.mirror_rules import MirrorRule, covering
 from controlplane.model.pace import Side
 from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Rejected, Unavailable
+from controlplane.ports.errors import Corrupt, NotFound, Rejected, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import LocalFile, ObjectInfo, ObjectReader, ObjectStore
@@ -35,8 +35,8 @@ from controlplane.s3.etag import is_md5
 from controlplane.services.answer_times import Answered, Moving, unheard, unwatched
 from controlplane.services.large_copying import LargeCopier
 from controlplane.services.object_acls import ObjectAcls
+from controlplane.services.object_deletes import Brought, ObjectDeletes, RuleTarget
 from controlplane.services.object_tombstones import ObjectTombstones
-from controlplane.services.presence import exists
 from controlplane.services.proving import content_in, digest, read_content
 from controlplane.services.s3.subresources import record_key
 from controlplane.services.scan_tags import note_of_copy
@@ -47,33 +47,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-TAKE_BACK_AFTER_S: Final = 2.0
-"""Seconds after which an object that still stands is taken for written again, not for about to be deleted; and before
-which no tombstone is lifted of one that does not. The gateway promises a delete anew when the whole took longer than
-half of it."""
-
 _IN_MEMORY: Final = 1 << 20
 _HASHED_INLINE: Final = 64 * 1024
 _CHANGES_FOLLOWED: Final = 3
 _REMEMBERED: Final = 4096
-_GRACE_LOOK_S: Final = 5.0
 _CHECKSUM: Final = "millrace-s3-checksum-sha256"
 """Metadata of the S3 front's own (s3/own_metadata.py)."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    rule: MirrorRule
-    store: ObjectStore
-
-
-@dataclass(frozen=True, slots=True)
-class _Brought:
-    there: bool
-    """Whether the source had the object to the end."""
-    copied_bytes: int = 0
-    note: str = ""
-    rows: tuple[Noted, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +110,20 @@ class ObjectCopier:
         self._read_back = read_back
         self._tags = tags
         self._large = large
-        self._delete_grace_s = delete_grace_s
         self._answered = answered
         self._moving = moving
         self._recent: OrderedDict[tuple[str, Bucket, Key], str] = OrderedDict()
         """ETags that were brought not long ago, by rule: of several writes in a row only one is copied."""
+        self._deletes = ObjectDeletes(
+            source=source.name,
+            targets=targets,
+            tombstones=tombstones,
+            clock=clock,
+            grace_s=delete_grace_s,
+            lives=self._lives,
+            bring=self._bring,
+            forget=self._forget,
+        )
 
     async def work(self, task: Task) -> Worked:
         """Raises Unavailable (also when a target keeps what was deleted), Corrupt, Rejected, StorageFull."""
@@ -146,9 +134,9 @@ class ObjectCopier:
         rule = next((rule for rule in rules if rule.name == task.draft.rule), None)
         if rule is None:
             return await self._hand_on(task, rules)
-        target = _Target(rule, self._targets[rule.target].store(bucket))
+        target = RuleTarget(rule, self._targets[rule.target].store(bucket))
         if task.draft.op is Op.DELETE_OBJECT:
-            return await self._delete(task, target, rules)
+            return await self._deletes.work(task, target, rules)
         brought = await self._bring(task, target)
         return Done(task, None, brought.copied_bytes, brought.note, brought.rows)
 
@@ -162,7 +150,7 @@ class ObjectCopier:
 
     # Bringing
 
-    async def _bring(self, task: Task, target: _Target) -> _Brought:
+    async def _bring(self, task: Task, target: RuleTarget) -> Brought:
         bucket, key = task.draft.bucket, task.draft.key
         source = self._source.store(bucket)
         for _ in range(_CHANGES_FOLLOWED):
@@ -193,15 +181,15 @@ class ObjectCopier:
             if again == seen and await self._tags.of(bucket, again, now=True) == tags:
                 if target.rule.read_through and not target.rule.deletes:
                     # Where deletes do not reach the target, the tombstone of a former life stays until the key lives.
-                    await self._lift_of_the_living(task)
+                    await self._deletes.lift_of_the_living(task)
                 self.remember(task.draft, seen.etag)
                 rows = noted(target.rule, bucket, seen, copied.etag, tags)
                 if not copied.fresh:
-                    return _Brought(True, 0, "the copy was there already", rows)
-                return _Brought(True, copied.size, "", rows)
+                    return Brought(True, 0, "the copy was there already", rows)
+                return Brought(True, copied.size, "", rows)
         raise Unavailable(f"{bucket}/{key} changes faster than it can be copied")
 
-    async def _copy(self, task: Task, target: _Target, reader: ObjectReader, tags: Tags, turn: Turn) -> _Copied:
+    async def _copy(self, task: Task, target: RuleTarget, reader: ObjectReader, tags: Tags, turn: Turn) -> _Copied:
         """Bring what the reader has to the target, unless it is there already."""
         info = reader.info
         record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq, tags)
@@ -215,7 +203,7 @@ class ObjectCopier:
         return copied
 
     async def _copy_bytes(
-        self, task: Task, target: _Target, reader: ObjectReader, record: CopyRecord, turn: Turn
+        self, task: Task, target: RuleTarget, reader: ObjectReader, record: CopyRecord, turn: Turn
     ) -> _Copied:
         info = reader.info
         held = await self._found(task, target, info, record)
@@ -240,7 +228,7 @@ class ObjectCopier:
             await again.aclose()
 
     async def _copy_at_service(
-        self, task: Task, target: _Target, way: ServerCopy, reader: ObjectReader, record: CopyRecord
+        self, task: Task, target: RuleTarget, way: ServerCopy, reader: ObjectReader, record: CopyRecord
     ) -> _Copied | None:
         """Let the service that has both ends copy. Its bytes do not come here, unless their SHA-256 is not known: then
         they are read once. None: it has to be sent."""
@@ -271,7 +259,7 @@ class ObjectCopier:
     async def _send(
         self,
         task: Task,
-        target: _Target,
+        target: RuleTarget,
         reader: ObjectReader,
         record: CopyRecord,
         turn: Turn,
@@ -306,7 +294,7 @@ class ObjectCopier:
             spooled.discard()
         return _Copied(put.etag, spooled.content.size, fresh=True)
 
-    async def _found(self, task: Task, target: _Target, info: ObjectInfo, record: CopyRecord) -> ObjectInfo | None:
+    async def _found(self, task: Task, target: RuleTarget, info: ObjectInfo, record: CopyRecord) -> ObjectInfo | None:
         """What the target holds, if that is this version already. Looked for only where that is likely."""
         draft = task.draft
         likely = task.attempts > 0 or info.etag != draft.etag or self._recent.get(_place(draft)) == info.etag
@@ -330,7 +318,7 @@ class ObjectCopier:
     async def _put(
         self,
         bucket: Bucket,
-        target: _Target,
+        target: RuleTarget,
         body: bytes | LocalFile,
         content: Content,
         info: ObjectInfo,
@@ -353,7 +341,7 @@ class ObjectCopier:
         await self._prove(target, put, content, record)
         return put
 
-    async def _prove(self, at: _Target, put: ObjectInfo, content: Content, record: CopyRecord) -> None:
+    async def _prove(self, at: RuleTarget, put: ObjectInfo, content: Content, record: CopyRecord) -> None:
         """Ask the target what it holds now. What it says must be what was put, word for word."""
         target = at.store
         began = self._clock.monotonic()
@@ -379,7 +367,7 @@ class ObjectCopier:
         if self._read_back and await read_content(target, put.key) != content:
             raise Corrupt(f"the bytes of {put.key} in {target.name} are not those that were put")
 
-    async def _gone(self, task: Task, target: _Target) -> _Brought:
+    async def _gone(self, task: Task, target: RuleTarget) -> Brought:
         """The source does not have it: deleted since, by whichever node, or lost. A copy that an earlier attempt of
         this very task made may have come after the deletion had passed the target: it goes."""
         key = task.draft.key
@@ -390,9 +378,9 @@ class ObjectCopier:
             log.warning(
                 "%s/%s left %s before it was copied: deleted, or lost", task.draft.bucket, key, self._source.name
             )
-        return _Brought(False, note="gone from the source before it was copied")
+        return Brought(False, note="gone from the source before it was copied")
 
-    async def _abandon(self, task: Task, target: _Target) -> None:
+    async def _abandon(self, task: Task, target: RuleTarget) -> None:
         """Parts of it that an interrupted attempt left at the target go."""
         parts = self._targets[target.rule.target].parts(task.draft.bucket)
         if self._large is not None and parts is not None:
@@ -405,11 +393,11 @@ class ObjectCopier:
             return False
         return said is not None and said.seq == task.seq
 
-    async def _vanished(self, task: Task, target: _Target, *, fresh: bool) -> _Brought:
+    async def _vanished(self, task: Task, target: RuleTarget, *, fresh: bool) -> Brought:
         """Deleted while it was copied; the deletion may have passed the target before this copy (I4)."""
         if fresh and target.rule.deletes:
             await target.store.delete(task.draft.key)
-        return _Brought(False, note="deleted while it was copied")
+        return Brought(False, note="deleted while it was copied")
 
     def has_just_brought(self, draft: Draft) -> bool:
         """Whether this very version is likely to be at the targets: then it takes a look, not a copy."""
@@ -423,83 +411,10 @@ class ObjectCopier:
         if len(self._recent) > _REMEMBERED:
             self._recent.popitem(last=False)
 
-    # Deleting
-
-    async def _delete(self, task: Task, target: _Target, rules: Sequence[MirrorRule]) -> Worked:
-        bucket, key = task.draft.bucket, task.draft.key
-        if await self._lives(bucket, key):
-            return await self._still_there(task, target, rules)
-        if any(rule.read_through for rule in rules) and self._clock.now() < task.enqueued_at + TAKE_BACK_AFTER_S:
-            # Of a key that Riak CS never had, or lost: the gateway may be about to put the tombstone of this very
-            # delete, and one that comes after this has lifted it would stay for ever.
-            return Later(task, task.enqueued_at + TAKE_BACK_AFTER_S)
-        if target.rule.deletes:
-            now = self._clock.now()
-            due_at = task.enqueued_at + self._delete_grace_s
-            if now < due_at:
-                # Looked at in between, ever more seldom: what is written again meanwhile waits behind this entry.
-                return Later(task, min(due_at, now + max((now - task.enqueued_at) / 2, _GRACE_LOOK_S)))
-            self._recent.pop(_place(task.draft), None)
-            await self._abandon(task, target)
-            await target.store.delete(key)
-            reach("objects.target_deleted")
-            if await exists(target.store, key):
-                # Or another node's copy, begun before the delete, came just now: so it is tried again.
-                raise Unavailable(
-                    f"{key} is still in {target.store.name} after its deletion: is the bucket versioned or locked?"
-                )
-            if await self._lives(bucket, key):
-                # Written again meanwhile: what was deleted may have been its copy.
-                return await self._alive(task, target, rules)
-        await self._lift_of_the_dead(task, rules)
-        return Done(task, None)
-
-    async def _lift_of_the_dead(self, task: Task, rules: Sequence[MirrorRule]) -> None:
-        """The tombstone goes when no target that is read through has a copy any more. Each of them has a task that
-        comes here after its deletion: of those that meet, the last one sees all of them empty."""
-        bucket, key = task.draft.bucket, task.draft.key
-        readable = [rule for rule in rules if rule.read_through]
-        if not readable or not all(rule.deletes for rule in readable):
-            return
-        stores = [self._targets[rule.target].store(bucket) for rule in readable]
-        for rule, store in zip(readable, stores, strict=True):
-            try:
-                if rule.name != task.draft.rule and await exists(store, key):
-                    return
-            except MillraceError:
-                return  # it is away, and its own task will come
-        await self._tombstones.lift(bucket, key)
-        reach("objects.tombstone_lifted")
-        for store in stores:
-            # A newer life may have begun, been mirrored and ended while this one's tombstone was about to go.
-            if await exists(store, key) and not await self._lives(bucket, key):
-                await self._tombstones.put(bucket, key)
-                raise Unavailable(f"{bucket}/{key} was written and deleted again at this very moment")
-
-    async def _still_there(self, task: Task, target: _Target, rules: Sequence[MirrorRule]) -> Done:
-        """Written again, or not deleted yet, or its deletion broke off before Riak CS was asked."""
-        bucket, key = task.draft.bucket, task.draft.key
-        if self._clock.now() - task.enqueued_at < TAKE_BACK_AFTER_S:
-            raise Unavailable(f"{bucket}/{key} is still in {self._source.name}: its deletion is under way", 1.0)
-        return await self._alive(task, target, rules)
-
-    async def _alive(self, task: Task, target: _Target, rules: Sequence[MirrorRule]) -> Done:
-        brought = await self._bring(task, target)
-        if not brought.there:
-            raise Unavailable(f"{task.draft.bucket}/{task.draft.key} was deleted at this very moment")
-        if any(rule.read_through for rule in rules):
-            await self._lift_of_the_living(task)
-        note = "the object was written again, or its deletion broke off before it was acknowledged"
-        return Done(task, None, brought.copied_bytes, note, brought.rows)
-
-    async def _lift_of_the_living(self, task: Task) -> None:
-        """The gateway looks for its tombstone after it removed the object, this looks for the object after it removed
-        the tombstone: of two that cross, one sees the other (I4)."""
-        bucket, key = task.draft.bucket, task.draft.key
-        await self._tombstones.lift(bucket, key)
-        if not await self._lives(bucket, key):
-            await self._tombstones.put(bucket, key)
-            raise Unavailable(f"{bucket}/{key} was deleted at this very moment")
+    async def _forget(self, task: Task, target: RuleTarget) -> None:
+        """Nothing is remembered of the object any more, and nothing is under way to its target."""
+        self._recent.pop(_place(task.draft), None)
+        await self._abandon(task, target)
 
     # The source
 

@@ -16,7 +16,7 @@ from controlplane.ports.errors import Full
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
 from controlplane.services.fill_fence import FillFence
-from controlplane.services.object_copying import TAKE_BACK_AFTER_S
+from controlplane.services.object_deletes import TAKE_BACK_AFTER_S
 from controlplane.services.object_tombstones import ObjectTombstones
 
 _LOOK_EVERY_S: Final = 0.1
