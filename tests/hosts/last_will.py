@@ -41,7 +41,9 @@ class LastWill:
 
     def revoke(self) -> None:
         """All was put away in order."""
+        assert self._executor.stdin is not None
         self._say("revoked")
+        self._executor.stdin.close()
         self._executor.wait(10)
 
     def _say(self, words: str) -> None:
