@@ -20,7 +20,9 @@ with will.names(play.pid):
     print(play.pid, flush=True)
     sys.stdin.read()
 play.kill()
+play.wait()
 will.revoke()
+del will
 """
 
 
@@ -39,14 +41,17 @@ def until(condition) -> bool:
 
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_playbook_ends_with_the_tests(tmp_path: Path, killed: bool) -> None:
-    tests = subprocess.Popen(
-        [sys.executable, "-c", TESTS],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    complaints = tmp_path / "complaints"
+    with complaints.open("wb") as err:
+        tests = subprocess.Popen(
+            [sys.executable, "-W", "always", "-c", TESTS],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+        )
     assert tests.stdin is not None
     assert tests.stdout is not None
     with tests.stdin, tests.stdout:
@@ -64,5 +69,6 @@ def test_a_playbook_ends_with_the_tests(tmp_path: Path, killed: bool) -> None:
         else:
             tests.stdin.close()
             assert tests.wait(20) == 0
+            assert complaints.read_text() == "", "warnings are errors of the tests on hosts"
             assert not (tmp_path / "hosts-are-down").exists()
             subprocess.run(["kill", worker], check=True)
