@@ -6,10 +6,11 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
+from controlplane.adapters.bucket_checks import check_in_use, is_there
 from controlplane.adapters.s3.buckets import BUCKET
 from controlplane.model.keys import Bucket, StoreName
 from controlplane.ports.bulk_store import BulkStore
-from controlplane.ports.errors import NotFound, Rejected
+from controlplane.ports.errors import Rejected
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.part_store import PartStore
 
@@ -81,25 +82,11 @@ class TemplatedBuckets:
             self._created.add(store.bucket)
 
     async def has(self, bucket: Bucket) -> bool:
-        try:
-            await self.store(bucket).check()
-        except NotFound:
-            return False
-        except Rejected:
-            pass  # it is there, and closed
-        return True
+        return await is_there(self.store(bucket))
 
     async def check(self) -> None:
-        """Asks a bucket that was in use; before there is one, it proves nothing. That one bucket of many is gone says
-        nothing about the service."""
-        store = next(iter(self._stores.values()), None)
-        if store is None:
-            return
-        try:
-            await store.check()
-        except NotFound:
-            if BUCKET not in self._bucket:
-                raise
+        """See check_in_use."""
+        await check_in_use(self._stores.values(), of_many=BUCKET in self._bucket)
 
     async def aclose(self) -> None:
         await self._close()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Final
 
+from controlplane.adapters.bucket_checks import check_in_use, is_there
 from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.pool import ConnectionPool
 from controlplane.adapters.s3.store import S3ObjectStore
@@ -14,7 +15,7 @@ from controlplane.model.keys import Bucket, StoreName
 from controlplane.ports.acl_store import AclStore
 from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import NotFound, Rejected
+from controlplane.ports.errors import Rejected
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.part_store import PartStore
 from controlplane.ports.server_copy import ServerCopy
@@ -91,28 +92,15 @@ class S3Buckets:
             self._created.add(options.bucket)
 
     async def check(self) -> None:
-        """Asks a bucket that was in use; before there is one, it proves nothing. That one bucket of many is gone says
-        nothing about the service."""
-        store = next(iter(self._stores.values()), None)
-        if store is None:
-            return
+        """See check_in_use."""
         try:
-            await store.check()
-        except NotFound:
-            if BUCKET not in self._options.bucket:
-                raise
+            await check_in_use(self._stores.values(), of_many=BUCKET in self._options.bucket)
         except Rejected:
             if not self._lenient:
                 raise
 
     async def has(self, bucket: Bucket) -> bool:
-        try:
-            await self.store(bucket).check()
-        except NotFound:
-            return False
-        except Rejected:
-            pass  # it is there, and closed
-        return True
+        return await is_there(self.store(bucket))
 
     async def aclose(self) -> None:
         await self._pool.aclose()
