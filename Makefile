@@ -17,6 +17,8 @@
 PYTHON = python3
 VENV = .venv
 CLIENTS = .venv-clients
+BENCH = .venv-bench
+SYSTEM_PYTHON = /usr/bin/python3
 AZURITE = .azurite
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -55,9 +57,9 @@ hosts-quick: environment
 check: static
 	$(BIN)/python -m pytest tests/unit
 
-bench: environment $(CLIENTS)/.lock-installed
+bench: environment $(CLIENTS)/.lock-installed $(BENCH)/.lock-installed
 	@.ci/system-packages nginx-light:nginx rclone:rclone wrk:wrk haproxy:haproxy etcd-server:etcd
-	$(BIN)/python -m tests.bench
+	TESTED_PYTHON=$(BENCH)/bin/python $(BIN)/python -m tests.bench
 
 chaos: environment
 	@.ci/system-packages $(ETCD) rclone:rclone
@@ -77,7 +79,7 @@ lock: $(VENV)/.lock-installed
 	$(BIN)/python .ci/lock/relock.py $(UPGRADE)
 
 clean:
-	rm -rf $(VENV) $(CLIENTS) $(AZURITE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
+	rm -rf $(VENV) $(CLIENTS) $(BENCH) $(AZURITE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 environment: $(VENV)/.project-installed
@@ -110,6 +112,20 @@ $(CLIENTS)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/clients.tx
 	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r .ci/lock/build.txt
 	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-build-isolation \
 	  -r .ci/lock/clients.txt
+	@touch $@
+
+# What is measured is what operators run: roles/controlplane makes an environment of the runtime lock by the operating
+# system's Python, which may be built otherwise than the one that a developer has first in the path.
+$(BENCH)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/runtime.txt
+	@rm -rf $(BENCH)
+	@python=$(SYSTEM_PYTHON); \
+	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || python=$(PYTHON); \
+	  $$python -c 'import ensurepip' 2>/dev/null || .ci/system-packages python3-venv:; \
+	  echo "Installing what a node runs into $(BENCH), by $$python"; \
+	  $$python -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r .ci/lock/build.txt
+	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps --only-binary=:all: \
+	  -r .ci/lock/runtime.txt
 	@touch $@
 
 # The Azure Blob server of the tests comes from npm. The lock pins every package by its checksum, and none of their

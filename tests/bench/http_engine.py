@@ -109,6 +109,8 @@ def start_nginx(port: int, files: Path) -> tuple[subprocess.Popen[bytes], int]:
 
 
 def main() -> None:
+    from tests.support.interpreter import PYTHON
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=3)
@@ -127,7 +129,7 @@ def main() -> None:
         (files / "small").write_bytes(os.urandom(SMALL))
         (files / "large").write_bytes(os.urandom(1024 * 1024) * 64)
         ours_port, nginx_port = free_port(), free_port()
-        ours = subprocess.Popen([sys.executable, __file__, "--serve", str(ours_port), "--files", name])
+        ours = subprocess.Popen([PYTHON, __file__, "--serve", str(ours_port), "--files", name])
         nginx: subprocess.Popen[bytes] | None = None
         try:
             wait_for(ours_port)

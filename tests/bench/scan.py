@@ -10,7 +10,6 @@ import resource
 import sqlite3
 import statistics
 import subprocess
-import sys
 import time
 from contextlib import closing
 from hashlib import md5, sha256
@@ -29,6 +28,7 @@ from controlplane.wiring.adapters import create_when_missing
 from tests.bench.processes import CannotRun, need
 from tests.bench.scan_child import BUCKET, STRETCHES, TARGET, row
 from tests.bench.table import Row
+from tests.support.interpreter import PYTHON
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
 
 AIM_KEYS_PER_CPU_S = 300_000
@@ -97,7 +97,7 @@ def _fill_catalog(path: Path, per_million: int) -> None:
 
 
 def _child(*arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.bench.scan_child", *arguments]
+    command = [PYTHON, "-m", "tests.bench.scan_child", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=3600)
     if done.returncode:
         raise CannotRun(f"a scan failed: {done.stderr[-1500:]}")

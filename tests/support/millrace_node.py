@@ -8,12 +8,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.support.interpreter import PYTHON
 from tests.support.ports import free_port
 
 TOKEN = "a-token-of-the-tests"
@@ -52,7 +52,7 @@ class Node:
             environ["MILLRACE_FAULT"] = fault
         with (self.folder / f"{role}.log").open("ab") as log:
             started = subprocess.Popen(
-                [sys.executable, "-m", "controlplane.cli.main", role, "--config", str(self.config)],
+                [PYTHON, "-m", "controlplane.cli.main", role, "--config", str(self.config)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environ, start_new_session=True,
             )  # fmt: skip
         self.processes[role] = started
@@ -74,7 +74,7 @@ class Node:
         """Run `millrace ...` against this node."""
         environ = dict(os.environ, MILLRACE_TOKEN=TOKEN, MILLRACE_CONFIG=str(self.config), NO_COLOR="1")
         return subprocess.run(
-            [sys.executable, "-m", "controlplane.cli.main", *arguments],
+            [PYTHON, "-m", "controlplane.cli.main", *arguments],
             input=data, capture_output=True, env=environ, timeout=120, check=False,
         )  # fmt: skip
 
