@@ -12,7 +12,7 @@
 
 .POSIX:
 .SUFFIXES:
-.PHONY: help demo test hosts hosts-quick check bench chaos clients lock clean environment static
+.PHONY: help demo test hosts hosts-quick check bench chaos clients lock clean environment static force
 
 PYTHON = python3
 VENV = .venv
@@ -21,7 +21,9 @@ BENCH = .venv-bench
 SYSTEM_PYTHON = /usr/bin/python3
 AZURITE = .azurite
 BIN = $(VENV)/bin
-PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP = -m pip --disable-pip-version-check --quiet
+PIP_LOCKED = $(PIP) install --require-hashes
+NPM_LOCK = .ci/lock/azurite/package-lock.json .ci/lock/azurite/package.json .ci/lock/azurite/.npmrc
 UPGRADE =
 MINUTES = 60
 LABS = 2
@@ -91,28 +93,32 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-# The build tools come first and from the lock too: packages without a wheel are built with these, not with whatever
-# is newest today.
-$(VENV)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/dev.txt
-	@echo "Installing the locked packages into $(VENV)"
-	@$(PIP) install --require-hashes -r .ci/lock/build.txt
-	@$(PIP) install --require-hashes --no-build-isolation -r .ci/lock/dev.txt
-	@touch $@
+# What was installed is kept in .lock-installed and compared: times do not tell, after a checkout of another commit or
+# with a copied environment. The build tools come first and from the lock too: packages without a wheel are built with
+# these, not with whatever is newest today.
+$(VENV)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/dev.txt force
+	@cat .ci/lock/build.txt .ci/lock/dev.txt | cmp -s - $@ || { \
+	  echo "Installing the locked packages into $(VENV)" && \
+	  $(BIN)/python $(PIP_LOCKED) -r .ci/lock/build.txt && \
+	  $(BIN)/python $(PIP_LOCKED) --no-build-isolation -r .ci/lock/dev.txt && \
+	  cat .ci/lock/build.txt .ci/lock/dev.txt >$@; }
+
+force:
 
 $(VENV)/.project-installed: $(VENV)/.lock-installed pyproject.toml
-	@$(PIP) install --no-deps --no-build-isolation --no-index --editable .
+	@$(BIN)/python $(PIP) install --no-deps --no-build-isolation --no-index --editable .
 	@$(BIN)/python -m pip check >$@.check || { cat $@.check; echo "The locks do not fit pyproject.toml: run make lock"; exit 1; }
 	@rm $@.check
 	@touch $@
 
 # Real S3 clients do not agree with the lock above on their libraries: they live apart.
-$(CLIENTS)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/clients.txt
-	@echo "Installing the locked S3 clients into $(CLIENTS)"
-	@$(PYTHON) -m venv $(CLIENTS)
-	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r .ci/lock/build.txt
-	@$(CLIENTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-build-isolation \
-	  -r .ci/lock/clients.txt
-	@touch $@
+$(CLIENTS)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/clients.txt force
+	@cat .ci/lock/build.txt .ci/lock/clients.txt | cmp -s - $@ || { \
+	  echo "Installing the locked S3 clients into $(CLIENTS)" && \
+	  $(PYTHON) -m venv $(CLIENTS) && \
+	  $(CLIENTS)/bin/python $(PIP_LOCKED) -r .ci/lock/build.txt && \
+	  $(CLIENTS)/bin/python $(PIP_LOCKED) --no-build-isolation -r .ci/lock/clients.txt && \
+	  cat .ci/lock/build.txt .ci/lock/clients.txt >$@; }
 
 # What is measured is what operators run: roles/controlplane makes an environment of the runtime lock by the operating
 # system's Python, which may be built otherwise than the one that a developer has first in the path.
@@ -130,10 +136,11 @@ $(BENCH)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/runtime.txt
 
 # The Azure Blob server of the tests comes from npm. The lock pins every package by its checksum, and none of their
 # installation scripts is run (.npmrc).
-$(AZURITE)/.lock-installed: .ci/lock/azurite/package-lock.json .ci/lock/azurite/package.json .ci/lock/azurite/.npmrc
+$(AZURITE)/.lock-installed: $(NPM_LOCK) force
 	@.ci/system-packages nodejs:node npm:npm
-	@echo "Installing the locked Azurite"
-	@mkdir -p $(AZURITE)
-	@cp .ci/lock/azurite/package-lock.json .ci/lock/azurite/package.json .ci/lock/azurite/.npmrc $(AZURITE)
-	@cd $(AZURITE) && npm ci --silent
-	@touch $@
+	@cat $(NPM_LOCK) | cmp -s - $@ || { \
+	  echo "Installing the locked Azurite" && \
+	  mkdir -p $(AZURITE) && \
+	  cp $(NPM_LOCK) $(AZURITE) && \
+	  (cd $(AZURITE) && npm ci --silent) && \
+	  cat $(NPM_LOCK) >$@; }

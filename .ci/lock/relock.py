@@ -47,7 +47,7 @@ def compile_lock(requirements: list[str], lock: Path, constraints: list[str], up
             options += ["--upgrade"] if name == "all" else ["--upgrade-package", name]
         command = [sys.executable, "-m", "piptools", "compile", *options, f"--output-file={output}", str(wanted)]
         subprocess.run(command, check=True, env=environ, cwd=folder)
-        lock.write_text(HEADER + output.read_text())
+        lock.write_text(HEADER + output.read_text().lstrip("\n"))
 
 
 def pins(lock: Path) -> list[str]:
