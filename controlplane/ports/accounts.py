@@ -27,8 +27,8 @@ class Account:
 
 class Accounts(Protocol):
     async def by_key(self, access_key: str) -> Account:
-        """Raises NotFound only when Riak CS said that there is no such key; Unavailable; Rejected (our own admin key
-        is refused)."""
+        """Raises NotFound only when Riak CS said that there is no such key, which it also says of a user that it cannot
+        read for the moment; Unavailable; Rejected (our own admin key is refused)."""
         ...
 
     async def all(self) -> Sequence[Account]:

@@ -4,6 +4,10 @@ The rule when the admin port is away: what is known and not older than `keep_s` 
 not, and neither is an unknown key: both are Unavailable (503), never "no such key" (I5). A disabled user and a changed
 secret are thereby refused within `keep_s` in every case, and an outage of the admin port stops only callers that this
 gateway has not seen for that long.
+
+Riak CS says of a user that it cannot read now (a Riak node went down a moment ago) what it says of one that does not
+exist. So a caller that was known is served until its time is over, and then is gone only when the list of all users has
+it no more.
 """
 
 from __future__ import annotations
@@ -108,12 +112,21 @@ class Callers:
         try:
             account: Account | None = await self._accounts.by_key(access_key)
         except NotFound:
+            before, as_of = self._known.get(access_key, (None, 0.0))
+            if before is not None:
+                if asked_at - as_of < self._keep_s:
+                    return None
+                if await self._is_listed(access_key):
+                    raise Unavailable(f"Riak CS lists the user of {access_key}, but did not show it") from None
             account = None
         self._known[access_key] = (account, asked_at)
         self._known.move_to_end(access_key)
         while len(self._known) > _MOST_KNOWN:
             self._known.popitem(last=False)
         return account
+
+    async def _is_listed(self, access_key: str) -> bool:
+        return any(one.keys.access_key == access_key for one in (await self._everybody(_RELIST_S)).values())
 
     def _asked(self, access_key: str, done: asyncio.Task[Account | None]) -> None:
         self._asking.pop(access_key, None)

@@ -26,8 +26,8 @@ _BY_STATUS: Final = {
 }
 _OURS: Final = frozenset(
     {
-        Code.SIGNATURE_DOES_NOT_MATCH, Code.INVALID_ACCESS_KEY_ID, Code.REQUEST_TIME_TOO_SKEWED,
-        Code.MISSING_SECURITY_HEADER, Code.AUTHORIZATION_HEADER_MALFORMED,
+        Code.SIGNATURE_DOES_NOT_MATCH, Code.REQUEST_TIME_TOO_SKEWED, Code.MISSING_SECURITY_HEADER,
+        Code.AUTHORIZATION_HEADER_MALFORMED,
     }
 )  # fmt: skip
 """About the signature that the gateway made: not the client's business. What the client can know is AccessDenied."""
@@ -36,7 +36,9 @@ _OURS: Final = frozenset(
 async def refusal(reply: Reply, *, key: bool) -> S3Fault:
     """The fault that an answer of 300 and above means. `key`: the request was about an object. Closes the answer.
 
-    Raises Unavailable for 5xx: an outage is never reported as anything else (I5).
+    Raises Unavailable for 5xx: an outage is never reported as anything else (I5). Neither is "no such access key": the
+    gateway knows the caller from Riak CS itself, which also says so when it cannot read the user (recorded with one of
+    three Riak nodes down, cli/node-down.txt). Of a user that is gone the next look-up of the caller tells.
     """
     try:
         body = await reply.read_all(MAX_ERROR_BYTES)
@@ -49,6 +51,8 @@ async def refusal(reply: Reply, *, key: bool) -> S3Fault:
         raise Unavailable(f"Riak CS answered {status}{said}", retry_after=2.0)
     if document is not None:
         code = _CODES.get(document.code)
+        if code is Code.INVALID_ACCESS_KEY_ID:
+            raise Unavailable("Riak CS does not know its own user now: is one of its Riak nodes down?", retry_after=2.0)
         if code is not None and code not in _OURS:
             return S3Fault(code)
     if status == 404:

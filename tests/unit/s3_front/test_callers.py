@@ -113,6 +113,44 @@ async def test_i5_in_an_outage_a_known_caller_is_served_until_its_time_is_over_a
     assert await callers.by_key("ALICE") is ALICE
 
 
+async def test_i5_a_known_caller_that_riak_cs_does_not_find_for_a_moment_is_served(
+    callers: Callers, port: AdminPort, clock: VirtualClock
+) -> None:
+    """As when a Riak node has just gone down: what is said then is "no such key"."""
+    await callers.by_key("ALICE")
+    await clock.sleep(KEEP_S * 0.6)
+    del port.users["ALICE"]
+    for _ in range(5):
+        assert await callers.by_key("ALICE") is ALICE
+        await clock.sleep(1.0)
+    assert port.asked > 2
+    port.users["ALICE"] = ALICE
+    await clock.sleep(KEEP_S * 0.2)
+    assert await callers.by_key("ALICE") is ALICE
+    await clock.sleep(KEEP_S * 0.4)
+    assert await callers.by_key("ALICE") is ALICE
+
+
+async def test_i5_a_caller_that_is_listed_but_not_found_is_unavailable_and_a_deleted_one_is_gone(
+    callers: Callers, port: AdminPort, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await callers.by_key("ALICE")
+    await clock.sleep(KEEP_S + 1)
+
+    async def hidden(access_key: str) -> Account:
+        raise NotFound("no such key")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(port, "by_key", hidden)
+        with pytest.raises(Unavailable):
+            await callers.by_key("ALICE")
+    assert await callers.by_key("ALICE") is ALICE
+    del port.users["ALICE"]
+    await clock.sleep(KEEP_S + 1)
+    with pytest.raises(NotFound):
+        await callers.by_key("ALICE")
+
+
 async def test_guessing_keys_does_not_load_the_admin_port(callers: Callers, port: AdminPort) -> None:
     for _ in range(100):
         with pytest.raises(NotFound):
