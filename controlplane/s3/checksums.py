@@ -12,12 +12,14 @@ from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from hashlib import md5, sha1, sha256, sha512
-from typing import Final, NoReturn, Protocol
-
-from awscrt import checksums as crt
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from controlplane.s3.fault import Code, S3Fault
+
+if TYPE_CHECKING:
+    from awscrt.checksums import XXHash
 
 
 class Algorithm(Enum):
@@ -62,6 +64,19 @@ class Hasher(Protocol):
     def digest(self) -> bytes: ...
 
 
+@cache
+def _crt() -> Any:
+    """Not at the top: it takes 40 ms, and the mirror hashes nothing with it. Who serves uploads calls prepare()."""
+    from awscrt import checksums
+
+    return checksums
+
+
+def prepare() -> None:
+    """Load what computes the checksums, so that no first upload waits for it."""
+    _crt()
+
+
 class _Crc:
     __slots__ = ("_size", "_step", "_value")
 
@@ -80,8 +95,8 @@ class _Crc:
 class _Xxhash:
     __slots__ = ("_state",)
 
-    def __init__(self, begin: Callable[[], crt.XXHash]) -> None:
-        self._state = begin()
+    def __init__(self, state: XXHash) -> None:
+        self._state = state
 
     def update(self, data: bytes, /) -> None:
         self._state.update(data)
@@ -92,15 +107,15 @@ class _Xxhash:
 
 _BEGIN: Final[dict[Algorithm, Callable[[], Hasher]]] = {
     Algorithm.CRC32: lambda: _Crc(zlib.crc32, 4),
-    Algorithm.CRC32C: lambda: _Crc(crt.crc32c, 4),
-    Algorithm.CRC64NVME: lambda: _Crc(crt.crc64nvme, 8),
+    Algorithm.CRC32C: lambda: _Crc(_crt().crc32c, 4),
+    Algorithm.CRC64NVME: lambda: _Crc(_crt().crc64nvme, 8),
     Algorithm.SHA1: sha1,
     Algorithm.SHA256: sha256,
     Algorithm.SHA512: sha512,
     Algorithm.MD5: md5,
-    Algorithm.XXHASH64: lambda: _Xxhash(crt.XXHash.new_xxhash64),
-    Algorithm.XXHASH3: lambda: _Xxhash(crt.XXHash.new_xxhash3_64),
-    Algorithm.XXHASH128: lambda: _Xxhash(crt.XXHash.new_xxhash3_128),
+    Algorithm.XXHASH64: lambda: _Xxhash(_crt().XXHash.new_xxhash64()),
+    Algorithm.XXHASH3: lambda: _Xxhash(_crt().XXHash.new_xxhash3_64()),
+    Algorithm.XXHASH128: lambda: _Xxhash(_crt().XXHash.new_xxhash3_128()),
 }
 _SIZES: Final = {
     Algorithm.CRC32: 4,
@@ -115,9 +130,9 @@ _SIZES: Final = {
     Algorithm.XXHASH128: 16,
 }
 _COMBINE: Final[dict[Algorithm, Callable[[int, int, int], int]]] = {
-    Algorithm.CRC32: crt.combine_crc32,
-    Algorithm.CRC32C: crt.combine_crc32c,
-    Algorithm.CRC64NVME: crt.combine_crc64nvme,
+    Algorithm.CRC32: lambda *of: int(_crt().combine_crc32(*of)),
+    Algorithm.CRC32C: lambda *of: int(_crt().combine_crc32c(*of)),
+    Algorithm.CRC64NVME: lambda *of: int(_crt().combine_crc64nvme(*of)),
 }
 _BY_NAME: Final = {algorithm.value: algorithm for algorithm in Algorithm}
 

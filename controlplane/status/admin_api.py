@@ -13,7 +13,7 @@ from controlplane.http import Request, Response
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError
 from controlplane.ports.journal import Journal
-from controlplane.status.exposition import CONTENT_TYPE, Sources, render
+from controlplane.status.sources import Sources
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,9 @@ class AdminApi:
             return self._found
 
     async def _metrics(self) -> Response:
+        # Not at the top: nobody may ever ask, and it brings in an HTTP server of its own.
+        from controlplane.status.exposition import CONTENT_TYPE, render
+
         stats, rules, paused = None, None, None
         sources = self._sources if isinstance(self._sources, Sources) else await self._sources()
         if self._journal is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
@@ -24,29 +23,9 @@ from controlplane.model.tally import (
 from controlplane.ports.hot_cache import CacheStats, HotCache
 from controlplane.ports.journal import JournalStats
 from controlplane.status.rule_metrics import buckets_of, rule_metrics
+from controlplane.status.sources import Sources
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
-
-
-@dataclass(slots=True)
-class Sources:
-    """What this process has to tell; None: not its business."""
-
-    requests: RequestTally | None = None
-    blobs: BlobTally | None = None
-    mirror: MirrorTally | None = None
-    publish: PublishTally | None = None
-    hot: HotCache | CacheStats | None = None
-    labels: dict[str, str] = field(default_factory=dict)
-    """Of millrace_build_info: version, cluster, node."""
-    gc: GcTally | None = None
-    lifecycle: LifecycleTally | None = None
-    scan: ScanTally | None = None
-    s3: RequestTally | None = None
-    """Requests of the S3 front, by operation in place of the method."""
-    shards: ShardTally | None = None
-    workers: WorkerTally | None = None
-    """Of a gateway with several processes; all others are their sums then."""
 
 
 def render(

@@ -29,10 +29,10 @@ from controlplane.services.publish import Publisher
 from controlplane.services.runner import Runner
 from controlplane.settings.tree import Settings
 from controlplane.status.admin_api import Check
-from controlplane.status.exposition import Sources
+from controlplane.status.sources import Sources
 from controlplane.version import VERSION
 from controlplane.wiring.adapters import build_v2_publisher
-from controlplane.wiring.gateway_process import build_labels
+from controlplane.wiring.admin_port import build_labels
 from controlplane.wiring.mirror_part import MirrorPart
 from controlplane.wiring.probe_token import probe_token
 from controlplane.wiring.s3_mirror import S3Mirror
@@ -238,7 +238,6 @@ class AgentProcess:
             timeout_s=min(settings.directory.probe_interval_s, settings.directory.lease_ttl_s / 3),
             tls=_own_certificate(settings),
         )
-        self._closing.push_async_callback(probe.aclose)
         assert self.sources.publish is not None
         return Publisher(
             Endpoint(SERVICE, node.name, node.public_url or gateway_url, node.zone, VERSION),

@@ -16,12 +16,11 @@ from controlplane.adapters.watched_hot_cache import WatchedHotCache
 from controlplane.gateway.auth import Authorizer, Grant, Right
 from controlplane.gateway.blob_api import BlobApi
 from controlplane.gateway.probe_api import ProbeApi
-from controlplane.http import HttpServer, Limits, bound
+from controlplane.http import HttpServer, Limits
 from controlplane.model.tally import BlobTally, RequestTally
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
-from controlplane.ports.errors import Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.read_through import ReadThrough
@@ -35,10 +34,10 @@ from controlplane.services.providers import Providers
 from controlplane.services.reading import BlobReader
 from controlplane.settings.tls import Tls
 from controlplane.settings.tree import Settings
-from controlplane.status.admin_api import AdminApi, Check
-from controlplane.status.exposition import Sources
-from controlplane.version import VERSION
+from controlplane.status.admin_api import Check
+from controlplane.status.sources import Sources
 from controlplane.wiring.adapters import is_local, open_hot_cache, open_spool
+from controlplane.wiring.admin_port import build_labels, in_url, started
 from controlplane.wiring.probe_token import probe_token
 from controlplane.wiring.worker_share import ALONE, WorkerShare
 
@@ -206,7 +205,7 @@ class GatewayProcess:
             api, limits, ssl_context=context, refuse=api.refuse, on_fault=api.on_fault, observe=api.observe
         )
         host, port = await self._started(server, self._share.blobs, gateway.host, gateway.port, "gateway.port")
-        url = f"{'https' if context else 'http'}://{_in_url(host)}:{port}"
+        url = f"{'https' if context else 'http'}://{in_url(host)}:{port}"
         log.info("gateway listens on %s", url)
         return url
 
@@ -243,7 +242,7 @@ class GatewayProcess:
             observe=front.observe,
         )
         host, port = await self._started(server, self._share.s3, s3.host, s3.port, "s3.port")
-        url = f"{'https' if context else 'http'}://{_in_url(host)}:{port}"
+        url = f"{'https' if context else 'http'}://{in_url(host)}:{port}"
         log.info("S3 front listens on %s", url)
         return url
 
@@ -251,7 +250,7 @@ class GatewayProcess:
         self, server: HttpServer, shared: socket.socket | None, host: str, port: int, setting: str
     ) -> tuple[str, int]:
         if shared is None:
-            where = await _started(server, host, port, setting)
+            where = await started(server, host, port, setting)
         else:
             where = await server.start_on(shared, shared=True)
         self._servers.append(server)
@@ -305,40 +304,6 @@ def _tls_context(tls: Tls) -> ssl.SSLContext | None:
     return context
 
 
-async def start_admin(
-    settings: Settings,
-    port: int,
-    checks: dict[str, Check],
-    sources: Sources | Callable[[], Awaitable[Sources]],
-    journal: Journal,
-    clock: Clock,
-) -> HttpServer:
-    """The admin port of a process."""
-    api = AdminApi(checks, sources, journal, clock)
-    server = HttpServer(api, Limits(max_body_bytes=0))
-    host, port = await _started(server, settings.admin.host, port, "admin.port and admin.agent_port")
-    log.info("admin port listens on http://%s:%d", _in_url(host), port)
-    return server
-
-
-async def _started(server: HttpServer, host: str, port: int, setting: str) -> tuple[str, int]:
-    return await server.start_on(await listener(host, port, setting))
-
-
-async def listener(host: str, port: int, setting: str) -> socket.socket:
-    """A bound socket. Raises Rejected when it cannot be had."""
-    try:
-        return await bound(host, port)
-    except OSError as error:
-        raise Rejected(
-            f"cannot listen on {host} port {port}: {error.strerror}; `ss -ltnp` shows who holds it, or change {setting}"
-        ) from error
-
-
-def build_labels(settings: Settings) -> dict[str, str]:
-    return {"version": VERSION, "cluster": settings.node.cluster, "node": settings.node.name}
-
-
 def _authorizer(settings: Settings) -> Authorizer:
     grants = [
         Grant.of(token.name, token.secret.reveal(), frozenset(Right(scope.value) for scope in token.scopes))
@@ -353,8 +318,4 @@ def _authorizer(settings: Settings) -> Authorizer:
 def _own_url(settings: Settings) -> str:
     """Where this gateway listens, as the settings say."""
     gateway = settings.gateway
-    return f"{'https' if gateway.tls.cert_file else 'http'}://{_in_url(gateway.host)}:{gateway.port}"
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    return f"{'https' if gateway.tls.cert_file else 'http'}://{in_url(gateway.host)}:{gateway.port}"

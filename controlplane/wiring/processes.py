@@ -34,11 +34,12 @@ from controlplane.wiring.adapters import (
     open_upload_ledger,
     remove_surplus_folders,
 )
-from controlplane.wiring.gateway_process import GatewayProcess, start_admin
+from controlplane.wiring.admin_port import start_admin
 from controlplane.wiring.logs import set_up_logs
 from controlplane.wiring.node_lock import hold_node_lock
 
 if TYPE_CHECKING:
+    from controlplane.wiring.gateway_process import GatewayProcess
     from controlplane.wiring.s3_mirror import S3Mirror
 
 log = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ async def _dev(settings: Settings) -> int:
 
 
 async def _with_agent(settings: Settings, base: Foundation, gateway_url: str, stopped: asyncio.Event) -> None:
-    # Not at the top: the gateway does not need what the agent imports (aiohttp: 20 MB, a third of a second).
+    # Not at the top: the gateway does not need what the agent imports.
     from controlplane.wiring.agent_process import AgentProcess
 
     directory = build_directory(settings, base.clock)
@@ -205,6 +206,9 @@ async def _with_agent(settings: Settings, base: Foundation, gateway_url: str, st
 
 
 def _new_gateway(settings: Settings, base: Foundation) -> GatewayProcess:
+    # Not at the top: the agent does not need it.
+    from controlplane.wiring.gateway_process import GatewayProcess
+
     return GatewayProcess(
         settings,
         primary=base.primary,

@@ -45,6 +45,7 @@ from controlplane.ports.read_through import ReadThrough
 from controlplane.ports.spool import Spool
 from controlplane.ports.upstream import Upstream
 from controlplane.ports.write_log import WriteLog
+from controlplane.s3 import checksums
 from controlplane.s3.authentication import Rules
 from controlplane.s3.operation import Operation
 from controlplane.services.s3.acl_writes import AclWrites
@@ -81,6 +82,7 @@ class S3FrontParts:
         tally: RequestTally,
         changes: Changes | None = None,
     ) -> None:
+        checksums.prepare()
         s3 = settings.s3
         jitter = random.Random()  # noqa: S311 - jitter, not a secret
         self.upstream: Upstream = RiakCsClient(riak_cs_options(settings, s3.endpoints), clock, jitter)

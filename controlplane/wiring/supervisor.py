@@ -25,9 +25,10 @@ from controlplane.ports.errors import Unavailable
 from controlplane.ports.hot_cache import CacheStats
 from controlplane.settings.tree import Settings
 from controlplane.status.admin_api import Check
-from controlplane.status.exposition import Sources
+from controlplane.status.sources import Sources
 from controlplane.wiring.adapters import open_journal, remove_surplus_folders
-from controlplane.wiring.gateway_process import NEEDED, build_labels, checked_parts, listener, start_admin
+from controlplane.wiring.admin_port import build_labels, listener, start_admin
+from controlplane.wiring.gateway_process import NEEDED, checked_parts
 from controlplane.wiring.node_lock import hold_node_lock
 from controlplane.wiring.worker_channel import Ask, Checks, Failed, Start, Tallies
 from controlplane.wiring.worker_handle import WorkerHandle

@@ -25,7 +25,8 @@ from controlplane.model.tally import (
     ShardTally,
 )
 from controlplane.ports.journal import JournalStats
-from controlplane.status.exposition import Sources, render
+from controlplane.status.exposition import render
+from controlplane.status.sources import Sources
 from tests.kit.test_families import Role
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from controlplane.model.tally import RequestTally
 from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import Key
 from controlplane.status.admin_api import AdminApi, Check
-from controlplane.status.exposition import Sources
+from controlplane.status.sources import Sources
 from tests.support.fakes import Node
 
 ALL, READER, WRITER, PROBE = "t-all", "t-reader", "t-writer", "t-probe"

@@ -28,7 +28,8 @@ from controlplane.model.tally import (
 from controlplane.model.task import Draft, Op
 from controlplane.ports.errors import Unavailable
 from controlplane.status.admin_api import AdminApi, Check
-from controlplane.status.exposition import Sources, render
+from controlplane.status.exposition import render
+from controlplane.status.sources import Sources
 from tests.support.fakes import FakeJournal, content_of
 from tests.support.virtual_time import EPOCH, VirtualClock
 
