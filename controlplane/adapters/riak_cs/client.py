@@ -7,6 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any, Final, TypeAlias
 
+from controlplane.adapters.riak_cs.kept_bodies import KeptBodies
 from controlplane.adapters.riak_cs.options import RiakCsOptions
 from controlplane.adapters.riak_cs.permitted import require_permitted
 from controlplane.adapters.riak_cs.resumption import continues, rest_of
@@ -128,7 +129,8 @@ class RiakCsClient:
 
     Nodes: the least busy one that is not ejected (adapters.s3.pool). A connection that could not be opened is tried at
     another node for every request: nothing was sent. A request that was sent and not answered, and an answer of 5xx,
-    are tried again only when the request is repeatable and its body still there; a streamed body that has begun is not.
+    are tried again only when the request is repeatable and its body still there: that of a streamed one is while it is
+    small enough and there is room to keep it (kept_bodies.py).
 
     Signed with a renewable pair and refused, it is sent once more when there is another secret by now: whether it is
     repeatable does not matter, since who is refused has done nothing.
@@ -139,6 +141,7 @@ class RiakCsClient:
         self._clock = clock
         self._random = random
         self._pool = ConnectionPool(options, clock, random)
+        self._kept = KeptBodies(options.kept_body_bytes, options.kept_bytes)
         self._where = ", ".join(options.endpoints)
 
     async def aclose(self) -> None:
@@ -153,19 +156,30 @@ class RiakCsClient:
 
     def send(self, ask: Ask) -> Coroutine[Any, Any, Reply]:
         signer = ask.signer
-        return self._send_renewably(ask, signer.renewal) if isinstance(signer, RenewableKeyPair) else self._send(ask)
+        if isinstance(signer, RenewableKeyPair):
+            return self._send_renewably(ask, signer.renewal)
+        return self._send(ask) if isinstance(ask.body, bytes) else self._send_streamed(ask)
 
     async def _send_renewably(self, ask: Ask, renewal: Renewal) -> Reply:
         used = renewal.current
-        reply = await self._send(replace(ask, signer=used))
+        reply = await self.send(replace(ask, signer=used))
         if reply.status not in REFUSED or not isinstance(ask.body, bytes) or not renewal.renewed(used):
             return reply
         reply.close()
         return await self._send(replace(ask, signer=renewal.current))
 
-    async def _send(self, ask: Ask, avoid: Site | None = None) -> RiakCsReply:
+    async def _send_streamed(self, ask: Ask) -> RiakCsReply:
+        kept = self._kept.begin(ask)
+        if kept is None:
+            return await self._send(ask, once=True)
+        try:
+            return await self._send(replace(ask, body=kept))
+        finally:
+            kept.end()
+
+    async def _send(self, ask: Ask, avoid: Site | None = None, *, once: bool = False) -> RiakCsReply:
+        """`once`: the body cannot be sent again when it has begun."""
         require_permitted(ask)
-        streamed = not isinstance(ask.body, bytes)
         attempt = 0
         stale = False
         while True:
@@ -173,7 +187,7 @@ class RiakCsClient:
             lease: Lease | None = None
             begun = False
             try:
-                idle_s = -1.0 if stale else (IDLE_S if ask.repeatable and not streamed else FRESH_IDLE_S)
+                idle_s = -1.0 if stale else (IDLE_S if ask.repeatable and not once else FRESH_IDLE_S)
                 lease = self._pool.take_idle(idle_s, avoid)
                 if lease is None:
                     lease = await self._pool.acquire(max_idle_s=idle_s, avoid=avoid)
@@ -181,7 +195,7 @@ class RiakCsClient:
                 reply = await self._exchange(ask, lease)
             except ExchangeFailed as error:
                 site = error.site if isinstance(error.site, Site) else (lease.site if lease else None)
-                again = not begun or (ask.repeatable and not streamed)
+                again = not begun or (ask.repeatable and not once)
                 if begun and again and not stale and error.reused and not error.answered:
                     # The node had closed the idle connection: no attempt is counted.
                     stale = True
@@ -196,7 +210,7 @@ class RiakCsClient:
                     ) from error
                 avoid = site
             else:
-                if not self._worth_another(ask, reply, attempt) or streamed:
+                if once or not self._worth_another(ask, reply, attempt):
                     return reply
                 avoid = lease.site
                 reply.close()

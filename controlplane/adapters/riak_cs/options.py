@@ -22,6 +22,10 @@ class RiakCsOptions:
     """The longest pause of a node within a request, and the longest wait for a free connection."""
     attempts: int = 3
     """Tries of a request that may safely be sent again."""
+    kept_body_bytes: int = 16 * 1024 * 1024
+    """A streamed body of up to so many bytes is kept until its answer has come. Parts of most clients' uploads are."""
+    kept_bytes: int = 48 * 1024 * 1024
+    """Of all such bodies together; one that finds no room is sent once."""
 
     def __post_init__(self) -> None:
         if not self.endpoints:

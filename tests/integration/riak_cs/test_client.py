@@ -7,7 +7,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from math import inf
 from random import Random
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
 import pytest
 
@@ -164,7 +164,7 @@ async def test_a_request_that_crashes_riak_cs_is_not_sent_again() -> None:
         await riak_cs.aclose()
 
 
-async def test_a_small_body_is_sent_again_and_a_stream_that_has_begun_is_not() -> None:
+async def test_a_small_body_is_sent_again_and_a_stream_too_large_to_be_kept_is_not() -> None:
     async with Node(hangs_up) as dying, Node(answering(OK)) as alive:
         riak_cs = client(dying.url, alive.url)
         for _ in range(5):
@@ -172,10 +172,111 @@ async def test_a_small_body_is_sent_again_and_a_stream_that_has_begun_is_not() -
         assert alive.bodies == [b"small"] * 5
         await riak_cs.aclose()
     async with Node(hangs_up) as dying:
-        riak_cs = client(dying.url)
+        options = RiakCsOptions((dying.url,), kept_body_bytes=1)
+        riak_cs = RiakCsClient(options, SystemClock(), Random(7))
         with pytest.raises(Unavailable):
             await riak_cs.send(Ask("PUT", PAIR, "bucket", "key", body=pieces(b"a", b"b"), length=2))
         assert dying.requests == 1
+        await riak_cs.aclose()
+
+
+STREAM: Final = [bytes([number]) * 150_000 for number in range(8)]
+
+
+async def closes_mid_body(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+    await reader.readexactly(length_of(head) // 3)
+    return False
+
+
+async def resets_mid_body(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+    await reader.readexactly(length_of(head) // 3)
+    writer.transport.abort()
+    return False
+
+
+async def closes_after_the_body(
+    node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes
+) -> bool:
+    node.bodies.append(await reader.readexactly(length_of(head)))
+    return False
+
+
+async def breaks_off_its_answer(
+    node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes
+) -> bool:
+    node.bodies.append(await reader.readexactly(length_of(head)))
+    writer.write(OK[:20])
+    return False
+
+
+async def hangs_mid_body(node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes) -> bool:
+    await reader.readexactly(length_of(head) // 3)
+    await asyncio.sleep(60)
+    return False
+
+
+async def hangs_after_the_body(
+    node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes
+) -> bool:
+    node.bodies.append(await reader.readexactly(length_of(head)))
+    await asyncio.sleep(60)
+    return False
+
+
+async def gives_up_mid_body(
+    node: Node, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, head: bytes
+) -> bool:
+    await reader.readexactly(length_of(head) // 3)
+    writer.write(BUSY)
+    await writer.drain()
+    await reader.read()
+    return False
+
+
+DEATHS: Final = [
+    hangs_up,
+    closes_mid_body,
+    resets_mid_body,
+    closes_after_the_body,
+    breaks_off_its_answer,
+    hangs_mid_body,
+    hangs_after_the_body,
+    gives_up_mid_body,
+    answering(BUSY),
+]
+
+
+@pytest.mark.parametrize("dies", DEATHS)
+@pytest.mark.parametrize("query", [(), (("partNumber", "3"), ("uploadId", "abc"))])
+async def test_a_stream_whose_node_dies_is_sent_to_another_from_its_first_byte(
+    dies: Script, query: tuple[tuple[str, str], ...]
+) -> None:
+    async with Node(dies) as dying, Node(answering(OK)) as alive:
+        riak_cs = client(dying.url, alive.url, read_timeout_s=1.0)
+        for _ in range(2):
+            body = pieces(*STREAM)
+            ask = Ask("PUT", PAIR, "bucket", "key", query, body=body, length=sum(map(len, STREAM)))
+            assert await status_of(riak_cs, ask) == 200
+        assert alive.bodies == [b"".join(STREAM)] * 2
+        assert dying.requests, "two sites that are equally idle: seed 7 meets it"
+        await riak_cs.aclose()
+
+
+async def test_what_fails_in_the_body_itself_is_not_sent_again() -> None:
+    class Wrong(Exception):
+        pass
+
+    async def failing() -> AsyncIterator[bytes]:
+        yield b"a" * 1000
+        raise Wrong
+
+    async with Node(answering(OK)) as one, Node(answering(OK)) as other:
+        riak_cs = client(one.url, other.url)
+        with pytest.raises(Wrong):
+            await riak_cs.send(Ask("PUT", PAIR, "bucket", "key", body=failing(), length=2000))
+        await asyncio.sleep(0.05)
+        assert one.requests + other.requests == 1
+        assert one.bodies + other.bodies == []
         await riak_cs.aclose()
 
 
