@@ -7,7 +7,7 @@ that is safe.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -64,13 +64,13 @@ class Ask:
     query: Query = ()
     headers: dict[str, str] = field(default_factory=dict)
     """Lower-case names; not those that the adapter makes: host, date, authorization, content-length."""
-    body: bytes | AsyncIterator[bytes] = b""
-    """An iterator is consumed at most once. What it raises reaches the caller unchanged, after the request was broken
-    off: Riak CS keeps nothing of a body that did not become whole."""
+    body: bytes | AsyncIterable[bytes] = b""
+    """Of a stream each byte is taken at most once. What it raises reaches the caller unchanged, after the request was
+    broken off: Riak CS keeps nothing of a body that did not become whole."""
     length: int = 0
     """Bytes of the body."""
     repeatable: bool = True
-    """Doing it twice does no harm. Bodies that are iterators are repeated only while nothing of them was consumed."""
+    """Doing it twice does no harm. A stream is repeated while its bytes are still there."""
 
 
 async def read_whole(reply: Reply, limit: int, what: str) -> bytes:

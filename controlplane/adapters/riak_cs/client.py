@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from random import Random
 from typing import Any, Final, TypeAlias
@@ -257,7 +257,7 @@ class RiakCsClient:
         return RiakCsReply(self._pool, lease, ask, self._send, self._options.attempts)
 
 
-async def _send_stream(body: AsyncIterator[bytes], connection: Connection) -> bool:
+async def _send_stream(body: AsyncIterable[bytes], connection: Connection) -> bool:
     """Whether the node answered before it had the whole body."""
     async for piece in body:
         connection.write(piece)

@@ -5,7 +5,7 @@ Putting the same bytes under the same key twice, or as the same part of an uploa
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from typing import Final
 
 from controlplane.ports.upstream import Ask
@@ -35,7 +35,7 @@ class KeptBodies:
 class KeptBody:
     """Iterated anew for every node that is tried, by one at a time: from its first byte, then on from the source."""
 
-    def __init__(self, bodies: KeptBodies, source: AsyncIterator[bytes], room: int) -> None:
+    def __init__(self, bodies: KeptBodies, source: AsyncIterable[bytes], room: int) -> None:
         self._bodies = bodies
         self._source = source
         self._room = room

@@ -69,10 +69,8 @@ class MultipartUploads:
             headers[ACL] = b64encode(render_acl(acl)).decode()
         asked = kind_asked(call.fields)
         await self._services.bodies.document(call)
-        # A retry would leave an upload behind that nobody knows: harmless, but not asked for.
-        reply = await self._services.upstream.send(
-            call.ask("POST", query=(("uploads", ""),), headers=headers, repeatable=False)
-        )
+        # When a node dies with it, an upload may be left behind that nobody knows; so it would by the client's own retry.
+        reply = await self._services.upstream.send(call.ask("POST", query=(("uploads", ""),), headers=headers))
         if reply.status != 200:
             raise await refusal(reply, key=True)
         document = await reply.read_all(_MAX_ANSWER_BYTES)
@@ -125,7 +123,7 @@ class MultipartUploads:
             if sizes:
                 whole, parts = _put_together(named, sizes, records, call.fields)
             if known is not None:
-                etag = await self._finish(call, named)
+                etag = await self._finish_for_sure(call, named)
         whole = await self._services.records.completed(call.bucket, call.key, call.signer, etag, whole, parts)
         await self._forget(call)
         await self._services.log.wrote(call.bucket, call.key, etag, size)
@@ -167,6 +165,20 @@ class MultipartUploads:
         if reply.status != 200 or unquote_etag(reply.headers.get("etag", "")) != expected:
             raise S3Fault(Code.NO_SUCH_UPLOAD)
         return int(reply.headers.get("content-length", "0"))
+
+    async def _finish_for_sure(self, call: Call, named: tuple[NamedPart, ...]) -> str:
+        """Also when the node dies that was asked: another one knows whether it has been done."""
+        try:
+            return await self._finish(call, named)
+        except Unavailable as error:
+            if await self._parts(call) is not None:
+                return await self._finish(call, named)
+            etag = _etag_of(named)
+            try:
+                await self._complete_already(call, etag)
+            except S3Fault as fault:
+                raise error from fault
+            return etag
 
     async def _finish(self, call: Call, named: tuple[NamedPart, ...]) -> str:
         parts = "".join(
