@@ -69,7 +69,7 @@ class MultipartUploads:
             headers[ACL] = b64encode(render_acl(acl)).decode()
         asked = kind_asked(call.fields)
         await self._services.bodies.document(call)
-        # When a node dies with it, an upload may be left behind that nobody knows; so it would by the client's own retry.
+        # When a node dies with it, an upload may be left that nobody knows; so it would by the client's own retry.
         reply = await self._services.upstream.send(call.ask("POST", query=(("uploads", ""),), headers=headers))
         if reply.status != 200:
             raise await refusal(reply, key=True)

@@ -31,7 +31,7 @@ class Death(Enum):
 
 
 class Mortal:
-    """Passes requests on to Riak CS, one a connection, but dies on the first that fits `victim`; then it is up again."""
+    """Passes requests on to Riak CS, one a connection, but dies on the first that fits `victim`; then it is up."""
 
     def __init__(self, upstream: str) -> None:
         self._upstream = urlsplit(upstream)
