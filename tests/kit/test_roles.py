@@ -145,6 +145,34 @@ def test_secrets_are_not_printed(role):
             assert quiet or "block" in task, f"{file}: {task['name']}"
 
 
+SECRET = re.compile(r"cookie|secret|password|\.key\b")
+"""In what a template renders, or in the source of a copy."""
+
+
+@pytest.mark.parametrize("role", ROLES, ids=names(ROLES))
+def test_no_diff_shows_a_secret(role):
+    """`--diff` prints files line by line, with the cookie and private keys in them."""
+    for file, task in tasks(role):
+        if (template := task.get("ansible.builtin.template")) and "{" not in template["src"]:
+            carried = "\n".join(re.findall(r"{{.*?}}", (role / "templates" / template["src"]).read_text()))
+        elif copy := task.get("ansible.builtin.copy"):
+            carried = f"{copy.get('content', '')} {copy.get('src', '')} {task.get('loop', '')}"
+        else:
+            continue
+        if SECRET.search(carried):
+            assert task.get("no_log") or task.get("diff") is False, f"{file}: {task['name']}"
+
+
+def test_the_search_for_secrets_finds_those_that_are_there():
+    found = {
+        f"{role.name}/{task['ansible.builtin.template']['src']}"
+        for role in ROLES
+        for _, task in tasks(role)
+        if "ansible.builtin.template" in task and task.get("diff") is False
+    }
+    assert found == {"riak/riak.conf.j2", "riak_cs/riak-cs.conf.j2", "stanchion/stanchion.conf.j2"}
+
+
 def test_every_version_says_what_it_may_come_from():
     for role, variable in (("riak", "__riak_versions"), ("riak_cs", "__riak_cs_versions")):
         versions = read(ROOT / "roles" / role / "vars/main.yml")[variable]
