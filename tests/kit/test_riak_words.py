@@ -225,3 +225,89 @@ def state(*members):
 )
 def test_a_second_run_changes_nothing(action, node, other, ring, done):
     assert riak.done_already(action, node, other, ring) is done
+
+
+def test_a_replacement_that_is_staged_is_not_staged_again():
+    """Riak refuses that, and an interrupted run would never finish."""
+    plan = riak.read_plan(PLAN)
+    pair = ("riak3@127.0.0.3", "riak4@127.0.0.4")
+    assert riak.staged_already("force_replace", *pair, plan)
+    assert not riak.staged_already("replace", *pair, plan)
+    assert not riak.staged_already("force_replace", pair[0], "riak5@127.0.0.5", plan)
+    assert not riak.staged_already("force_replace", *pair, None)
+
+
+class Module:
+    """What AnsibleModule is to `insist`."""
+
+    class Failed(Exception):
+        pass
+
+    def __init__(self):
+        self.params = {
+            "command": ["riak", "admin"],
+            "deadline": 1,
+            "attempts": 4,
+            "delay": 0,
+            "absent": [],
+            "joining": [],
+        }
+
+    def fail_json(self, msg, **_):
+        raise self.Failed(msg)
+
+
+class Scripted(riak.Riak):
+    """Says one thing after the other; counts what was asked."""
+
+    def __init__(self, *answers):
+        super().__init__(Module())
+        self.answers, self.asked = list(answers), 0
+
+    def say(self, *arguments):
+        self.asked += 1
+        return self.answers.pop(0)
+
+    def look(self):
+        return {}
+
+
+CLAIMANT = """\
+Failed: 'riak3@127.0.0.3' is the claimant (see: riak-admin ring_status).
+The claimant is the node responsible for initiating cluster changes,
+and cannot forcefully replace itself. You can use 'riak-admin down' to
+mark the node as offline, which will trigger a new claimant to take
+over.  However, this will clear any staged changes.
+error
+"""
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        "Join failed. Try again in a few moments.\nerror\n",
+        "Failed: Unable to get ring from riak1@127.0.0.1\nerror\n",
+        "Join failed, see log for details\nerror\n",
+        "no answer within 60 s",
+        CLAIMANT,
+    ],
+)
+def test_a_refusal_that_passes_is_tried_again(refusal):
+    node = Scripted(refusal, "Success: staged join request for 'b' to 'a'\nok\n")
+    assert "Success" in node.insist(riak.STAGED["join"], lambda _: False, "cluster", "join", "a")
+
+
+def test_what_was_carried_out_without_an_answer_is_not_asked_for_again():
+    node = Scripted("no answer within 60 s", "Failed: This node is already a member of a cluster\nerror\n")
+    node.insist(riak.STAGED["join"], lambda _: True, "cluster", "join", "a")
+    assert node.asked == 1
+
+
+@pytest.mark.parametrize(
+    "refusal", ["Failed: riak3@127.0.0.3 is up\nerror\n", "Failed: 'c' is not a member of the cluster.\n"]
+)
+def test_a_refusal_that_stays_is_told_at_once(refusal):
+    node = Scripted(refusal)
+    with pytest.raises(Module.Failed, match="was refused: Failed"):
+        node.insist(riak.STAGED["down"], lambda _: False, "down", "riak3@127.0.0.3")
+    assert node.asked == 1

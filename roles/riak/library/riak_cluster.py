@@ -55,10 +55,13 @@ NODE_NAME = re.compile(r"[\w.-]+@[\w.-]+")
 MAY_PASS = (
     "try again",
     "is not reachable",
+    "unable to get ring from",
     "until cluster state has converged",
     "plan has changed",
     "no answer within",
     "not responding to pings",
+    "is the claimant",  # until the others have seen that it was marked as down
+    "see log for details",  # a node that was too busy to answer another
 )
 STAGED = {
     "join": ("staged join request",),
@@ -216,12 +219,15 @@ class Riak:
         self.module.fail_json(msg=f"The ring is not settled, so nothing is taken down: {'; '.join(found)}.", ring=ring)
         return {}
 
-    def insist(self, ok, *arguments):
-        """Repeats a command while its refusal is one that passes; returns its words, or fails with them."""
+    def insist(self, ok, done, *arguments):
+        """Repeats a command while its refusal is one that passes, and `done(ring)` does not say that it was carried out
+        all the same; returns its words, or fails with them."""
         words = ""
         for attempt in range(self.module.params["attempts"]):
             if attempt:
                 time.sleep(self.module.params["delay"])
+                if done(self.look()):
+                    return words
             words = self.say(*arguments)
             if any(word in words for word in ok):
                 return words
@@ -247,6 +253,11 @@ def done_already(action, node, other, ring):
     if action in ("leave", "force_remove", "replace", "force_replace"):
         return node not in by_name or by_name[node]["status"] in ("leaving", "exiting")
     return False
+
+
+def staged_already(action, node, other, plan):
+    """Whether a replacement is staged: Riak refuses a second one. `plan` None: no plan can be made now."""
+    return {"action": action.replace("_", "-"), "names": [node, other]} in (plan or [])
 
 
 def commit(module, riak):
@@ -313,8 +324,13 @@ def main():
     if action == "commit":
         changed, words = commit(module, riak)
         module.exit_json(changed=changed, said=words, ring=riak.look())
+
+    def done(ring):
+        plan = read_plan(riak.say("cluster", "plan")) if action in ("replace", "force_replace") else None
+        return done_already(action, node, other, ring) or staged_already(action, node, other, plan)
+
     ring = riak.look()
-    if action != "clear" and done_already(action, node, other, ring):
+    if done(ring):
         module.exit_json(changed=False, ring=ring, said="")
     if module.check_mode:
         module.exit_json(changed=True, ring=ring, said="")
@@ -327,7 +343,7 @@ def main():
         "down": ("down", node),
         "clear": ("cluster", "clear"),
     }[action]
-    words = riak.insist(STAGED[action], *arguments)
+    words = riak.insist(STAGED[action], done, *arguments)
     module.exit_json(changed=True, said=words, ring=riak.look())
 
 

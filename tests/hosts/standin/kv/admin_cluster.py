@@ -18,10 +18,10 @@ _JOIN = {
     "not_reachable": "Node {target} is not reachable!",
 }
 _STAGE = {
-    "already_leaving": "Failed: {node!r} is already leaving the cluster.",
+    "already_leaving": "{node!r} is already in the process of leaving the cluster.",
     "not_member": "Failed: {node!r} is not a member of the cluster.",
     "only_member": "Failed: {node!r} is the only member.",
-    "is_claimant": "Failed: {node!r} is the claimant (see riak-admin ring_status).\n"
+    "is_claimant": "Failed: {node!r} is the claimant (see: riak-admin ring_status).\n"
     "The claimant is the node responsible for initiating cluster changes,\n"
     "and cannot forcefully be removed or replaced.",
     "invalid_replacement": "Failed: {by!r} is not a valid replacement candidate.\n"
@@ -82,7 +82,7 @@ def stage(node: KvNode, kind: str, name: str, by: str = "") -> str:
         node.cluster.on_claimant("stage", {"change": [kind, name, *([by] if by else [])]})
     except RemoteError as error:
         known = _STAGE.get(error.kind, "Failed: {node!r}: " + error.kind)
-        return known.format(node=name, by=by) + "\nerror\n"
+        return known.format(node=name, by=by) + ("\nok\n" if error.kind == "already_leaving" else "\nerror\n")
     return _STAGED[kind].format(node=name, by=by) + "\nok\n"
 
 
