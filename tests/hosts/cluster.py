@@ -267,8 +267,14 @@ class Cluster:
             traffic.wait_for(10)
             yield traffic
 
-    def wait_until_serving(self, timeout: float = 120) -> None:
+    @property
+    def patience_s(self) -> float:
+        """With services that start: eight real Erlang nodes at once take minutes of two CPUs."""
+        return 900 if self.packages.real else 180
+
+    def wait_until_serving(self) -> None:
         """Until every Riak node is up in the ring, and every Riak CS node, haproxy and gateway answers."""
+        timeout = self.patience_s
         pings = [f"http://{self.lab.address(name)}:8098/ping" for name in RIAK]
         pings += [f"http://{self.lab.address(name)}:8000/riak-cs/ping" for name in RIAK_CS]
         pings += [f"http://{self.lab.address(name)}:{port}/readyz" for name in GATEWAYS for port in (8471, 8472)]

@@ -27,7 +27,7 @@ def test_a_host_takes_the_place_of_a_living_one(cluster: Cluster, kept: Kept, tm
     assert after["n5"] == before["n4"] > 0
     assert "n4" not in after
     assert data_bytes(cluster, "n5") > 1_000_000
-    assert data_bytes(cluster, "n4") < 10_000, "its data has not moved away"
+    assert data_bytes(cluster, "n4") < 100_000, "its data has not moved away"
     assert cluster.sudo("n4", "systemctl is-active riak riak-cs", check=False).split() == ["inactive"] * 2
     assert kept.missing(["n1", "n2", "n3", "n5"]) == []
 
@@ -53,7 +53,7 @@ def test_a_host_is_removed(cluster: Cluster, kept: Kept, tmp_path: Path) -> None
         print(f"remove_node: {run.seconds:.0f} s")
     whole(traffic)
     assert shares(cluster, "n1").keys() == {"n1", "n2", "n4"}
-    assert data_bytes(cluster, "n5") < 10_000, "its data has not moved away"
+    assert data_bytes(cluster, "n5") < 100_000, "its data has not moved away"
     assert kept.missing(["n1", "n2", "n4"]) == []
     few = cluster.playbook(
         "remove_node", "-e", "node=n4", inventory=inventory(tmp_path, ["n1", "n2", "n4"]), check=False

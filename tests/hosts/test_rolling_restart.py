@@ -17,9 +17,7 @@ def test_a_power_cut_in_its_middle(cluster: Cluster) -> None:
         traffic.wait_for(20)
 
         # The gate itself refuses, when it is asked for another node alone.
-        refused = cluster.playbook(
-            "rolling_restart", "--limit", "n3", "-e", "riak_gate_down_patience=2", check=False, timeout=300
-        )
+        refused = cluster.playbook("rolling_restart", "--limit", "n3", "-e", "riak_gate_down_patience=2", check=False)
         assert refused.code != 0
         assert "unreachable: riak@10.99.0.12" in refused.output
         now = starts(cluster, ["n1", "n3", "n4"])
