@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Final, Protocol
+from collections.abc import AsyncIterator
+from typing import Final, Protocol, cast
 
 from controlplane.http.faults import ClientFault, ClientGone
 
 HIGH_WATER: Final = 512 * 1024
 LOW_WATER: Final = 128 * 1024
 _CHUNK_OVERHEAD: Final = 128  # what holding a chunk costs beside its bytes
-_JOIN_BELOW: Final = 4096  # a tiny chunk is joined to the one before: a byte a packet must not cost a list entry a byte
+JOIN_BELOW: Final = 4096  # a tiny chunk is joined to the one before: a byte a packet must not cost a list entry a byte
 
 
 class BodySource(Protocol):
@@ -22,6 +23,9 @@ class BodySource(Protocol):
 
     def body_drained(self) -> None:
         """The body holds less than LOW_WATER again."""
+
+    def body_in_blocks(self) -> None:
+        """The handler takes memoryviews for the rest of the body."""
 
 
 class RequestBody:
@@ -65,6 +69,13 @@ class RequestBody:
             self._source.body_drained()
         return chunk
 
+    def in_blocks(self) -> AsyncIterator[bytes | memoryview]:
+        """To be read where a large body goes on as it comes: its chunks may be memoryviews, of up to 1 MiB. Each holds
+        memory that is read into again when it is gone."""
+        if self._source is not None and not self._ended:
+            self._source.body_in_blocks()
+        return self
+
     async def read(self, most: int) -> bytes:
         """The whole body, when it has at most this many bytes; else ValueError."""
         parts: list[bytes] = []
@@ -78,10 +89,11 @@ class RequestBody:
 
     # The rest is for the connection.
 
-    def feed(self, data: bytes) -> bool:
-        """Hold these bytes; True when reading should pause."""
+    def feed(self, piece: bytes | memoryview) -> bool:
+        """Hold these bytes; True when reading should pause. Views only after in_blocks()."""
+        data = cast("bytes", piece)
         chunks = self._chunks
-        if chunks and len(chunks[-1]) < _JOIN_BELOW and len(data) < _JOIN_BELOW:
+        if chunks and len(chunks[-1]) < JOIN_BELOW and len(data) < JOIN_BELOW:
             chunks[-1] += data
             self._held += len(data)
         else:

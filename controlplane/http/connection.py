@@ -11,7 +11,8 @@ from math import inf
 from typing import Any, Final, cast
 
 from controlplane.http.answering import Answering
-from controlplane.http.body import NO_BODY, RequestBody
+from controlplane.http.block_reads import LEAST_BLOCK, BlockReader
+from controlplane.http.body import JOIN_BELOW, NO_BODY, RequestBody
 from controlplane.http.chunked import ChunkDecoder
 from controlplane.http.faults import ClientFault, ClientGone, ClientTooSlow, HeadRefused
 from controlplane.http.flow import BUSY, CLOSING, DRAIN, IDLE, LINGER
@@ -70,6 +71,7 @@ class Connection(Answering, asyncio.Protocol):
         self._state = CLOSING
         self.deadline = inf
         self._held.clear()
+        self._leave_blocks()
         if self._left or self._decoder is not None:
             self._fail_body(ClientGone("the client disconnected within the body"))
         self._abandon_answer()
@@ -248,12 +250,36 @@ class Connection(Answering, asyncio.Protocol):
         """The rest of the input cannot be understood any more, or will not come."""
         self._left = 0
         self._decoder = None
+        self._leave_blocks()
         self._broken = True
         self.deadline = inf
         if self._request is not None:
             self._request.body.fail(fault)
         elif self._state == DRAIN:
             self._transport.abort()
+
+    def body_in_blocks(self) -> None:
+        """From here on the body comes in views of memory that is used again. Not over TLS, whose records are small."""
+        if self._left > LEAST_BLOCK and self._blocks is None and not (self._tls or self._lost or self._broken):
+            self._blocks = BlockReader(self, self._engine.blocks)
+            self._transport.set_protocol(self._blocks)
+
+    @property
+    def body_left(self) -> int:
+        return self._left
+
+    def body_came(self, data: memoryview) -> None:
+        # A view is cut and counted as bytes are; those that are to be joined must be bytes.
+        self._receive(cast("bytes", data) if len(data) >= JOIN_BELOW else bytes(data))
+        if not self._left:
+            self._leave_blocks()
+
+    def _leave_blocks(self) -> None:
+        reader, self._blocks = self._blocks, None
+        if reader is not None:
+            reader.leave()
+            if not self._lost:
+                self._transport.set_protocol(self)
 
     def body_wanted(self) -> None:
         if self._continue_due and not self._lost:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Final
 
+from controlplane.http.block_reads import Blocks
 from controlplane.http.file_send import release
 from controlplane.http.message import FileBody, Response, StreamBody
 from controlplane.http.wire import HeadWriter
@@ -39,6 +40,7 @@ class Engine:
         self.handler = handler
         self.limits = limits
         self.heads = HeadWriter()
+        self.blocks = Blocks()
         self.connections: set[Connection] = set()
         self.stopping = False
         self.observe = observe

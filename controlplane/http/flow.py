@@ -12,6 +12,7 @@ from controlplane.http.message import FileBody, Request, StreamBody
 from controlplane.http.wire import CONTINUE
 
 if TYPE_CHECKING:
+    from controlplane.http.block_reads import BlockReader
     from controlplane.http.chunked import ChunkDecoder
     from controlplane.http.engine import Engine
     from controlplane.http.file_send import FileTransfer
@@ -35,6 +36,7 @@ class Flow:
     __slots__ = (
         "__weakref__",
         "_block",
+        "_blocks",
         "_body_bytes",
         "_body_since",
         "_broken",
@@ -95,6 +97,7 @@ class Flow:
         self._body_bytes = 0
         self._body_since = 0.0
         self._paused_at = 0.0
+        self._blocks: BlockReader | None = None  # stands in for this connection at the transport
         # output
         self._status = 0
         self._write_paused = False
@@ -108,6 +111,10 @@ class Flow:
 
     def _resume(self) -> None:
         """Go on with what was held back."""
+        raise NotImplementedError
+
+    def _leave_blocks(self) -> None:
+        """The body has ended, or will not."""
         raise NotImplementedError
 
     def _file_now(self) -> None:
@@ -243,6 +250,7 @@ class Flow:
         self._held.clear()
         self._left = 0
         self._decoder = None
+        self._leave_blocks()
         self.deadline = self._engine.now() + LINGER_S
         self._resume_reading()
         if self._eof:

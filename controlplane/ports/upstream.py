@@ -64,7 +64,7 @@ class Ask:
     query: Query = ()
     headers: dict[str, str] = field(default_factory=dict)
     """Lower-case names; not those that the adapter makes: host, date, authorization, content-length."""
-    body: bytes | AsyncIterable[bytes] = b""
+    body: bytes | AsyncIterable[bytes | memoryview] = b""
     """Of a stream each byte is taken at most once. What it raises reaches the caller unchanged, after the request was
     broken off: Riak CS keeps nothing of a body that did not become whole."""
     length: int = 0

@@ -72,8 +72,8 @@ class ChunkDecoder:
         self._decoded = 0
         self._fault: S3Fault | None = None
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """The decoded pieces in `data`, perhaps none.
+    def feed(self, data: bytes | memoryview) -> list[bytes | memoryview]:
+        """The decoded pieces in `data`, perhaps none; views where `data` is one.
 
         Raises S3Fault: SignatureDoesNotMatch, IncompleteBody (more than announced), InvalidRequest (framing).
         """
@@ -96,8 +96,8 @@ class ChunkDecoder:
             self._fault = fault
             raise
 
-    def _feed(self, data: bytes) -> list[bytes]:
-        pieces: list[bytes] = []
+    def _feed(self, data: bytes | memoryview) -> list[bytes | memoryview]:
+        pieces: list[bytes | memoryview] = []
         pos, end = 0, len(data)
         while pos < end:
             match self._state:
@@ -119,21 +119,20 @@ class ChunkDecoder:
 
     # -- a chunk ----------------------------------------------------------------------------------------------------
 
-    def _line(self, data: bytes, pos: int) -> int:
+    def _line(self, data: bytes | memoryview, pos: int) -> int:
         """Take up (a part of) a size line from `pos`; the position behind it."""
-        newline = data.find(b"\n", pos, pos + MAX_LINE_BYTES + 1)
-        part = data[pos : newline if newline >= 0 else pos + MAX_LINE_BYTES + 1]
+        part, newline, _ = bytes(data[pos : pos + MAX_LINE_BYTES + 1]).partition(b"\n")
         if len(self._held) + len(part) > MAX_LINE_BYTES:
             _refuse("a size line is too long")
         self._held += part
-        if newline < 0:
+        if not newline:
             return pos + len(part)
         line = bytes(self._held)
         self._held.clear()
         if not line.endswith(b"\r"):
             _refuse("a size line does not end in CR LF")
         self._begin(line[:-1])
-        return newline + 1
+        return pos + len(part) + 1
 
     def _begin(self, line: bytes) -> None:
         matched = (_SIGNED_LINE if self._seed else _UNSIGNED_LINE).match(line)
@@ -157,7 +156,7 @@ class ChunkDecoder:
             _incomplete(self._decoded, self.decoded_length)
         self._state = _State.TRAILER
 
-    def _take(self, piece: bytes) -> None:
+    def _take(self, piece: bytes | memoryview) -> None:
         self._left -= len(piece)
         self._decoded += len(piece)
         if self._seed:
@@ -166,7 +165,7 @@ class ChunkDecoder:
             self._check_signature()
             self._state = _State.DATA_END
 
-    def _data_end(self, data: bytes, pos: int) -> int:
+    def _data_end(self, data: bytes | memoryview, pos: int) -> int:
         taken = data[pos : pos + 2 - len(self._held)]
         self._held += taken
         if not b"\r\n".startswith(self._held):

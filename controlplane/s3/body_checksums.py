@@ -122,7 +122,7 @@ class BodyHasher:
         shared = {Algorithm.MD5: self._md5, Algorithm.SHA256: self._sha256}
         algorithm = expected.algorithm
         self._checksum: Hasher | None = None
-        self._each: list[Callable[[bytes], None]] = [self._md5.update]
+        self._each: list[Callable[[bytes | memoryview], None]] = [self._md5.update]
         if self._sha256 is not None:
             self._each.append(self._sha256.update)
         if algorithm is not None:
@@ -131,7 +131,7 @@ class BodyHasher:
                 self._checksum = hasher_of(algorithm)
                 self._each.append(self._checksum.update)
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self._size += len(data)
         for update in self._each:
             update(data)

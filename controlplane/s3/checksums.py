@@ -59,7 +59,7 @@ class ChecksumType(Enum):
 
 
 class Hasher(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
     def digest(self) -> bytes: ...
 
@@ -80,12 +80,12 @@ def prepare() -> None:
 class _Crc:
     __slots__ = ("_size", "_step", "_value")
 
-    def __init__(self, step: Callable[[bytes, int], int], size: int) -> None:
+    def __init__(self, step: Callable[[bytes | memoryview, int], int], size: int) -> None:
         self._step = step
         self._size = size
         self._value = 0
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         self._value = self._step(data, self._value)
 
     def digest(self) -> bytes:
@@ -98,7 +98,7 @@ class _Xxhash:
     def __init__(self, state: XXHash) -> None:
         self._state = state
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         self._state.update(data)
 
     def digest(self) -> bytes:

@@ -257,7 +257,7 @@ class RiakCsClient:
         return RiakCsReply(self._pool, lease, ask, self._send, self._options.attempts)
 
 
-async def _send_stream(body: AsyncIterable[bytes], connection: Connection) -> bool:
+async def _send_stream(body: AsyncIterable[bytes | memoryview], connection: Connection) -> bool:
     """Whether the node answered before it had the whole body."""
     async for piece in body:
         connection.write(piece)

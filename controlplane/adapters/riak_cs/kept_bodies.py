@@ -35,13 +35,13 @@ class KeptBodies:
 class KeptBody:
     """Iterated anew for every node that is tried, by one at a time: from its first byte, then on from the source."""
 
-    def __init__(self, bodies: KeptBodies, source: AsyncIterable[bytes], room: int) -> None:
+    def __init__(self, bodies: KeptBodies, source: AsyncIterable[bytes | memoryview], room: int) -> None:
         self._bodies = bodies
         self._source = source
         self._room = room
-        self._kept: list[bytes] = []
+        self._kept: list[bytes | memoryview] = []
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
         """Raises what the source raises."""
         for piece in tuple(self._kept):
             yield piece
@@ -54,9 +54,9 @@ class KeptBody:
         self._bodies.give_back(self._room)
         self._room = 0
 
-    def _keep(self, piece: bytes) -> None:
+    def _keep(self, piece: bytes | memoryview) -> None:
         kept = self._kept
         if kept and len(piece) < _JOIN_BELOW and len(kept[-1]) < _JOIN_BELOW:
-            kept[-1] += piece
+            kept[-1] = bytes(kept[-1]) + piece
         else:
             kept.append(piece)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.gateway.s3.call import Call
+from controlplane.http import Request
 from controlplane.ports.object_store import LocalFile
 from controlplane.ports.spool import Spool
 from controlplane.s3.authentication import Fields
@@ -58,13 +59,13 @@ class Bodies:
         if payload.is_chunked:
             decoder = decoder_of(call.fields, payload, call.body_seed)
             length = self._checked(decoder.decoded_length)
-            return nullcontext(
-                Incoming(expected, Intake(request.body, length, hasher, self._threads, decoder, before_last))
-            )
+            source = _source(request, length)
+            return nullcontext(Incoming(expected, Intake(source, length, hasher, self._threads, decoder, before_last)))
         if request.has_body and request.content_length is None:
             return self._unmeasured(request.body, expected, hasher, before_last, most)
         length = self._checked(request.content_length or 0)
-        return nullcontext(Incoming(expected, Intake(request.body, length, hasher, self._threads, None, before_last)))
+        source = _source(request, length)
+        return nullcontext(Incoming(expected, Intake(source, length, hasher, self._threads, None, before_last)))
 
     @asynccontextmanager
     async def _unmeasured(
@@ -130,6 +131,11 @@ class Bodies:
         """A body that comes from elsewhere than the request: a copy, or the file of a form."""
         hasher = BodyHasher(expected)
         return Incoming(expected, Intake(source, length, hasher, self._threads, None, before_last))
+
+
+def _source(request: Request, length: int) -> AsyncIterator[bytes | memoryview]:
+    """Only what is sent on as it comes may come in memory that is used again."""
+    return request.body.in_blocks() if length > SMALL_BYTES else request.body
 
 
 async def _pieces_of(body: bytes | LocalFile) -> AsyncGenerator[bytes, None]:

@@ -62,7 +62,7 @@ class Uploading:
         intake = incoming.intake
         if not query:
             headers = {**headers, **writer_of(call)}
-        body: bytes | AsyncIterator[bytes]
+        body: bytes | AsyncIterator[bytes | memoryview]
         recorded = False
         if incoming.small:
             body = await intake.whole()

@@ -60,13 +60,13 @@ class Hashing:
         self._hasher = hasher
         self._threads = threads
         self._executor = threads.executor
-        self._batch: list[bytes] = []
+        self._batch: list[bytes | memoryview] = []
         self._batch_bytes = 0
         self._given = 0
         """Bytes put into `_waiting`; counted by the event loop."""
         self._done = 0
         """Bytes of them that are hashed; counted by the thread."""
-        self._waiting: deque[list[bytes]] = deque()
+        self._waiting: deque[list[bytes | memoryview]] = deque()
         self._lock = Lock()
         self._active = False
         """A thread looks into `_waiting` before it leaves. Under the lock, as is the end of `_waiting`."""
@@ -74,7 +74,7 @@ class Hashing:
         self._waiter: asyncio.Future[None] | None = None
         """Set by the event loop before it looks at `_done`; read by the thread after it has changed that."""
 
-    async def take(self, piece: bytes) -> None:
+    async def take(self, piece: bytes | memoryview) -> None:
         self._batch.append(piece)
         self._batch_bytes += len(piece)
         if self._batch_bytes >= _BATCH_BYTES:
@@ -152,7 +152,7 @@ class Intake:
 
     def __init__(
         self,
-        source: AsyncIterator[bytes],
+        source: AsyncIterator[bytes | memoryview],
         length: int,
         hasher: BodyHasher,
         threads: HashThreads,
@@ -176,16 +176,16 @@ class Intake:
 
     async def whole(self) -> bytes:
         """A small body, proved."""
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         async for raw in self._source:
             for piece in self._decoded(raw):
                 await self._hashing.take(piece)
                 parts.append(piece)
         await self._prove_end()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
-    async def pieces(self) -> AsyncGenerator[bytes, None]:
-        held = b""
+    async def pieces(self) -> AsyncGenerator[bytes | memoryview, None]:
+        held: bytes | memoryview = b""
         self._threads.begin()
         try:
             async for piece in self._proved():
@@ -199,7 +199,7 @@ class Intake:
         if held:
             yield held
 
-    async def _proved(self) -> AsyncGenerator[bytes, None]:
+    async def _proved(self) -> AsyncGenerator[bytes | memoryview, None]:
         """The pieces; ends only when all is proved."""
         async for raw in self._source:
             for piece in self._decoded(raw):
@@ -207,7 +207,7 @@ class Intake:
                 yield piece
         await self._prove_end()
 
-    def _decoded(self, raw: bytes) -> Iterable[bytes]:
+    def _decoded(self, raw: bytes | memoryview) -> Iterable[bytes | memoryview]:
         """What is to be stored of what has come. Raises S3Fault when it is more than was announced."""
         for piece in self._decoder.feed(raw) if self._decoder is not None else (raw,):
             self._size += len(piece)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import os
 import socket
 import struct
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from controlplane.http import ClientGone, FileBody, Limits, Request, Response, StreamBody
+from controlplane.http import ClientGone, ClientTooSlow, FileBody, Limits, Request, Response, StreamBody
 from tests.unit.http.malformed import BODIES, HEADS
 
 MIB = 1024 * 1024
@@ -280,6 +281,130 @@ async def test_large_uploads_are_held_back(serve: Any) -> None:
         _, body = await answer(reader)
         assert int(body) == 32 * MIB
         writer.close()
+
+
+async def test_a_body_in_blocks_arrives_whole_and_the_next_request_behind_it(serve: Any) -> None:
+    """Whoever holds pieces while more are read has the right ones, and no byte behind the body is taken for its own."""
+    kinds: set[type] = set()
+
+    async def handler(request: Request) -> Response:
+        held: list[bytes | memoryview] = []
+        found = hashlib.sha256()
+        async for chunk in request.body.in_blocks():
+            kinds.add(type(chunk))
+            held.append(chunk)
+            await asyncio.sleep(0)
+            if len(held) > 5:
+                found.update(held.pop(0))
+        for chunk in held:
+            found.update(chunk)
+        return Response(200, [], found.hexdigest().encode())
+
+    _, port = await serve(handler)
+    bodies = [os.urandom(size) for size in (9 * MIB + 17, 3, 0, 256 * 1024, 5 * MIB, 12 * MIB)]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for body in bodies:
+        writer.write(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+    for body in bodies:
+        assert (await answer(reader))[1] == hashlib.sha256(body).hexdigest().encode()
+    for byte in b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\n":
+        writer.write(bytes([byte]))
+    for at in range(0, 300_000, 1000):
+        writer.write(bodies[0][at : at + 1000])
+        await writer.drain()
+        await asyncio.sleep(0)
+    assert (await answer(reader))[1] == hashlib.sha256(bodies[0][:300_000]).hexdigest().encode()
+    writer.close()
+    assert memoryview in kinds
+
+
+async def test_a_body_in_blocks_over_tls_and_in_chunks(serve: Any, certificate: Any) -> None:
+    async def handler(request: Request) -> Response:
+        found = hashlib.sha256()
+        async for chunk in request.body.in_blocks():
+            found.update(chunk)
+        return Response(200, [], found.hexdigest().encode())
+
+    body = os.urandom(3 * MIB)
+    _, port = await serve(handler, ssl_context=certificate[0])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=certificate[1])
+    for head, wire in (
+        (b"Content-Length: %d\r\n\r\n" % len(body), body),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)),
+    ):
+        writer.write(b"PUT / HTTP/1.1\r\nHost: a\r\n" + head + wire)
+        assert (await answer(reader))[1] == hashlib.sha256(body).hexdigest().encode()
+    writer.close()
+
+
+@pytest.mark.parametrize("end", ["reset", "close", "pause", "answer"])
+async def test_a_body_in_blocks_that_does_not_become_whole(serve: Any, end: str) -> None:
+    faults: list[BaseException] = []
+    seen = 0
+
+    async def handler(request: Request) -> Response:
+        nonlocal seen
+        try:
+            async for chunk in request.body.in_blocks():
+                seen += len(chunk)
+                if end == "answer" and seen > 2 * MIB:
+                    return Response(403, [], b"no")
+        except (ClientGone, ClientTooSlow) as fault:
+            faults.append(fault)
+            raise
+        return Response(200, [], b"whole")
+
+    server, port = await serve(handler, Limits(body_timeout_s=0.5))
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (64 * MIB) + bytes(3 * MIB))
+    await eventually(lambda: seen > 2 * MIB)
+    if end == "reset":
+        vanish(writer)
+    elif end == "close":
+        writer.write_eof()
+    elif end == "pause":
+        assert (await answer(reader))[0].startswith(b"HTTP/1.1 408 ")
+    else:
+        assert (await answer(reader))[0].startswith(b"HTTP/1.1 403 ")
+    if end != "answer":
+        await eventually(lambda: faults)
+        assert isinstance(faults[0], ClientTooSlow if end == "pause" else ClientGone)
+    writer.close()
+    await eventually(lambda: server.connections == 0)
+
+
+async def test_large_uploads_in_blocks_are_held_back(serve: Any) -> None:
+    gate = asyncio.Event()
+    total = 0
+
+    async def handler(request: Request) -> Response:
+        nonlocal total
+        body = request.body.in_blocks()
+        await gate.wait()
+        async for chunk in body:
+            total += len(chunk)
+        return Response(200, [], b"%d" % total)
+
+    _, port = await serve(handler)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (64 * MIB))
+    sent = 0
+
+    async def push() -> None:
+        nonlocal sent
+        for _ in range(1024):
+            writer.write(bytes(65536))
+            await writer.drain()
+            sent += 65536
+
+    pushing = asyncio.create_task(push())
+    await asyncio.sleep(0.3)
+    assert not pushing.done()
+    assert sent < 16 * MIB  # the kernel's buffers of both sides, and ours
+    gate.set()
+    await pushing
+    assert int((await answer(reader))[1]) == 64 * MIB
+    writer.close()
 
 
 async def test_slow_clients_are_cut_off(serve: Any, blob: Any) -> None:
