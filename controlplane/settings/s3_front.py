@@ -66,6 +66,14 @@ class S3Front(Section):
     connections: int = Field(128, ge=1, le=4096, description="most connections to each Riak CS node, of each worker")
     connect_timeout_s: Seconds = Field(2, description="to open a connection to Riak CS")
     read_timeout_s: Seconds = Field(60, description="the longest pause of Riak CS within a request")
+    silence_s: Seconds = Field(
+        4, ge=2, le=60, description="a Riak CS host that acknowledges nothing for so long (TCP) is taken for dead"
+    )
+    first_answer_s: Seconds = Field(
+        8,
+        description="a look-up (HEAD, GET of an object, its ACL) that is not begun to be answered for so long is asked "
+        "for at another node",
+    )
     attempts: int = Field(3, ge=1, le=10, description="tries of a request that may safely be sent again")
     max_object_bytes: Bytes = Field(
         5 * _GIB, ge=1, description="the largest body of one PUT or part; larger objects come in parts"

@@ -22,6 +22,8 @@ def riak_cs_options(settings: Settings, endpoints: tuple[str, ...]) -> RiakCsOpt
         connections=s3.connections,
         connect_timeout_s=s3.connect_timeout_s,
         read_timeout_s=s3.read_timeout_s,
+        silence_s=s3.silence_s,
+        first_answer_s=s3.first_answer_s,
         attempts=s3.attempts,
     )
 

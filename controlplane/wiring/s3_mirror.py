@@ -144,6 +144,7 @@ def _source_options(settings: Settings, clock: Clock) -> S3Options:
         ca_file=s3.ca_file,
         connect_timeout_s=s3.connect_timeout_s,
         read_timeout_s=s3.read_timeout_s,
+        silence_s=s3.silence_s,
     )
 
 

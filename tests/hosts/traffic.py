@@ -22,16 +22,19 @@ ATTEMPTS = 8
 SIZES = (1, 4096, 200_000, 1_048_577, 2_500_000)
 """Inside one block, on the edge of two, and three blocks."""
 KEPT = 20
+SLOW_S = 3.0
 
 
 @dataclass
 class Counts:
-    """`retried` requests succeeded in the end; `failures` did not, and say why."""
+    """`retried` requests succeeded in the end; `failures` did not, and say why. `slow` says of requests that took more
+    than SLOW_S when they began and what their attempts met."""
 
     requests: int = 0
     retried: int = 0
     longest_s: float = 0.0
     failures: list[str] = field(default_factory=list)
+    slow: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         return (
@@ -68,6 +71,9 @@ class Traffic:
         self._lab, self._s3, self._bucket, self._pause_s = lab, s3, bucket, pause_s
         self._random = random.Random(bucket)
         self._wanted: dict[str, bytes] = {}
+        self._met: list[str] = []
+        """What the attempts of the present request came to, but for the last one that went well."""
+        s3.meta.events.register_first("needs-retry.s3", self._attempt_ended)
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
 
@@ -82,7 +88,7 @@ class Traffic:
     ) -> None:
         self._ending.set()
         self._thread.join(180)
-        print(f"\nS3 client meanwhile: {self.counts}", *self.counts.failures[:12], sep="\n  ")
+        print(f"\nS3 client meanwhile: {self.counts}", *self.counts.failures[:12], *self.counts.slow[:12], sep="\n  ")
         if self._thread.is_alive():
             raise AssertionError("the S3 client still waits for an answer after 180 s")
 
@@ -139,14 +145,29 @@ class Traffic:
 
     def _ask(self, verb: str, key: str, **more: Any) -> Any:
         """The answer, or None when it failed after all retries."""
-        started = time.monotonic()
+        started, clock = time.monotonic(), time.strftime("%T")
+        self._met.clear()
         try:
             answer = getattr(self._s3, verb)(Bucket=self._bucket, Key=key, **more)
             self.counts.retried += answer["ResponseMetadata"]["RetryAttempts"] > 0
             return answer
         except (BotoCoreError, ClientError) as error:
-            self.counts.failures.append(f"{time.strftime('%T')} {verb} {key}: {error}")
+            self.counts.failures.append(f"{clock} {verb} {key}: {error}; attempts: {', '.join(self._met)}")
             return None
         finally:
             self.counts.requests += 1
-            self.counts.longest_s = max(self.counts.longest_s, time.monotonic() - started)
+            took_s = time.monotonic() - started
+            self.counts.longest_s = max(self.counts.longest_s, took_s)
+            if took_s > SLOW_S:
+                size = f" of {len(more['Body'])} bytes" if "Body" in more else ""
+                met = ", ".join(self._met) or "the first attempt went well"
+                self.counts.slow.append(f"{clock} {verb} {key}{size} took {took_s:.1f} s: {met}")
+
+    def _attempt_ended(self, response: Any = None, caught_exception: Exception | None = None, **_: Any) -> None:
+        """An event of botocore. It must return None: anything else would be a wait before the next attempt."""
+        now = time.strftime("%T")
+        if caught_exception is not None:
+            self._met.append(f"{now} {type(caught_exception).__name__}")
+        elif response is not None and response[0].status_code >= 400:
+            code = response[1].get("Error", {}).get("Code", "")
+            self._met.append(f"{now} {response[0].status_code} {code}".rstrip())

@@ -13,6 +13,7 @@ from controlplane.adapters.riak_cs.permitted import require_permitted
 from controlplane.adapters.riak_cs.resumption import continues, rest_of
 from controlplane.adapters.riak_cs.wire import head_of, target_of
 from controlplane.adapters.s3.connection import Connection, ExchangeFailed
+from controlplane.adapters.s3.options import Endpoint
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
@@ -23,6 +24,7 @@ BACKOFF_MOST_S: Final = 1.0
 _JOIN_BELOW: Final = 64 * 1024
 _RETRYABLE: Final = frozenset({500, 502, 503, 504})
 _HTML: Final = "text/html"
+_FACTS: Final = frozenset({"acl", "policy", "location", "versioning"})
 Again: TypeAlias = Callable[[Ask, Site | None], Awaitable["RiakCsReply"]]
 """Sends a request, if it can be to another node than that one."""
 
@@ -55,7 +57,7 @@ class RiakCsReply:
         try:
             chunk = await lease.connection.read()
         except ExchangeFailed as error:
-            self._pool.failed(lease.site)
+            self._pool.failed(lease.site, at_once=error.hung)
             self._broken = lease.site
             self.close()
             rest = rest_of(self._ask, self.status, self.headers, self._taken)
@@ -131,6 +133,8 @@ class RiakCsClient:
     another node for every request: nothing was sent. A request that was sent and not answered, and an answer of 5xx,
     are tried again only when the request is repeatable and its body still there: that of a streamed one is while it is
     small enough and there is room to keep it (kept_bodies.py).
+    A node whose host is silent, or that does not begin to answer a look-up, is left alone at once, until it answers
+    GET / by itself.
 
     Signed with a renewable pair and refused, it is sent once more when there is another secret by now: whether it is
     repeatable does not matter, since who is refused has done nothing.
@@ -140,7 +144,7 @@ class RiakCsClient:
         self._options = options
         self._clock = clock
         self._random = random
-        self._pool = ConnectionPool(options, clock, random)
+        self._pool = ConnectionPool(options, clock, random, _proof)
         self._kept = KeptBodies(options.kept_body_bytes, options.kept_bytes)
         self._where = ", ".join(options.endpoints)
 
@@ -192,17 +196,19 @@ class RiakCsClient:
                 if lease is None:
                     lease = await self._pool.acquire(max_idle_s=idle_s, avoid=avoid)
                 begun = True
-                reply = await self._exchange(ask, lease)
+                others = attempt < self._options.attempts and len(self._options.endpoints) > 1
+                within_s = self._options.first_answer_s if others and is_look_up(ask) else 0.0
+                reply = await self._exchange(ask, lease, within_s)
             except ExchangeFailed as error:
                 site = error.site if isinstance(error.site, Site) else (lease.site if lease else None)
                 again = not begun or (ask.repeatable and not once)
-                if begun and again and not stale and error.reused and not error.answered:
+                if begun and again and not stale and error.reused and not error.answered and not error.hung:
                     # The node had closed the idle connection: no attempt is counted.
                     stale = True
                     attempt -= 1
                     continue
                 if begun and lease is not None:
-                    self._pool.failed(lease.site)
+                    self._pool.failed(lease.site, at_once=error.hung)
                 if not again or attempt >= self._options.attempts or site is None:
                     where = site.endpoint.url if site else self._where
                     raise Unavailable(
@@ -222,7 +228,8 @@ class RiakCsClient:
             return False
         return not (reply.status == 500 and reply.headers.get("content-type", "").startswith(_HTML))
 
-    async def _exchange(self, ask: Ask, lease: Lease) -> RiakCsReply:
+    async def _exchange(self, ask: Ask, lease: Lease, within_s: float) -> RiakCsReply:
+        """`within_s`: the longest wait for the head of the answer, when that is shorter than for anything else."""
         connection = lease.connection
         cut_short = False
         try:
@@ -240,7 +247,7 @@ class RiakCsClient:
                 connection.write(head)
                 cut_short = await _send_stream(body, connection)
             if not connection.status:
-                await connection.head()
+                await connection.head(within_s)
             if cut_short:
                 # Refused before the body was whole: the rest is not sent, so the connection cannot be used again.
                 connection.keep_alive = False
@@ -255,6 +262,19 @@ class RiakCsClient:
         elif connection.status in (502, 503, 504):
             self._pool.failed(lease.site)
         return RiakCsReply(self._pool, lease, ask, self._send, self._options.attempts)
+
+
+def is_look_up(ask: Ask) -> bool:
+    """What takes a node that works a moment only: not a listing, which may be long in coming, and nothing that changes
+    anything, since a node that hangs may do it later."""
+    if ask.method == "HEAD":
+        return True
+    return ask.method == "GET" and (bool(ask.key) or any(name in _FACTS for name, _ in ask.query))
+
+
+def _proof(endpoint: Endpoint) -> bytes:
+    """403 from a node that works, 503 when its Riak is away; also at the admin port it is a refusal."""
+    return b"GET / HTTP/1.1\r\nhost: " + endpoint.host_header.encode() + b"\r\n\r\n"
 
 
 async def _send_stream(body: AsyncIterable[bytes | memoryview], connection: Connection) -> bool:

@@ -20,6 +20,10 @@ class RiakCsOptions:
     connect_timeout_s: float = 2.0
     read_timeout_s: float = 60.0
     """The longest pause of a node within a request, and the longest wait for a free connection."""
+    silence_s: float = 4.0
+    """A host whose kernel acknowledges nothing for so long is taken for dead; it is not far away."""
+    first_answer_s: float = 8.0
+    """The longest wait for the beginning of an answer that every node gives soon, while another node can be asked."""
     attempts: int = 3
     """Tries of a request that may safely be sent again."""
     kept_body_bytes: int = 16 * 1024 * 1024
@@ -32,5 +36,6 @@ class RiakCsOptions:
             raise ValueError("Riak CS needs at least one endpoint")
         for url in self.endpoints:
             Endpoint.parse(url)
-        if min(self.connections, self.attempts) < 1 or min(self.connect_timeout_s, self.read_timeout_s) <= 0:
+        spans = (self.connect_timeout_s, self.read_timeout_s, self.silence_s, self.first_answer_s)
+        if min(self.connections, self.attempts) < 1 or min(spans) <= 0:
             raise ValueError("connections and attempts are at least 1, timeouts greater than 0")

@@ -34,6 +34,7 @@ class PrivateBucket(S3ObjectStore):
             connections=options.connections,
             connect_timeout_s=options.connect_timeout_s,
             read_timeout_s=options.read_timeout_s,
+            silence_s=options.silence_s,
             attempts=options.attempts,
         )
         super().__init__(StoreName("s3-documents"), store, clock=clock, random=random)

@@ -88,7 +88,7 @@ class Answer:
         try:
             chunk = await self._lease.connection.read()
         except ExchangeFailed as error:
-            self._pool.failed(self._lease.site)
+            self._pool.failed(self._lease.site, at_once=error.hung)
             raise Unavailable(f"{self.what}: {error}") from error
         if not chunk:
             self.close()
@@ -183,14 +183,15 @@ class S3Client:
                 outcome = await self._exchange(request, lease, retried)
             except ExchangeFailed as error:
                 site = error.site if isinstance(error.site, Site) else (lease.site if lease else None)
-                if attempts > 1 and stale == 0 and lease is not None and error.reused and not error.answered:
+                closed_idle = error.reused and not error.answered and not error.hung
+                if attempts > 1 and stale == 0 and lease is not None and closed_idle:
                     # The server closed the idle connection while the request was under way: no attempt is counted.
                     stale += 1
                     attempt -= 1
                     retried = True
                     continue
                 if lease is not None:
-                    self._pool.failed(lease.site)
+                    self._pool.failed(lease.site, at_once=error.hung)
                     retried = True
                 if attempt >= attempts or site is None:
                     # Without a site there was no place in the pool: waiting again would only make the line longer.

@@ -9,6 +9,7 @@ from typing import Final, cast
 
 import httptools
 
+from controlplane.adapters.s3.peer_host import TcpSocket, have_it_probed, is_silent
 from controlplane.adapters.s3.pipeline import NotInStep, Replies
 from controlplane.adapters.s3.plain_head import plain_head
 from controlplane.http.file_send import FileTransfer
@@ -16,6 +17,8 @@ from controlplane.http.message import FileBody
 from controlplane.http.prompt_task import Waiter, waiter
 
 MAX_HEAD_BYTES: Final = 64 * 1024
+LOOK_EVERY_S: Final = 1.0
+"""While somebody waits, the connection looks so often whether he has waited too long."""
 _PAUSE_ABOVE: Final = 512 * 1024
 _RESUME_BELOW: Final = 128 * 1024
 
@@ -29,7 +32,13 @@ class ExchangeFailed(Exception):
     """A request got no whole, well-formed answer."""
 
     def __init__(
-        self, reason: str, *, answered: bool = False, reused: bool = False, site: object | None = None
+        self,
+        reason: str,
+        *,
+        answered: bool = False,
+        reused: bool = False,
+        hung: bool = False,
+        site: object | None = None,
     ) -> None:
         super().__init__(reason)
         self.site = site
@@ -38,22 +47,27 @@ class ExchangeFailed(Exception):
         """Whether any byte of the answer had come."""
         self.reused = reused
         """Whether the connection had served another request before: then the server may just have closed it idle."""
+        self.hung = hung
+        """Whether it was given up after a wait: the next request would wait there too."""
 
 
 class Connection(asyncio.Protocol):
     """Life of a request: begin(), write() and drain() for the request, head(), read() until b"" for the answer.
 
     After that `reusable` says whether another request may follow. Every wait raises ExchangeFailed when the connection
-    is lost, when the other side pauses for longer than read_timeout_s, and when it sends what is not HTTP. The time
-    that the caller takes between calls does not count. Memory: about 512 KiB of an answer that is not read yet.
+    is lost, when the other side pauses for longer than read_timeout_s, when its host acknowledges nothing for
+    silence_s, and when it sends what is not HTTP. The time that the caller takes between calls does not count; a second
+    more may pass. Memory: about 512 KiB of an answer that is not read yet.
     """
 
     __slots__ = (
         "_chunks",
         "_complete",
         "_failure",
+        "_head_by",
         "_head_bytes",
         "_head_only",
+        "_hung",
         "_left",
         "_loop",
         "_parser",
@@ -62,6 +76,8 @@ class Connection(asyncio.Protocol):
         "_progress_at",
         "_read_timeout_s",
         "_replies",
+        "_silence_s",
+        "_socket",
         "_status",
         "_timer",
         "_transfer",
@@ -78,9 +94,14 @@ class Connection(asyncio.Protocol):
         "status",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, read_timeout_s: float, silence_s: float) -> None:
         self._loop = loop
         self._read_timeout_s = read_timeout_s
+        self._silence_s = silence_s
+        self._socket: TcpSocket | None = None
+        self._head_by = 0.0
+        """When the head of the answer has to be there, on the loop's clock; 0: no time is set."""
+        self._hung = False
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._chunks: deque[bytes] = deque()
@@ -209,10 +230,14 @@ class Connection(asyncio.Protocol):
         while not self._writable and not self.status:
             await self._wait()
 
-    async def head(self) -> None:
-        """Wait for `status` and `headers`."""
-        while not self.status:
-            await self._wait()
+    async def head(self, within_s: float = 0.0) -> None:
+        """Wait for `status` and `headers`, at most so long; 0: as long as for anything."""
+        self._head_by = self._loop.time() + within_s if within_s else 0.0
+        try:
+            while not self.status:
+                await self._wait()
+        finally:
+            self._head_by = 0.0
 
     def whole(self, limit: int) -> bytes | None:
         """The whole body, when it is there and nothing of it was read; None also for one of more than `limit` bytes."""
@@ -241,7 +266,7 @@ class Connection(asyncio.Protocol):
         loop = self._loop
         self._progress_at = loop.time()
         if self._timer is None:
-            self._timer = loop.call_later(self._read_timeout_s, self._tick)
+            self._timer = loop.call_later(min(self._read_timeout_s, LOOK_EVERY_S), self._tick)
         self._waiter = waiting = waiter(loop)
         return waiting
 
@@ -264,12 +289,23 @@ class Connection(asyncio.Protocol):
         if pending < self._pending_write:
             self._progress_at = now
         self._pending_write = pending
-        left = self._progress_at + self._read_timeout_s - now
-        if left > 0:
-            self._timer = self._loop.call_later(left, self._tick)
-        else:
+        waited = now - self._progress_at
+        if waited >= self._read_timeout_s:
             doing = "took no more of the request" if pending else "sent nothing"
-            self._fail(f"the server {doing} for {self._read_timeout_s:g} s")
+            self._hang(f"the server {doing} for {self._read_timeout_s:g} s")
+        elif self._head_by and now >= self._head_by:
+            self._hang(f"the server did not begin to answer for {waited:.1f} s")
+        elif waited >= self._silence_s and self._socket is not None and is_silent(self._socket, self._silence_s):
+            self._hang(f"its host has acknowledged nothing for {self._silence_s:g} s")
+        else:
+            left = self._read_timeout_s - waited
+            if self._head_by:
+                left = min(left, self._head_by - now)
+            self._timer = self._loop.call_later(min(left, LOOK_EVERY_S), self._tick)
+
+    def _hang(self, reason: str) -> None:
+        self._hung = True
+        self._fail(reason)
 
     def _fail(self, reason: str) -> None:
         if self._failure is None:
@@ -280,12 +316,17 @@ class Connection(asyncio.Protocol):
         self._loop.call_soon(self._wake)
 
     def _failed(self) -> ExchangeFailed:
-        return ExchangeFailed(self._failure or "not connected", answered=self.answered, reused=self.requests > 1)
+        reason = self._failure or "not connected"
+        return ExchangeFailed(reason, answered=self.answered, reused=self.requests > 1, hung=self._hung)
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            self._socket = sock
+            have_it_probed(sock, self._silence_s)
 
     def data_received(self, data: bytes) -> None:
         if not self.busy or self._complete:
@@ -366,7 +407,9 @@ class Connection(asyncio.Protocol):
         if self._ends_with_the_connection(exc):
             self._complete = True
             self.keep_alive = False
+        self._socket = None
         if self._failure is None:
+            self._hung = isinstance(exc, TimeoutError)  # the kernel's probes went unanswered
             what = "in the middle of its answer" if self.answered else "before it answered"
             self._failure = f"the connection was lost {what} ({exc or 'closed by the server'})"
         if self._timer is not None:

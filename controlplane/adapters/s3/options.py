@@ -57,6 +57,9 @@ class PoolOptions(Protocol):
     def read_timeout_s(self) -> float: ...
 
     @property
+    def silence_s(self) -> float: ...
+
+    @property
     def ca_file(self) -> Path | None: ...
 
 
@@ -89,6 +92,8 @@ class S3Options:
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 30.0
     """The longest pause of the server within a request, and the longest wait for a free connection."""
+    silence_s: float = 10.0
+    """A host whose kernel acknowledges nothing for so long is taken for dead; it may be far away."""
     attempts: int = 4
     """Tries of a request that may safely be sent again."""
     part_bytes: int = 16 * 1024 * 1024
@@ -105,7 +110,7 @@ class S3Options:
             Endpoint.parse(url)
         if min(self.connections, self.pipeline, self.attempts, self.part_concurrency, self.part_bytes) < 1:
             raise ValueError("connections, pipeline, attempts, part_concurrency and part_bytes are at least 1")
-        if min(self.connect_timeout_s, self.read_timeout_s) <= 0:
+        if min(self.connect_timeout_s, self.read_timeout_s, self.silence_s) <= 0:
             raise ValueError("timeouts are greater than 0 seconds")
         if bool(self.access_key) != bool(self.secret_key):
             raise ValueError("access_key and secret_key come together, or neither is set")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -19,7 +20,12 @@ FRESH_IDLE_S: Final = 2.0
 """The same for requests that cannot be repeated."""
 EJECT_FIRST_S: Final = 1.0
 EJECT_MOST_S: Final = 15.0
+ASK_MOST_S: Final = 4.0
+"""The longest pause between two questions whether an endpoint is back, which cost no request anything."""
 FAILURES_TO_EJECT: Final = 3
+Proof = Callable[[Endpoint], bytes]
+"""A request that changes nothing, for an endpoint; who answers it, and not that others are away, can be used."""
+_AWAY: Final = frozenset({502, 503, 504})
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -32,7 +38,7 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
 class Site:
     """One endpoint: its idle connections, its open count, and how it fared."""
 
-    __slots__ = ("ejected_until", "endpoint", "failures", "idle", "open")
+    __slots__ = ("ejected_until", "endpoint", "failures", "idle", "open", "returning")
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.endpoint = endpoint
@@ -41,6 +47,8 @@ class Site:
         """Connections open or opening, idle ones included."""
         self.failures = 0
         self.ejected_until = 0.0
+        self.returning: asyncio.Task[None] | None = None
+        """Asks an endpoint that is away whether it is back."""
 
     @property
     def busy(self) -> int:
@@ -60,11 +68,14 @@ class Lease:
 class ConnectionPool:
     """At most `connections` to each endpoint; whoever finds all busy waits in line, at most read_timeout_s.
 
-    Endpoints: the least busy one that is not ejected. A failed connect ejects at once, other failures after three in a
-    row, for 1 s doubling to 15 s; any answer below 500 forgives. When all are ejected, the first to return is tried.
+    Endpoints: the least busy one that is not ejected. A failed connect and a wait in vain eject at once, and throw its
+    idle connections away; other failures eject after three in a row. For 1 s doubling to 15 s; any answer below 500
+    forgives. When all are ejected, the first to return is tried. With a proof, one that was ejected at once is used
+    again when it has answered that, so that no request has to wait for whether it is back.
     """
 
-    def __init__(self, options: PoolOptions, clock: Clock, random: Random) -> None:
+    def __init__(self, options: PoolOptions, clock: Clock, random: Random, proof: Proof | None = None) -> None:
+        self._proof = proof if len(options.endpoints) > 1 else None
         self._options = options
         self._clock = clock
         self._random = random
@@ -113,16 +124,57 @@ class ConnectionPool:
     def failed(self, site: Site, *, at_once: bool = False) -> None:
         site.failures += 1
         if at_once or site.failures >= FAILURES_TO_EJECT:
-            span = min(EJECT_FIRST_S * 2 ** min(site.failures - 1, 10), EJECT_MOST_S)
-            site.ejected_until = self._clock.monotonic() + span * (0.5 + 0.5 * self._random.random())
+            site.ejected_until = self._clock.monotonic() + self._span_s(site)
+        if at_once:
+            while site.idle:
+                self._drop(site.idle.pop())
+                site.open -= 1
+            if self._proof is not None and site.returning is None and not self._closed:
+                site.returning = asyncio.get_running_loop().create_task(self._win_back(site, self._proof))
+
+    def _span_s(self, site: Site) -> float:
+        most = EJECT_MOST_S if site.returning is None else ASK_MOST_S
+        span: float = min(EJECT_FIRST_S * 2.0 ** min(site.failures - 1, 10), most)
+        return span * (0.5 + 0.5 * self._random.random())
 
     def succeeded(self, site: Site) -> None:
         site.failures = 0
         site.ejected_until = 0.0
+        if site.returning is not None:
+            site.returning.cancel()
+            site.returning = None
+
+    async def _win_back(self, site: Site, proof: Proof) -> None:
+        while True:
+            await self._clock.sleep(self._span_s(site))
+            if await self._answers(site, proof(site.endpoint)):
+                site.returning = None
+                self.succeeded(site)
+                return
+            site.failures += 1
+
+    async def _answers(self, site: Site, request: bytes) -> bool:
+        """Whether it answers, within twice the time of a connect. Its connection is not kept: others may be waiting."""
+        connection: Connection | None = None
+        try:
+            connection = await self._connect(site.endpoint)
+            connection.begin(head_only=False)
+            connection.write(request)
+            await connection.head(self._options.connect_timeout_s)
+        except (OSError, TimeoutError, ExchangeFailed):
+            return False
+        finally:
+            if connection is not None:
+                connection.abort()
+        return connection.status not in _AWAY
 
     async def aclose(self) -> None:
         """Close every connection; requests under way fail."""
         self._closed = True
+        returning = [site.returning for site in self._sites if site.returning is not None]
+        for task in returning:
+            task.cancel()
+        await asyncio.gather(*returning, return_exceptions=True)
         for connection in list(self._connections):
             connection.abort()
         self._connections.clear()
@@ -141,7 +193,7 @@ class ConnectionPool:
             site = self._sites[0]
             return site if site.idle or site.open < self._options.connections else None
         now = self._clock.monotonic()
-        usable = [site for site in self._sites if site.ejected_until <= now]
+        usable = [site for site in self._sites if site.ejected_until <= now and site.returning is None]
         if not usable:
             usable = [min(self._sites, key=lambda site: site.ejected_until)]
         elif len(usable) > 1 and avoid in usable:
@@ -217,7 +269,7 @@ class ConnectionPool:
             self._tls = await asyncio.to_thread(tls_context, self._options.ca_file)
         async with asyncio.timeout(self._options.connect_timeout_s):
             _, connection = await loop.create_connection(
-                lambda: Connection(loop, self._options.read_timeout_s),
+                lambda: Connection(loop, self._options.read_timeout_s, self._options.silence_s),
                 endpoint.host,
                 endpoint.port,
                 ssl=self._tls if endpoint.tls else None,
