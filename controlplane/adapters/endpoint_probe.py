@@ -60,7 +60,7 @@ class EndpointProbe:
         endpoint = self._endpoint
         tls = (self._tls or ssl.create_default_context()) if endpoint.tls else None
         _, connection = await loop.create_connection(
-            lambda: Connection(loop, self._timeout_s), endpoint.host, endpoint.port, ssl=tls
+            lambda: Connection(loop, self._timeout_s, self._timeout_s), endpoint.host, endpoint.port, ssl=tls
         )
         try:
             connection.begin(head_only=False)
