@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from controlplane.adapters.memory.upload_ledger import MemoryUploadLedger
 from controlplane.adapters.spool import DiskSpool
@@ -300,6 +302,22 @@ class ObjectNode:
     def copies(self, target: str = "t", bucket: Bucket = B) -> dict[str, bytes]:
         store = self.targets[target].store(bucket)
         return {name: store.data(name) for name in store.names}
+
+
+@contextlib.contextmanager
+def object_nodes(clock: Clock, folder: Path, *rules: MirrorRule) -> Iterator[Callable[..., ObjectNode]]:
+    """Makes nodes, with these rules unless others are given, and closes them: their spools must be empty then."""
+    nodes: list[ObjectNode] = []
+
+    def make(*others: MirrorRule, **more: Any) -> ObjectNode:
+        node = ObjectNode(clock, folder / f"spool{len(nodes)}", *(others or rules), **more)
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.spool.close()
+        assert list(node.spool_path.iterdir()) == []
 
 
 def reply_date(info: ObjectInfo) -> str:

@@ -54,6 +54,17 @@ def real() -> RiakNode | None:
 
 
 @contextlib.contextmanager
+def given_or_standin(folder: Path, *, pb: bool = False) -> Iterator[RiakNode]:
+    """The real one when the environment names it by its HTTP URL (`pb`: by its protocol buffers), else the stand-in."""
+    found = real()
+    if found is not None and (found.pb if pb else found.http_url):
+        yield found
+        return
+    with standin(folder) as node:
+        yield node
+
+
+@contextlib.contextmanager
 def standin(folder: Path, *, port: int = 0) -> Iterator[RiakNode]:
     """One node of one copy, with the bucket types made."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,19 @@ class S3Gateway:
     node: Node
     ca_file: str = ""
     """To be trusted over TLS; empty over plain HTTP."""
+
+    def pending(self) -> float:
+        """Entries of the journal that wait to be mirrored; none may have failed."""
+        metrics = self.node.metrics("gateway")
+        assert metrics["millrace_journal_failed_entries"] == 0, self.node.cli("mirror", "failed").stdout
+        return metrics["millrace_journal_pending_entries"]
+
+    def settle(self, most_s: float = 60) -> None:
+        """Waits until nothing is pending."""
+        until = time.monotonic() + most_s
+        while self.pending():
+            assert time.monotonic() < until, self.node.log("agent")[-3000:]
+            time.sleep(0.05)
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from controlplane.model.sharding import SHARDS, Shard, shard_of
 from controlplane.ports.errors import Conflict, Full, Rejected, Unavailable
 from tests.contract.catalog_suite import FAR, NEAR, at, manifest
 from tests.contract.journal_suite import NOW, draft
-from tests.support.riak_kv import RiakNode, real, standin
+from tests.support.riak_kv import RiakNode, given_or_standin
 
 Open = Callable[..., Awaitable[RiakJournal]]
 
@@ -39,11 +39,7 @@ class ShiftedClock(SystemClock):
 
 @pytest.fixture(scope="module")
 def riak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RiakNode]:
-    found = real()
-    if found is not None and found.http_url:
-        yield found
-        return
-    with standin(tmp_path_factory.mktemp("riak")) as node:
+    with given_or_standin(tmp_path_factory.mktemp("riak")) as node:
         yield node
 
 

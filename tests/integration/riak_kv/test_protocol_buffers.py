@@ -12,16 +12,12 @@ from controlplane.adapters.riak_pb import RiakPb
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.ports.errors import Conflict, Rejected, Unavailable
 from tests.support.ports import free_port
-from tests.support.riak_kv import RiakNode, real, standin
+from tests.support.riak_kv import RiakNode, given_or_standin
 
 
 @pytest.fixture(scope="module")
 def riak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RiakNode]:
-    found = real()
-    if found is not None and found.pb:
-        yield found
-        return
-    with standin(tmp_path_factory.mktemp("riak")) as node:
+    with given_or_standin(tmp_path_factory.mktemp("riak"), pb=True) as node:
         yield node
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -110,14 +109,7 @@ class Mirrored:
     beneath: Wire
 
     def settle(self) -> None:
-        until = time.monotonic() + 60
-        while True:
-            metrics = self.gateway.node.metrics("gateway")
-            assert metrics["millrace_journal_failed_entries"] == 0, self.gateway.node.cli("mirror", "failed").stdout
-            if not metrics["millrace_journal_pending_entries"]:
-                return
-            assert time.monotonic() < until, self.gateway.node.log("agent")[-3000:]
-            time.sleep(0.05)
+        self.gateway.settle()
 
     def mirror(self, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
         ran = self.gateway.node.cli("mirror", *arguments, "--json")

@@ -66,16 +66,10 @@ class Mirrored:
         return name
 
     def settle(self) -> None:
-        """Wait until nothing is pending; nothing may have failed."""
-        until = time.monotonic() + 60
-        while self.pending():
-            assert time.monotonic() < until, self.gateway.node.log("agent")[-3000:]
-            time.sleep(0.05)
+        self.gateway.settle()
 
     def pending(self) -> float:
-        metrics = self.gateway.node.metrics("gateway")
-        assert metrics["millrace_journal_failed_entries"] == 0, self.gateway.node.cli("mirror", "failed").stdout
-        return metrics["millrace_journal_pending_entries"]
+        return self.gateway.pending()
 
     def copy(self, bucket: str, key: str) -> bytes | None:
         try:

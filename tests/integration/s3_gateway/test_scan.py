@@ -61,14 +61,7 @@ class Scanned:
         self.s3.put_object(Bucket=bucket, Key=key, Body=body)
 
     def settle(self) -> None:
-        until = time.monotonic() + 60
-        while True:
-            metrics = self.gateway.node.metrics("gateway")
-            assert metrics["millrace_journal_failed_entries"] == 0, self.gateway.node.cli("mirror", "failed").stdout
-            if not metrics["millrace_journal_pending_entries"]:
-                return
-            assert time.monotonic() < until, self.gateway.node.log("agent")[-3000:]
-            time.sleep(0.05)
+        self.gateway.settle()
 
     def copies(self, bucket: str) -> dict[str, bytes]:
         found = self.target.list_objects(Bucket="mirror", Prefix=f"{bucket}/").get("Contents", [])

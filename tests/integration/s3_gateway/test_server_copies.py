@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,14 +39,7 @@ class Mirrored:
     copies: str
 
     def settle(self) -> None:
-        until = time.monotonic() + 120
-        while True:
-            metrics = self.gateway.node.metrics("gateway")
-            assert metrics["millrace_journal_failed_entries"] == 0, self.gateway.node.cli("mirror", "failed").stdout
-            if not metrics["millrace_journal_pending_entries"]:
-                return
-            assert time.monotonic() < until, self.gateway.node.log("agent")[-3000:]
-            time.sleep(0.1)
+        self.gateway.settle(120)
 
     def answered(self, operation: str) -> float:
         """How many requests of this kind the front has answered with 200."""

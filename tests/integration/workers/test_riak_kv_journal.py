@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import TOKEN, Node
-from tests.support.riak_kv import RiakNode, real, standin
+from tests.support.riak_kv import RiakNode, given_or_standin
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -26,11 +26,7 @@ AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 @pytest.fixture(scope="module")
 def riak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RiakNode]:
-    found = real()
-    if found is not None and found.http_url:
-        yield found
-        return
-    with standin(tmp_path_factory.mktemp("riak")) as node:
+    with given_or_standin(tmp_path_factory.mktemp("riak")) as node:
         yield node
 
 

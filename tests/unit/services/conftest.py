@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fakes import Node
+from tests.support.fakes import FakeStore, Faults, Node
+from tests.support.object_node import ObjectNode
 from tests.support.virtual_time import VirtualClock
 
 NewNode = Callable[..., Node]
@@ -26,6 +28,21 @@ def new_node(clock: VirtualClock, tmp_path: Path) -> Iterator[NewNode]:
     for node in nodes:
         node.spool.close()
         assert node.spool_files() == []
+
+
+async def break_off(node: Node | ObjectNode, slow: Sequence[FakeStore | Faults], *, after_s: float) -> None:
+    """The agent dies in the middle: each call of what is slow takes a second until then."""
+    for part in slow:
+        part.latency = 1.0
+    mirror = node.new_mirror()
+    running = asyncio.ensure_future(node.drain(mirror))
+    await node.clock.sleep(after_s)
+    running.cancel()
+    for worker in mirror.workers:
+        worker.cancel()
+    await asyncio.wait((running, *mirror.workers))
+    for part in slow:
+        part.latency = 0.0
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from controlplane.ports.fault_points import reach
 from controlplane.services import large_copying
 from controlplane.services.large_copying import UploadSweep
 from controlplane.services.mirror import Mirror
-from tests.support.object_node import B, ObjectNode
+from tests.support.object_node import B, ObjectNode, object_nodes
 from tests.support.part_store import FakeParts
 from tests.support.virtual_time import VirtualClock
 
@@ -39,17 +39,14 @@ class Crash(BaseException):
 
 @pytest.fixture
 def new_node(clock: VirtualClock, tmp_path: Path) -> Iterator[NewNode]:
-    nodes: list[ObjectNode] = []
+    with object_nodes(clock, tmp_path, RULE) as new:
 
-    def make(**more: Any) -> ObjectNode:
-        node = ObjectNode(clock, tmp_path / f"spool{len(nodes)}", RULE, large_bytes=2 << 20, **more)
-        node.targets["t"].takes_parts = True
-        nodes.append(node)
-        return node
+        def make(**more: Any) -> ObjectNode:
+            node = new(large_bytes=2 << 20, **more)
+            node.targets["t"].takes_parts = True
+            return node
 
-    yield make
-    for node in nodes:
-        node.spool.close()
+        yield make
 
 
 def parts_of(node: ObjectNode) -> FakeParts:

@@ -15,7 +15,7 @@ from controlplane.model.task import Draft, Op, TaskState
 from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Rejected, StorageFull, Unavailable
 from tests.support.fakes import Node, content_of, damage, failing
 from tests.support.md5_collision import A, B
-from tests.unit.services.conftest import NewNode
+from tests.unit.services.conftest import NewNode, break_off
 
 BLOB = b"a blob"
 GUID = content_of(BLOB).md5
@@ -82,17 +82,7 @@ async def test_i1_a_crash_between_any_two_steps_then_a_fresh_mirror_finishes(new
     third = await node.store(b"third")
     await node.writer.delete(second)
     slow = (node.primary, node.persistent, node.journal.faults, node.catalog.faults)
-    for part in slow:
-        part.latency = 1.0
-    mirror = node.new_mirror()
-    running = asyncio.ensure_future(node.drain(mirror))
-    await node.clock.sleep(step * 0.5 + 0.25)
-    running.cancel()
-    for worker in mirror.workers:
-        worker.cancel()
-    await asyncio.wait((running, *mirror.workers))
-    for part in slow:
-        part.latency = 0.0
+    await break_off(node, slow, after_s=step * 0.5 + 0.25)
     await node.drain(node.new_mirror())
     assert node.persistent.names == sorted((KEY, blob_key(third.manifest.guid)))
     assert node.primary.names == sorted((KEY, blob_key(third.manifest.guid)))

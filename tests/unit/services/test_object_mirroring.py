@@ -8,7 +8,6 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,8 +20,9 @@ from controlplane.model.retry import RetrySchedule
 from controlplane.model.task import Op, TaskState
 from controlplane.ports.errors import Full, MillraceError, Rejected, Unavailable
 from tests.support.fakes import damage, failing
-from tests.support.object_node import B, ObjectNode
+from tests.support.object_node import B, ObjectNode, object_nodes
 from tests.support.virtual_time import VirtualClock
+from tests.unit.services.conftest import break_off
 
 PLAIN = MirrorRule("*", "", "t")
 THROUGH = MirrorRule("*", "", "t", read_through=True)
@@ -33,17 +33,8 @@ LARGE = bytes(range(256)) * 8192
 
 @pytest.fixture
 def new_node(clock: VirtualClock, tmp_path: Path) -> Iterator[NewNode]:
-    nodes: list[ObjectNode] = []
-
-    def make(*rules: MirrorRule, **more: Any) -> ObjectNode:
-        node = ObjectNode(clock, tmp_path / f"spool{len(nodes)}", *(rules or (PLAIN,)), **more)
-        nodes.append(node)
-        return node
-
-    yield make
-    for node in nodes:
-        node.spool.close()
-        assert list(node.spool_path.iterdir()) == []
+    with object_nodes(clock, tmp_path, PLAIN) as make:
+        yield make
 
 
 async def test_i1_a_write_is_in_the_journal_before_it_is_acknowledged(new_node: NewNode) -> None:
@@ -513,17 +504,7 @@ async def test_i1_a_crash_between_any_two_steps(new_node: NewNode, step: int) ->
     await node.delete("gone")
     await node.put("new", LARGE)
     slow = (node.primary, node.source.store(B), node.targets["t"].store(B), node.journal.faults)
-    for part in slow:
-        part.latency = 1.0
-    mirror = node.new_mirror()
-    running = asyncio.ensure_future(node.drain(mirror))
-    await node.clock.sleep(step * 0.5 + 0.25)
-    running.cancel()
-    for worker in mirror.workers:
-        worker.cancel()
-    await asyncio.wait((running, *mirror.workers))
-    for part in slow:
-        part.latency = 0.0
+    await break_off(node, slow, after_s=step * 0.5 + 0.25)
     await node.drain(node.new_mirror())
     assert node.copies() == {"a": b"3", "new": LARGE}
     assert node.journal.open_tasks == []

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from controlplane.ports.errors import Corrupt, Unavailable
 from controlplane.ports.upstream import Ask
 from controlplane.s3.sigv2 import http_date
 from tests.support.fakes import damage, failing
-from tests.support.object_node import OWNER, B, ObjectNode
+from tests.support.object_node import OWNER, B, ObjectNode, object_nodes
 from tests.support.virtual_time import VirtualClock
 
 THROUGH = MirrorRule("*", "", "t", read_through=True)
@@ -27,17 +26,8 @@ NewNode = Callable[..., ObjectNode]
 
 @pytest.fixture
 def new_node(clock: VirtualClock, tmp_path: Path) -> Iterator[NewNode]:
-    nodes: list[ObjectNode] = []
-
-    def make(*rules: MirrorRule, **more: Any) -> ObjectNode:
-        node = ObjectNode(clock, tmp_path / f"spool{len(nodes)}", *(rules or (THROUGH,)), **more)
-        nodes.append(node)
-        return node
-
-    yield make
-    for node in nodes:
-        node.spool.close()
-        assert list(node.spool_path.iterdir()) == []
+    with object_nodes(clock, tmp_path, THROUGH) as make:
+        yield make
 
 
 async def lost(node: ObjectNode, data: bytes = b"abcdef") -> None:

@@ -14,7 +14,7 @@ from controlplane.model.keys import Key
 from controlplane.model.mirror_rules import MirrorRule
 from controlplane.ports.errors import Full
 from tests.support.fakes import failing
-from tests.support.object_node import OWNER, PRIVATE, B, ObjectNode
+from tests.support.object_node import OWNER, PRIVATE, B, ObjectNode, object_nodes
 from tests.support.virtual_time import VirtualClock
 
 RULE = MirrorRule("photos", "", "t", read_through=True)
@@ -28,17 +28,14 @@ NewNode = Callable[..., ObjectNode]
 
 @pytest.fixture
 def new_node(clock: VirtualClock, tmp_path: Path) -> Iterator[NewNode]:
-    nodes: list[ObjectNode] = []
+    with object_nodes(clock, tmp_path, RULE) as new:
 
-    def make(**more: Any) -> ObjectNode:
-        node = ObjectNode(clock, tmp_path / f"spool{len(nodes)}", RULE, large_bytes=2 << 20, **more)
-        node.targets["t"].takes_parts = True
-        nodes.append(node)
-        return node
+        def make(**more: Any) -> ObjectNode:
+            node = new(large_bytes=2 << 20, **more)
+            node.targets["t"].takes_parts = True
+            return node
 
-    yield make
-    for node in nodes:
-        node.spool.close()
+        yield make
 
 
 async def copied(node: ObjectNode, key: str = "a") -> CopyRecord:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.hosts.standin.commands import logs, release
 from tests.hosts.standin.config import cuttlefish, erlang_terms, kv_schema
 from tests.hosts.standin.dist.link import NotReachable, RemoteError
-from tests.hosts.standin.kv.admin_texts import ADMIN_USAGE, RELEASE_USAGE, REPL_STATUS
+from tests.hosts.standin.kv.admin_texts import ADMIN_USAGE, REPL_STATUS
 from tests.hosts.standin.kv.backends import StartFailure
 from tests.hosts.standin.kv.node import Tuning
 from tests.hosts.standin.kv.service import KvService
@@ -43,7 +43,6 @@ RELEASE = release.Release(
     conf="riak.conf",
     settings=kv_schema.SETTINGS,
     subcommands="repl|debug",
-    usage=RELEASE_USAGE,
     chkconfig_success=0,
     prefix=Path("/usr/lib/riak"),
     etc=Path("/etc/riak"),

@@ -42,7 +42,6 @@ RELEASE = release.Release(
     conf="riak-cs.conf",
     settings=cs_schema.SETTINGS,
     subcommands="supercluster|debug",
-    usage=texts.RELEASE_USAGE,
     chkconfig_success=1,
     prefix=Path("/usr/lib/riak-cs"),
     etc=Path("/etc/riak-cs"),

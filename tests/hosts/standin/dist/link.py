@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.hosts.standin.dist import wire
+from tests.hosts.standin.threaded_server import ThreadedServer
 
 Handler = Callable[[str, dict[str, Any], bytes], tuple[Any, bytes]]
 
@@ -69,33 +70,12 @@ def answer(handler: Handler, payload: bytes) -> tuple[int, bytes]:
     return wire.REPLY, wire.pack(result, data)
 
 
-class LinkServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class LinkServer(ThreadedServer):
     """Serves calls of nodes and commands that know the cookie."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 64
 
     def __init__(self, address: tuple[str, int], cookie: str, handler: Handler) -> None:
         self.cookie, self.handler = cookie, handler
-        self.connections: set[socket.socket] = set()
         super().__init__(address, _Connection)
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-    def start(self) -> None:
-        threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True, name="link").start()
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-        for sock in list(self.connections):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 class Link:

@@ -7,7 +7,6 @@ Message codes below 200 are Riak's. Other requests of real clients get RpbErrorR
 import socket
 import socketserver
 import struct
-import threading
 from typing import Any
 
 from tests.hosts.standin.dist import wire
@@ -17,6 +16,7 @@ from tests.hosts.standin.kv.node import KvNode
 from tests.hosts.standin.kv.objects import dump
 from tests.hosts.standin.kv.pb_object import CODES, Objects, Refused
 from tests.hosts.standin.kv.pb_wire import encode
+from tests.hosts.standin.threaded_server import ThreadedServer
 
 _ERROR, _PING, _PONG, _INFO, _INFO_REPLY = 0, 1, 2, 7, 8
 
@@ -38,32 +38,11 @@ class _Session(socketserver.BaseRequestHandler):
             self.server.connections.discard(sock)
 
 
-class PbServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 256
-
+class PbServer(ThreadedServer):
     def __init__(self, address: tuple[str, int], node: KvNode) -> None:
         self._node = node
         self._objects = Objects(node)
-        self.connections: set[socket.socket] = set()
         super().__init__(address, _Session)
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
-
-    def start(self) -> None:
-        threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True, name="pb").start()
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-        for sock in list(self.connections):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def reply(self, code: int, payload: bytes) -> tuple[int, bytes]:
         if code == _PING:

@@ -4,10 +4,10 @@ import re
 import socket
 import socketserver
 import sys
-import threading
 import traceback
 from collections.abc import Callable
 
+from tests.hosts.standin.threaded_server import ThreadedServer
 from tests.hosts.standin.web.messages import REASONS, Hangup, Request, Response, ShortBody, crash, http_date
 
 App = Callable[[Request], Response]
@@ -126,36 +126,15 @@ def _send(request: Request, response: Response, software: str, *, keep: bool) ->
         request.sock.sendall(b"0\r\n\r\n")
 
 
-class WebServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+class WebServer(ThreadedServer):
     """Serves `app` on an address; port 0 takes a free one."""
-
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 256
 
     def __init__(self, address: tuple[str, int], app: App, software: str) -> None:
         self.app, self.software = app, software
-        self.connections: set[socket.socket] = set()
         super().__init__(address, _Connection)
-
-    @property
-    def port(self) -> int:
-        return int(self.server_address[1])
 
     def handle_error(self, request: object, client_address: object) -> None:
         traceback.print_exc(file=sys.stderr)
-
-    def start(self) -> None:
-        threading.Thread(target=self.serve_forever, args=(0.1,), daemon=True, name="web").start()
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-        for sock in list(self.connections):
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 def address(text: str) -> tuple[str, int]:
