@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from controlplane.gateway.auth import Authorizer, Right, Verdict
 from controlplane.gateway.blob_verbs import BlobVerbs
+from controlplane.gateway.peer_api import PeerApi
 from controlplane.gateway.probe_api import ProbeApi
 from controlplane.gateway.problem import problem, problem_for
 from controlplane.gateway.representation import blob_fields
@@ -29,7 +30,7 @@ access_log = logging.getLogger("controlplane.access")
 
 _BLOB = re.compile(r"/blobs/([^/]*)\Z")
 _SHA256 = re.compile(r"/blobs/sha256/([^/]*)\Z")
-_PEER_BLOB = re.compile(r"/peers/blobs/([^/]*)\Z")
+_PEERS = "/peers/"
 _PROBE = re.compile(r"/probes/([A-Za-z0-9][A-Za-z0-9._-]{0,62})\Z")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}\Z")
 _HOT_PATH_LENGTH = len("/blobs/") + 32
@@ -62,6 +63,7 @@ class BlobApi:
         writer: BlobWriter,
         reader: BlobReader,
         probes: ProbeApi,
+        peers: PeerApi,
         authorizer: Authorizer,
         max_blob_bytes: int,
         public: bool,
@@ -71,6 +73,7 @@ class BlobApi:
         self._verbs = BlobVerbs(writer, reader, max_blob_bytes=max_blob_bytes, public=public)
         self._reader = reader
         self._probes = probes
+        self._peers = peers
         self._authorizer = authorizer
         self._public = public
         self._tally = tally
@@ -194,11 +197,9 @@ class BlobApi:
                     "DELETE": (Right.DELETE, lambda: self._verbs.delete(request, parse_guid(name))),
                 },
             )
-        if matched := _PEER_BLOB.match(path):
-            wanted = matched[1]
-            return await self._dispatch(
-                request, {"GET": (Right.PEER, lambda: self._verbs.get_provided(request, parse_guid(wanted)))}
-            )
+        if path.startswith(_PEERS):
+            name = path.removeprefix(_PEERS)
+            return await self._dispatch(request, {"GET": (Right.PEER, lambda: self._peers.get(request, name))})
         if matched := _PROBE.match(path):
             node = matched[1]
             return await self._dispatch(

@@ -53,15 +53,6 @@ class BlobVerbs:
             blob.release()
             raise
 
-    async def get_provided(self, request: Request, guid: Guid) -> Response:
-        """For another gateway of the cluster: what this one is fetching at the moment."""
-        blob = await self._reader.open_provided(guid)
-        try:
-            return self._answer(request, blob, None)
-        except BaseException:
-            blob.release()
-            raise
-
     def _answer(self, request: Request, blob: OpenBlob, wanted: bytes | None) -> Response:
         part = parse_range(wanted.decode("latin-1"), blob.content.size) if wanted is not None else None
         headers = self._headers(request, blob.content, blob.content_type)

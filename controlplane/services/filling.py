@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from controlplane.model.content import Content, Guid
 from controlplane.model.keys import StoreName, blob_key
@@ -18,31 +16,15 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Conflict, Corrupt, MillraceError, NotFound, Unavailable
 from controlplane.ports.hot_cache import HotCache
 from controlplane.ports.object_store import ByteRange, ObjectReader, ObjectStore
-from controlplane.ports.peers import Peers
+from controlplane.ports.peers import Asker
 from controlplane.ports.spool import Spool, Spooled
 from controlplane.services.fetch import Fetch, Source
+from controlplane.services.fetch_sharing import PEERS, SIBLINGS, FetchSharing, brought_by_another
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.presence import refuse_if_entombed
-from controlplane.services.providers import Providers, ResumedReader
 from controlplane.services.proving import check_identity
 
 log = logging.getLogger(__name__)
-
-PEERS: Final = StoreName("peers")
-"""As the place where a blob was found: another gateway of the cluster."""
-
-_PROVIDERS_TRIED: Final = 3
-_FRESH_S: Final = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Sharing:
-    """What one needs to fetch a blob once for the whole cluster."""
-
-    providers: Providers
-    peers: Peers
-    primary_is_local: bool
-    """Each gateway has a primary of its own, and fills it itself."""
 
 
 class BlobFiller:
@@ -60,9 +42,10 @@ class BlobFiller:
         clock: Clock,
         tally: BlobTally,
         locks: GuidLocks,
-        sharing: Sharing | None = None,
+        sharing: FetchSharing,
+        primary_is_local: bool,
     ) -> None:
-        """`sharing`: with the other gateways of the cluster; None: each fetches for itself."""
+        """`primary_is_local`: other gateways have primaries of their own, and fill them themselves."""
         self._primary = primary
         self._persistent = persistent
         self._catalog = catalog
@@ -73,6 +56,7 @@ class BlobFiller:
         self._tally = tally
         self._locks = locks
         self._sharing = sharing
+        self._primary_is_local = primary_is_local
         self._fetches: dict[Guid, Fetch] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -84,9 +68,9 @@ class BlobFiller:
     def is_under_way(self, guid: Guid) -> bool:
         return guid in self._fetches
 
-    def is_provided(self, guid: Guid) -> bool:
-        """Whether this gateway fetches it from the store for others too: they are not sent round in a circle."""
-        return guid in self._fetches and self._sharing is not None and self._sharing.providers.provides(guid)
+    def is_shown(self, guid: Guid, asker: Asker) -> bool:
+        """Whether this process fetches it from the store for others too: they are not sent round in a circle."""
+        return guid in self._fetches and self._sharing.shows(_name(guid), asker)
 
     async def join(self, guid: Guid) -> Fetch:
         """The fetch of the blob, begun if nobody else did, and opened: the caller must leave() it."""
@@ -124,8 +108,7 @@ class BlobFiller:
                 await fetch.run()
             finally:
                 del self._fetches[guid]
-                if self._sharing is not None:
-                    await self._sharing.providers.release(guid)
+                await self._sharing.release(_name(guid))
             if fetch.is_corrupt and fetch.source is not None:
                 self._count_corrupt(fetch.source, str(fetch.failure))
 
@@ -141,10 +124,13 @@ class BlobFiller:
         store = self._persistent
         if store is None:
             raise NotFound(f"no blob {guid}")
-        if self._sharing is not None:
-            found = await self._shared(guid, expected, store, self._sharing)
-            if found is not None:
-                return found
+        found = await self._sharing.find(
+            _name(guid), partial(self._in_primary, guid, expected), partial(_from, store, guid), expected
+        )
+        if found is not None:
+            if found.store in (PEERS, SIBLINGS):
+                self._tally.count_fill(found.store, "filled")
+            return found
         try:
             return Source(store.name, await store.get(blob_key(guid)), None, expected)
         except NotFound:
@@ -161,43 +147,18 @@ class BlobFiller:
             return None
         return Source(self._primary.name, reader, self._hot_max_bytes, expected)
 
-    async def _shared(
-        self, guid: Guid, expected: Content | None, store: ObjectStore, sharing: Sharing
-    ) -> Source | None:
-        """The blob as another gateway receives it; None: this one is to ask the store itself. The claim is released
-        when the fetch has ended."""
-        provider = await sharing.providers.find_or_claim(guid)
-        for attempt in range(_PROVIDERS_TRIED):
-            if provider is None:
-                # Whoever had the claim before may have brought the blob into the primary since we looked.
-                return await self._in_primary(guid, expected)
-            try:
-                reader = await sharing.peers.open(provider.url, guid)
-            except NotFound:
-                # It has just ended there, well or not; or its claim is so fresh that it does not know of it yet.
-                if (source := await self._in_primary(guid, expected)) is not None:
-                    return source
-                await self._clock.sleep(_FRESH_S)
-                provider = await sharing.providers.find_or_claim(guid, instead_of=provider if attempt else None)
-            except MillraceError as error:
-                log.warning("blob %s: %s", guid, error)
-                provider = await sharing.providers.find_or_claim(guid, instead_of=provider)
-            else:
-                self._tally.count_fill(PEERS, "filled")
-                return Source(PEERS, ResumedReader(reader, partial(_from, store, guid)), None, expected)
-        return None
-
     async def _keep(self, source: Source, spooled: Spooled) -> None:
         """What becomes of a proved fetch: it goes into the primary if it was not there, and into the hot cache.
 
         Under the GUID's lock, and looked at again afterwards: a delete that came meanwhile wins (I4).
         """
         guid = spooled.content.md5
-        self._tally.count_fill(source.store, "filled")
+        if source.store not in (PEERS, SIBLINGS):
+            self._tally.count_fill(source.store, "filled")
         async with self._locks.hold(guid):
             try:
-                shared = self._sharing is not None and not self._sharing.primary_is_local
-                if source.store == self._primary.name or (source.store == PEERS and shared):
+                elsewhere = source.store == PEERS and self._primary_is_local
+                if source.store == self._primary.name or (brought_by_another(source) and not elsewhere):
                     # The provider brings it into the primary that all share.
                     await self._primary.head(blob_key(guid))
                 else:
@@ -253,3 +214,7 @@ async def _from(store: ObjectStore, guid: Guid, offset: int) -> ObjectReader:
         return await store.get(key)
     info = await store.head(key)
     return await store.get(key, byte_range=ByteRange(offset, info.size - 1))
+
+
+def _name(guid: Guid) -> str:
+    return f"blobs/{guid}"

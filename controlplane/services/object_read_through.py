@@ -1,7 +1,8 @@
 """Objects that Riak CS does not have, from the mirror's target; implements ports.read_through.ReadThrough.
 
-One fetch however many ask, its last bytes held back until the whole is proved. A range is passed through as it is: a
-part proves nothing by itself.
+One fetch however many ask, here, at the gateway's other workers and at other gateways (fetch_sharing.py): they follow
+it while it arrives, its last bytes held back until the whole is proved. A range is passed through as it is: a part
+proves nothing by itself.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from functools import partial
+from hashlib import sha256
 from typing import Final
 
 from controlplane.model.content import Content
@@ -19,7 +21,8 @@ from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.mirror_rules import AclCarried, MirrorRule, covering
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Unavailable
-from controlplane.ports.object_store import ByteRange, LocalFile, ObjectInfo, ObjectStore
+from controlplane.ports.object_store import ByteRange, LocalFile, ObjectInfo, ObjectReader, ObjectStore
+from controlplane.ports.peers import Asker
 from controlplane.ports.spool import Spool, Spooled
 from controlplane.ports.upstream import Ask, KeyPair, Reply, Upstream
 from controlplane.s3.access.acl_note import CARRIED, PRIVATE
@@ -27,6 +30,7 @@ from controlplane.s3.etag import unquote_etag
 from controlplane.s3.fault import S3Fault
 from controlplane.s3.sigv2 import http_date
 from controlplane.services.fetch import Fetch, Source
+from controlplane.services.fetch_sharing import FetchSharing, brought_by_another
 from controlplane.services.fill_fence import FILL_AT_MOST_S, FillFence
 from controlplane.services.object_replies import Streamed, Told
 from controlplane.services.object_tombstones import ObjectTombstones
@@ -50,8 +54,9 @@ class ObjectReadThrough:
         fence: FillFence,
         spool: Spool,
         records: ObjectRecords,
+        sharing: FetchSharing,
     ) -> None:
-        """`records`: where tags of what is put back are kept."""
+        """`records`: where tags of what is put back are kept. `sharing`: with whom a fetch is."""
         self._rules = tuple(rule for rule in rules if rule.read_through)
         self._targets = targets
         self._tombstones = tombstones
@@ -59,7 +64,9 @@ class ObjectReadThrough:
         self._fence = fence
         self._spool = spool
         self._records = records
-        self._fetches: dict[_Place, Fetch] = {}
+        self._sharing = sharing
+        self._fetches: dict[str, Fetch] = {}
+        """By name (ports.peers)."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def covers(self, bucket: str, key: str) -> bool:
@@ -93,7 +100,7 @@ class ObjectReadThrough:
             return Told(status, headers)
         if part is not None or info.size == 0:
             return await self._passed_on(store, place, info, part, status, headers)
-        return await self._fetched(store, place, info, owner, headers)
+        return await self._fetched(ask, store, place, info, owner, headers)
 
     async def bring_back(self, bucket: Bucket, key: Key, owner: KeyPair) -> bool:
         """Put the copy back into Riak CS without anybody having asked for it. False: it was deleted, no target has it,
@@ -178,36 +185,80 @@ class ObjectReadThrough:
             raise Unavailable(f"{place[1]} in {store.name} changed while it was read")
         return Streamed(status, headers, aiter(reader), reader.length, lambda: self._spawn(reader.aclose()))
 
+    async def open_shown(self, name: str, asker: Asker) -> tuple[ObjectInfo, Streamed]:
+        """For others: what is being fetched here, as it arrives. Raises NotFound when it is not."""
+        fetch = self._fetches.get(name)
+        if fetch is None or not self._sharing.shows(name, asker):
+            raise NotFound(f"{name} is not being fetched here")
+        try:
+            await fetch.opened()
+        except _Landed as error:
+            raise NotFound(f"{name} is not being fetched here any more") from error
+        info = fetch.info
+        assert info is not None
+        return info, Streamed(200, {}, fetch.chunks(ByteRange(0, info.size - 1)), info.size, fetch.leave)
+
     async def _fetched(
-        self, store: ObjectStore, place: _Place, info: ObjectInfo, owner: KeyPair | None, headers: dict[str, str]
+        self,
+        ask: Ask,
+        store: ObjectStore,
+        place: _Place,
+        info: ObjectInfo,
+        owner: KeyPair | None,
+        headers: dict[str, str],
     ) -> Reply | None:
-        fetch = self._fetches.get(place) or self._start(store, place, owner)
+        fetch = self._fetches.get(_name(place)) or self._start(store, place, info, owner)
         try:
             await fetch.opened()
         except NotFound:
+            return None
+        except _Landed:
+            reply = await self._upstream.send(ask)
+            if reply.status != 404:
+                return reply
+            reply.close()
             return None
         if fetch.info is not None and fetch.info.etag != info.etag:
             fetch.leave()
             raise Unavailable(f"{place[1]} in {store.name} changed while it was read")
         return Streamed(200, headers, fetch.chunks(ByteRange(0, info.size - 1)), info.size, fetch.leave)
 
-    def _start(self, store: ObjectStore, place: _Place, owner: KeyPair | None) -> Fetch:
+    def _start(self, store: ObjectStore, place: _Place, info: ObjectInfo, owner: KeyPair | None) -> Fetch:
+        name = _name(place)
+
+        async def landed() -> Source | None:
+            reply = await self._upstream.send(Ask("HEAD", owner, *place))
+            reply.close()
+            if reply.status == 200:
+                raise _Landed(f"{what} is in Riak CS by now")
+            return None
+
+        async def resume(offset: int) -> ObjectReader:
+            rest = ByteRange(offset, info.size - 1) if offset else None
+            reader = await store.get(place[1], byte_range=rest)
+            if reader.info.etag != info.etag:
+                await reader.aclose()
+                raise Unavailable(f"{place[1]} in {store.name} changed while it was read")
+            return reader
+
         async def locate() -> Source:
-            return Source(store.name, await store.get(place[1]), None, None)
+            found = await self._sharing.find(name, landed, resume, None)
+            return found or Source(store.name, await store.get(place[1]), None, None)
 
         async def keep(source: Source, spooled: Spooled) -> None:
-            if owner is not None:
+            if owner is not None and not brought_by_another(source):
                 await self._fill(store, place, owner, source.reader.info, spooled)
 
         what = f"{place[0]}/{place[1]}"
         check = partial(_check, what)
-        fetch = self._fetches[place] = Fetch(what, self._spool, locate, keep, check)
+        fetch = self._fetches[name] = Fetch(what, self._spool, locate, keep, check)
 
         async def run() -> None:
             try:
                 await fetch.run()
             finally:
-                del self._fetches[place]
+                del self._fetches[name]
+                await self._sharing.release(name)
             if fetch.is_corrupt:
                 log.error("%s; write the object again, or repair the copy", fetch.failure)
 
@@ -301,6 +352,16 @@ class ObjectReadThrough:
 
     async def _take_back(self, place: _Place, owner: KeyPair) -> None:
         (await self._upstream.send(Ask("DELETE", owner, *place))).close()
+
+
+class _Landed(Unavailable):
+    """An earlier fetch, of another worker or gateway, has put it into Riak CS since Riak CS was asked."""
+
+
+def _name(place: _Place) -> str:
+    """Of ports.peers."""
+    bucket, key = place
+    return f"objects/{sha256(f'{bucket}/{key}'.encode('utf-8', 'surrogateescape')).hexdigest()}"
 
 
 def _record(info: ObjectInfo) -> CopyRecord:

@@ -1,4 +1,6 @@
-"""Who in the cluster is fetching a blob from the persistent store: `providers/<guid>` in the directory."""
+"""Who in the cluster is fetching what is cold: `providers/<guid>`, `providers/objects/<digest>` in the directory.
+
+Names are those of ports.peers."""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from controlplane.model.content import Guid
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
 from controlplane.ports.errors import MillraceError, Unavailable
@@ -27,7 +28,7 @@ _REST_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """Another gateway, which has said that it fetches the blob."""
+    """Another gateway, which has said that it fetches it."""
 
     url: str
     node: str
@@ -44,17 +45,17 @@ class Providers:
         self._clock = clock
         self._value = json.dumps({"url": url, "node": node, "run": secrets.token_hex(8)}, separators=(",", ":"))
         self._url = url
-        self._claims: dict[Guid, int] = {}
+        self._claims: dict[str, int] = {}
         """Revisions."""
-        self._keeping: dict[Guid, asyncio.Task[None]] = {}
+        self._keeping: dict[str, asyncio.Task[None]] = {}
         self._away_until = float("-inf")
 
-    def provides(self, guid: Guid) -> bool:
+    def provides(self, name: str) -> bool:
         """Whether this gateway fetches it from the store, for all."""
-        return guid in self._claims
+        return name in self._claims
 
-    async def find_or_claim(self, guid: Guid, *, instead_of: Provider | None = None) -> Provider | None:
-        """The gateway that fetches the blob; None: this one is to, by a claim of its own or because nobody can say.
+    async def find_or_claim(self, name: str, *, instead_of: Provider | None = None) -> Provider | None:
+        """The gateway that fetches it; None: this one is to, by a claim of its own or because nobody can say.
 
         `instead_of`: one that was found before, and does not answer; its claim is taken over.
         """
@@ -62,28 +63,28 @@ class Providers:
             return None
         try:
             async with asyncio.timeout(_ASK_AT_MOST_S):
-                return await self._find_or_claim(guid, instead_of)
+                return await self._find_or_claim(name, instead_of)
         except (TimeoutError, MillraceError) as error:
-            log.warning("providers of blobs cannot be asked for, each gateway fetches for itself: %s", error)
+            log.warning("providers cannot be asked for, each gateway fetches for itself: %s", error)
             self._away_until = self._clock.monotonic() + _REST_S
             return None
 
-    async def release(self, guid: Guid) -> None:
+    async def release(self, name: str) -> None:
         """The fetch has ended."""
-        keeping = self._keeping.pop(guid, None)
+        keeping = self._keeping.pop(name, None)
         if keeping is not None:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
-        revision = self._claims.pop(guid, None)
+        revision = self._claims.pop(name, None)
         if revision is not None:
             try:
-                await self._directory.compare_and_swap(_name(guid), revision, None)
+                await self._directory.compare_and_swap(_key(name), revision, None)
             except MillraceError as error:
-                log.info("the claim of blob %s is left to its lease: %s", guid, error)
+                log.info("the claim of %s is left to its lease: %s", name, error)
 
-    async def _find_or_claim(self, guid: Guid, instead_of: Provider | None) -> Provider | None:
+    async def _find_or_claim(self, name: str, instead_of: Provider | None) -> Provider | None:
         for _ in range(3):
-            there = await self._directory.get(_name(guid))
+            there = await self._directory.get(_key(name))
             expected = None
             if there is not None:
                 provider = _read(there.value, there.revision)
@@ -91,37 +92,38 @@ class Providers:
                 if provider is not None and not ours and provider != instead_of:
                     return provider
                 expected = there.revision  # nonsense, our own of a former run, or of one that does not answer
-            revision = await self._directory.compare_and_swap(_name(guid), expected, self._value, TTL_S)
+            revision = await self._directory.compare_and_swap(_key(name), expected, self._value, TTL_S)
             if revision is not None:
-                self._claims[guid] = revision
-                self._keeping[guid] = asyncio.ensure_future(self._keep(guid))
+                self._claims[name] = revision
+                self._keeping[name] = asyncio.ensure_future(self._keep(name))
                 return None
         return None
 
-    async def _keep(self, guid: Guid) -> None:
+    async def _keep(self, name: str) -> None:
         """While a long fetch goes on."""
-        while guid in self._claims:
+        while name in self._claims:
             await self._clock.sleep(TTL_S / 3)
             try:
-                renewed = await self._directory.compare_and_swap(_name(guid), self._claims[guid], self._value, TTL_S)
+                renewed = await self._directory.compare_and_swap(_key(name), self._claims[name], self._value, TTL_S)
             except MillraceError:
                 continue
             if renewed is None:
-                self._claims.pop(guid, None)  # taken over: somebody could not reach us
+                self._claims.pop(name, None)  # taken over: somebody could not reach us
                 return
-            self._claims[guid] = renewed
+            self._claims[name] = renewed
 
 
 class ResumedReader:
-    """Implements ObjectReader: begun at a peer, and gone on with elsewhere where that one broke off. The bytes of a
-    blob are the same everywhere, and whoever reads them proves the whole."""
+    """Implements ObjectReader: begun at a peer, and gone on with elsewhere where that one broke off. What is
+    followed is the same everywhere, and whoever reads it proves the whole."""
 
     file: tuple[int, int] | None = None
 
     def __init__(self, reader: ObjectReader, resume: Callable[[int], Awaitable[ObjectReader]]) -> None:
         self._reader = reader
         self._resume = resume
-        self._resumed = False
+        self.resumed = False
+        """Whether it broke off."""
         self.info: ObjectInfo = reader.info
         self.length = reader.length
 
@@ -134,12 +136,12 @@ class ResumedReader:
                     yield chunk
                 return
             except Unavailable as error:
-                if self._resumed:
+                if self.resumed:
                     raise
                 log.warning(
-                    "blob %s: the peer broke off at byte %d, going on at the store: %s", self.info.key, offset, error
+                    "%s: the peer broke off at byte %d, going on at the store: %s", self.info.key, offset, error
                 )
-                self._resumed = True
+                self.resumed = True
                 await self._reader.aclose()
                 self._reader = await self._resume(offset)
                 if self._reader.info.size != self.length:
@@ -149,8 +151,8 @@ class ResumedReader:
         await self._reader.aclose()
 
 
-def _name(guid: Guid) -> str:
-    return f"providers/{guid}"
+def _key(name: str) -> str:
+    return f"providers/{name.removeprefix('blobs/')}"
 
 
 def _read(value: str, revision: int) -> Provider | None:

@@ -13,6 +13,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Corrupt, NotFound, Unavailable
 from controlplane.ports.hot_cache import Hit, HotCache
 from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader, ObjectStore
+from controlplane.ports.peers import Asker
 from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.open_blob import OpenBlob, from_bytes, from_file, from_hit
@@ -90,10 +91,10 @@ class BlobReader:
         assert fetch.info is not None
         return OpenBlob(fetch.content, fetch.info.content_type, None, fetch.chunks, fetch.leave)
 
-    async def open_provided(self, guid: Guid) -> OpenBlob:
-        """For another gateway: the blob that this one is fetching from the persistent store just now, as it arrives;
-        proved before its end. Raises NotFound when it is not."""
-        if not self._filler.is_provided(guid):
+    async def open_shown(self, guid: Guid, asker: Asker) -> OpenBlob:
+        """For others: the blob that is being fetched here from the persistent store just now, as it arrives; proved
+        before its end. Raises NotFound when it is not."""
+        if not self._filler.is_shown(guid, asker):
             raise NotFound(f"blob {guid} is not being fetched here")
         fetch = await self._filler.join(guid)
         if fetch.content is None or fetch.info is None:

@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from controlplane.adapters.no_read_through import NoReadThrough
@@ -15,6 +16,7 @@ from controlplane.adapters.no_write_log import NoWriteLog
 from controlplane.adapters.watched_hot_cache import WatchedHotCache
 from controlplane.gateway.auth import Authorizer, Grant, Right
 from controlplane.gateway.blob_api import BlobApi
+from controlplane.gateway.peer_api import PeerApi
 from controlplane.gateway.probe_api import ProbeApi
 from controlplane.http import HttpServer, Limits
 from controlplane.model.tally import BlobTally, RequestTally
@@ -23,15 +25,18 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.peers import Peers
 from controlplane.ports.read_through import ReadThrough
 from controlplane.ports.spool import Spool
 from controlplane.ports.upstream import Upstream
 from controlplane.ports.write_log import WriteLog
 from controlplane.services.blobs import BlobWriter
-from controlplane.services.filling import BlobFiller, Sharing
+from controlplane.services.fetch_sharing import Cluster, FetchSharing
+from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.providers import Providers
 from controlplane.services.reading import BlobReader
+from controlplane.services.siblings import Siblings
 from controlplane.settings.tls import Tls
 from controlplane.settings.tree import Settings
 from controlplane.status.admin_api import Check
@@ -117,8 +122,10 @@ class GatewayProcess:
             quarantine_limit=settings.gateway.quarantine_limit,
             locks=locks,
         )
+        sharing = self._sharing()
         filler = BlobFiller(
-            sharing=self._sharing(),
+            sharing=sharing,
+            primary_is_local=is_local(settings.primary),
             primary=self._primary,
             persistent=self._persistent,
             catalog=self._catalog,
@@ -141,11 +148,13 @@ class GatewayProcess:
             recheck_s=settings.gateway.tombstone_recheck_s,
             locks=locks,
         )
+        peers = PeerApi(reader, sharing)
         api = BlobApi(
             writer=writer,
             reader=reader,
             probes=ProbeApi(self._primary),
-            authorizer=_authorizer(settings),
+            peers=peers,
+            authorizer=_authorizer(settings, share),
             max_blob_bytes=settings.gateway.max_blob_bytes,
             public=settings.gateway.anonymous_read,
             tally=self.sources.requests,
@@ -153,7 +162,7 @@ class GatewayProcess:
         )
         self.url = await self._listen(api)
         if settings.s3.endpoints:
-            self.s3_url = await self._listen_s3(spool)
+            self.s3_url = await self._listen_s3(spool, sharing, peers)
 
     async def stop(self) -> None:
         """Stop accepting, let requests in progress finish within the grace, close what start() opened."""
@@ -173,22 +182,29 @@ class GatewayProcess:
             looks["riak_cs"] = self._s3.upstream.check
         return {name: Check(look, needed=NEEDED[name]) for name, look in looks.items()}
 
-    def _sharing(self) -> Sharing | None:
-        """With the other gateways, when the cluster has a secret."""
-        cluster, etcd = self._settings.cluster, self._settings.directory.etcd
-        if cluster.secret is None or not etcd.endpoints or self._persistent is None:
-            return None
-        # Not at the top: both bring in aiohttp.
-        from controlplane.adapters.peer_blobs import PeerBlobs
-        from controlplane.wiring.adapters import build_directory
+    def _sharing(self) -> FetchSharing:
+        """With the other workers, and with the other gateways when the cluster has a secret."""
+        share, cluster = self._share.siblings, self._settings.cluster
+        siblings, others = None, None
+        if share is not None:
+            siblings = Siblings(share.locks, self._peers(share.secret), share.urls, self._clock)
+        if cluster.secret is not None and self._settings.directory.etcd.endpoints:
+            from controlplane.wiring.adapters import build_directory
 
-        directory = build_directory(self._settings, self._clock)
-        self._closing.push_async_callback(directory.aclose)
-        peers = PeerBlobs(cluster.secret.reveal(), cluster.peer_ca_file)
+            directory = build_directory(self._settings, self._clock)
+            self._closing.push_async_callback(directory.aclose)
+            url = cluster.peer_url or _own_url(self._settings)
+            providers = Providers(directory, self._clock, url=url, node=self._settings.node.name)
+            others = Cluster(providers, self._peers(cluster.secret.reveal(), cluster.peer_ca_file))
+        return FetchSharing(self._clock, siblings, others)
+
+    def _peers(self, secret: str, ca_file: Path | None = None) -> Peers:
+        # Not at the top: it brings in aiohttp.
+        from controlplane.adapters.http_peers import HttpPeers
+
+        peers = HttpPeers(secret, ca_file)
         self._closing.push_async_callback(peers.aclose)
-        url = cluster.peer_url or _own_url(self._settings)
-        providers = Providers(directory, self._clock, url=url, node=self._settings.node.name)
-        return Sharing(providers, peers, is_local(self._settings.primary))
+        return peers
 
     async def _listen(self, api: BlobApi) -> str:
         gateway = self._settings.gateway
@@ -205,11 +221,15 @@ class GatewayProcess:
             api, limits, ssl_context=context, refuse=api.refuse, on_fault=api.on_fault, observe=api.observe
         )
         host, port = await self._started(server, self._share.blobs, gateway.host, gateway.port, "gateway.port")
+        if self._share.siblings is not None:
+            among = HttpServer(api, limits, refuse=api.refuse, on_fault=api.on_fault, observe=api.observe)
+            await among.start_on(self._share.siblings.listener)
+            self._servers.append(among)
         url = f"{'https' if context else 'http'}://{in_url(host)}:{port}"
         log.info("gateway listens on %s", url)
         return url
 
-    async def _listen_s3(self, spool: Spool) -> str:
+    async def _listen_s3(self, spool: Spool, sharing: FetchSharing, peers: PeerApi) -> str:
         # Not at the top: a gateway without the front does not need it.
         from controlplane.wiring.adapters import build_directory
         from controlplane.wiring.s3_front import S3FrontParts
@@ -225,7 +245,7 @@ class GatewayProcess:
             directory=directory,
             spool=spool,
             writes=self._write_log(directory),
-            mirror=self._read_through(spool) if self._s3_mirror is not None else None,
+            mirror=self._read_through(spool, sharing, peers) if self._s3_mirror is not None else None,
             clock=self._clock,
             closing=self._closing,
             tally=tally,
@@ -273,7 +293,9 @@ class GatewayProcess:
             clock=self._clock,
         )
 
-    def _read_through(self, spool: Spool) -> Callable[[Upstream, ObjectRecords], ReadThrough]:
+    def _read_through(
+        self, spool: Spool, sharing: FetchSharing, peers: PeerApi
+    ) -> Callable[[Upstream, ObjectRecords], ReadThrough]:
         from controlplane.services.object_read_through import ObjectReadThrough
 
         def build(upstream: Upstream, records: ObjectRecords) -> ReadThrough:
@@ -288,7 +310,9 @@ class GatewayProcess:
                 fence=fence,
                 spool=spool,
                 records=records,
+                sharing=sharing,
             )
+            peers.objects = reading
             self._closing.push_async_callback(reading.aclose)
             return reading
 
@@ -304,7 +328,7 @@ def _tls_context(tls: Tls) -> ssl.SSLContext | None:
     return context
 
 
-def _authorizer(settings: Settings) -> Authorizer:
+def _authorizer(settings: Settings, share: WorkerShare) -> Authorizer:
     grants = [
         Grant.of(token.name, token.secret.reveal(), frozenset(Right(scope.value) for scope in token.scopes))
         for token in settings.tokens
@@ -312,6 +336,8 @@ def _authorizer(settings: Settings) -> Authorizer:
     grants.append(Grant.of("probe", probe_token(settings.node.data_dir), frozenset({Right.PROBE})))
     if settings.cluster.secret is not None:
         grants.append(Grant.of("peer", settings.cluster.secret.reveal(), frozenset({Right.PEER})))
+    if share.siblings is not None:
+        grants.append(Grant.of("sibling", share.siblings.secret, frozenset({Right.PEER})))
     return Authorizer(grants, anonymous_read=settings.gateway.anonymous_read)
 
 

@@ -29,7 +29,7 @@ from controlplane.wiring.worker_channel import (
     receive,
     receive_start,
 )
-from controlplane.wiring.worker_share import WorkerShare
+from controlplane.wiring.worker_share import SiblingShare, WorkerShare
 
 log = logging.getLogger(__name__)
 
@@ -122,6 +122,12 @@ def _share(start: Start) -> WorkerShare:
         changes=boards[1],
         guids=FileLocks(data_dir / "gateway-guids.locks"),
         fills=FileLocks(data_dir / "gateway-fills.locks"),
+        siblings=SiblingShare(
+            _listener(start.sibling_fd),
+            tuple(f"http://127.0.0.1:{port}" for n, port in enumerate(start.sibling_ports) if n != start.number),
+            start.sibling_secret,
+            FileLocks(data_dir / "gateway-fetches.locks"),
+        ),
     )
 
 

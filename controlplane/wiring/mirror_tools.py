@@ -22,6 +22,7 @@ from controlplane.ports.errors import NotFound, Rejected
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.upstream import KeyPair
+from controlplane.services.fetch_sharing import FetchSharing
 from controlplane.services.fill_fence import FillFence
 from controlplane.services.object_read_through import ObjectReadThrough
 from controlplane.services.restoring import Restorer
@@ -98,6 +99,7 @@ class MirrorTools:
             fence=FillFence(self.clock, mirror.source, directory),
             spool=spool,
             records=records,
+            sharing=FetchSharing(self.clock),
         )
         return Restorer(through, targets=mirror.targets, owner=self.owners, up_to_seq=up_to_seq, moved=moved)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import socket
 import time
@@ -232,7 +233,14 @@ async def supervise(settings: Settings, stopped: asyncio.Event) -> int:
         for fd in boards:
             closing.callback(os.close, fd)
         s3_fd = sockets[1].fileno() if s3.endpoints else -1
-        starts = [Start(settings, number, sockets[0].fileno(), s3_fd, *boards) for number in range(gateway.workers)]
+        siblings = [await listener("127.0.0.1", 0, "gateway.workers") for _ in range(gateway.workers)]
+        closing.callback(_close, siblings)
+        ports = tuple(each.getsockname()[1] for each in siblings)
+        secret = secrets.token_urlsafe(32)
+        starts = [
+            Start(settings, number, sockets[0].fileno(), s3_fd, *boards, own.fileno(), ports, secret)
+            for number, own in enumerate(siblings)
+        ]
         supervisor = Supervisor(settings, starts, (lock,))
         closing.push_async_callback(supervisor.stop)
         closing.callback(_close, sockets)  # first of all: nobody connects any more

@@ -7,7 +7,7 @@ import io
 import pickle
 import socket
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
@@ -31,6 +31,12 @@ class Start:
     s3_fd: int
     evictions_fd: int
     changes_fd: int
+    sibling_fd: int
+    """Bound to the worker's own port on the loopback address, where the others follow what it fetches."""
+    sibling_ports: tuple[int, ...]
+    """Of all workers, by number."""
+    sibling_secret: str = field(repr=False)
+    """What they ask each other with; of this run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,8 @@ class WorkerHandle:
         """Start the process. Raises OSError."""
         ours, theirs = socket.socketpair()
         start = self._start
-        fds = [theirs.fileno(), start.blobs_fd, start.s3_fd, start.evictions_fd, start.changes_fd, *self._inherited]
+        shared = start.blobs_fd, start.s3_fd, start.evictions_fd, start.changes_fd, start.sibling_fd
+        fds = [theirs.fileno(), *shared, *self._inherited]
         try:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603 - this program; a thread would gain nothing
                 # -P: the folder that the gateway was started in is not searched for modules.

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.ports.changes import Changes
 from controlplane.ports.node_locks import NodeLocks
+
+
+@dataclass(frozen=True, slots=True)
+class SiblingShare:
+    """How the workers of one gateway show each other what they fetch: each answers at a port of its own."""
+
+    listener: socket.socket
+    urls: tuple[str, ...]
+    """Of the others."""
+    secret: str = field(repr=False)
+    locks: NodeLocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +34,7 @@ class WorkerShare:
     """Of buckets and their documents, in monotonic seconds."""
     guids: NodeLocks | None = None
     fills: NodeLocks | None = None
+    siblings: SiblingShare | None = None
 
 
 ALONE: Final = WorkerShare()

@@ -34,6 +34,7 @@ from controlplane.ports.server_copy import ServerCopy
 from controlplane.services.blobs import BlobWriter, Stored
 from controlplane.services.bulk_copying import BulkCopier
 from controlplane.services.copying import Copier
+from controlplane.services.fetch_sharing import FetchSharing
 from controlplane.services.filling import BlobFiller
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.lanes import LanePlan, Lanes
@@ -333,7 +334,10 @@ class Node:
             quarantine_limit=quarantine_limit,
             locks=locks,
         )
+        self.sharing = FetchSharing(clock)
         self.filler = BlobFiller(
+            sharing=self.sharing,
+            primary_is_local=local_primary is not None,
             primary=self.near,
             persistent=far,
             catalog=self.catalog,

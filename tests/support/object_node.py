@@ -25,6 +25,7 @@ from controlplane.s3.documents.object_extras import ObjectExtras
 from controlplane.s3.documents.tagging import Tags
 from controlplane.s3.sigv2 import http_date
 from controlplane.services.bulk_object_copying import BulkObjectCopier
+from controlplane.services.fetch_sharing import FetchSharing
 from controlplane.services.fill_fence import FillFence
 from controlplane.services.lanes import LanePlan, Lanes
 from controlplane.services.large_copying import LargeCopier
@@ -182,6 +183,7 @@ class ObjectNode:
             fence=self.fence,
             spool=self.spool,
             records=self.records,
+            sharing=FetchSharing(clock),
         )
         self.tally = MirrorTally()
         self.acls: ObjectAcls | None = None

@@ -48,8 +48,10 @@ def running(
     name: str = "gateway1",
     s3: dict[str, Any] | None = None,
     extra: dict[str, dict[str, Any]] | None = None,
+    primary: dict[str, Any] | None = None,
+    persistent: dict[str, Any] | None = None,
 ) -> Iterator[S3Gateway]:
-    """`s3` and `extra` are further settings. It is listening when the block begins."""
+    """`s3` and `extra` are further settings; stores as Node has them. It is listening when the block begins."""
     folder.mkdir(parents=True, exist_ok=True)
     secret = folder / "admin-secret"
     secret.write_text(riak_cs.secret + "\n")
@@ -65,7 +67,8 @@ def running(
     tables = {"s3": table, "log": {"access": True}}
     if tls is not None:
         tables["s3.tls"] = {"cert_file": str(tls.cert_file), "key_file": str(tls.key_file)}
-    node = Node(folder / "node", etcd=tuple(etcd), name=name, extra={**tables, **(extra or {})})
+    more = {**tables, **(extra or {})}
+    node = Node(folder / "node", primary, persistent, etcd=tuple(etcd), name=name, extra=more)
     node.start("gateway")
     scheme, ca_file = ("https", str(tls.ca_file)) if tls is not None else ("http", "")
     try:

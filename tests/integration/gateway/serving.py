@@ -10,6 +10,7 @@ from typing import Any
 from controlplane.adapters.filesystem import FilesystemStore
 from controlplane.gateway.auth import Authorizer, Grant, Right
 from controlplane.gateway.blob_api import BlobApi
+from controlplane.gateway.peer_api import PeerApi
 from controlplane.gateway.probe_api import ProbeApi
 from controlplane.http import HttpServer, Limits
 from controlplane.model.tally import RequestTally
@@ -100,6 +101,7 @@ class Served:
             writer=node.writer,
             reader=node.reader,
             probes=ProbeApi(node.near),
+            peers=PeerApi(node.reader, node.sharing),
             authorizer=Authorizer(GRANTS, anonymous_read=anonymous_read),
             max_blob_bytes=max_blob_bytes,
             public=anonymous_read,

@@ -9,6 +9,7 @@ import pytest
 
 from controlplane.gateway.auth import Authorizer, Grant, Right
 from controlplane.gateway.blob_api import BlobApi
+from controlplane.gateway.peer_api import PeerApi
 from controlplane.gateway.probe_api import ProbeApi
 from controlplane.http import Limits, Request, Response
 from controlplane.http.body import NO_BODY
@@ -46,6 +47,7 @@ def api(reader: Cached) -> BlobApi:
         writer=cast(BlobWriter, None),
         reader=cast(BlobReader, reader),
         probes=cast(ProbeApi, None),
+        peers=cast(PeerApi, None),
         authorizer=Authorizer([Grant.of("r", "token", frozenset({Right.READ}))], anonymous_read=False),
         max_blob_bytes=100,
         public=False,

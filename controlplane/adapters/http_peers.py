@@ -1,4 +1,5 @@
-"""Blobs that another gateway of the cluster is fetching: GET <url>/peers/blobs/<guid>, with the cluster's secret."""
+"""What another gateway of the cluster, or another worker of this one, is fetching: GET <url>/peers/<name>, with the
+secret that they share."""
 
 from __future__ import annotations
 
@@ -8,39 +9,44 @@ from pathlib import Path
 
 import aiohttp
 
-from controlplane.model.content import Content, Guid, MalformedDigest, parse_guid, parse_sha256
+from controlplane.model.content import Content, MalformedDigest, parse_guid, parse_sha256
 from controlplane.model.keys import blob_key
 from controlplane.ports.errors import NotFound, Rejected, Unavailable
 from controlplane.ports.object_store import ObjectInfo, ObjectReader
+from controlplane.ports.peers import ASKER, OBJECT, Asker, noted_object
 
 _CONNECT_S = 1.0
 _SILENT_S = 10.0
 """A provider that says nothing for so long is taken for dead."""
+_NOTE_BYTES = 64 * 1024
 _FAULTS = (aiohttp.ClientError, TimeoutError, OSError)
 
 
-class PeerBlobs:
+class HttpPeers:
     """Implements ports.peers.Peers."""
 
-    def __init__(self, secret: str, ca_file: Path | None) -> None:
-        self._headers = {"authorization": f"Bearer {secret}"}
+    def __init__(self, secret: str, ca_file: Path | None = None) -> None:
+        self._secret = secret
         self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
 
-    async def open(self, url: str, guid: Guid) -> ObjectReader:
-        where = f"{url.rstrip('/')}/peers/blobs/{guid}"
+    async def open(self, url: str, name: str, asker: Asker) -> ObjectReader:
+        where = f"{url.rstrip('/')}/peers/{name}"
+        headers = {"authorization": f"Bearer {self._secret}"}
+        if asker is not Asker.GATEWAY:
+            headers[ASKER] = asker.value
         try:
-            answer = await self._opened().get(where, headers=self._headers)
+            answer = await self._opened().get(where, headers=headers)
         except _FAULTS as error:
             raise Unavailable(f"peer {url}: {type(error).__name__}: {error}") from error
         try:
             if answer.status == 404:
-                raise NotFound(f"peer {url} does not fetch blob {guid}")
+                raise NotFound(f"peer {url} does not fetch {name}")
             if answer.status in (401, 403):
                 raise Rejected(f"peer {url} does not know this gateway: is cluster.secret the same on all nodes?")
             if answer.status != 200:
                 raise Unavailable(f"peer {url}: status {answer.status}")
-            return _Reader(where, answer, _info(guid, answer))
+            return _Reader(where, answer, _info(name, answer))
         except BaseException:
             answer.close()
             raise
@@ -55,7 +61,8 @@ class PeerBlobs:
             if self._ca_file is not None:
                 context = ssl.create_default_context(cafile=str(self._ca_file))
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S)
-            self._session = aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(ssl=context))
+            connector = aiohttp.TCPConnector(ssl=context, limit=0)
+            self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, max_field_size=_NOTE_BYTES)
         return self._session
 
 
@@ -85,13 +92,16 @@ class _Reader:
         self._answer.close()
 
 
-def _info(guid: Guid, answer: aiohttp.ClientResponse) -> ObjectInfo:
-    """Raises Unavailable when the answer does not say which blob it is."""
+def _info(name: str, answer: aiohttp.ClientResponse) -> ObjectInfo:
+    """Raises Unavailable when the answer does not say what it is."""
     try:
+        if (note := answer.headers.get(OBJECT)) is not None:
+            return noted_object(note)
         md5 = parse_guid(answer.headers["etag"].strip('"'))
         size = int(answer.headers["content-length"])
         content = Content(md5, parse_sha256(answer.headers["millrace-sha256"]), size)
-    except (KeyError, ValueError, MalformedDigest) as error:
+        key = blob_key(parse_guid(name.removeprefix("blobs/")))
+    except (KeyError, ValueError, TypeError, MalformedDigest) as error:
         raise Unavailable(f"peer {answer.url} answers like no gateway of this version: {error}") from error
     kind = answer.headers.get("content-type", "application/octet-stream")
-    return ObjectInfo(blob_key(guid), size, md5, 0.0, kind, content)
+    return ObjectInfo(key, size, md5, 0.0, kind, content)

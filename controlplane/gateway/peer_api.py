@@ -1,0 +1,102 @@
+"""/peers/blobs/<guid> and /peers/objects/<digest>: what is being fetched here, for other gateways and workers."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from controlplane.gateway.representation import Fields, blob_fields, body_of
+from controlplane.http import Request, Response, StreamBody
+from controlplane.model.content import parse_guid
+from controlplane.ports.errors import NotFound
+from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader
+from controlplane.ports.peers import ASKER, OBJECT, Asker, object_note
+from controlplane.services.fetch_sharing import FetchSharing
+from controlplane.services.object_replies import Streamed
+from controlplane.services.reading import BlobReader
+
+_ASKER = ASKER.encode()
+_OBJECT = OBJECT.encode()
+_ASKERS: Final = {asker.value.encode(): asker for asker in Asker}
+
+
+class ShownObjects(Protocol):
+    async def open_shown(self, name: str, asker: Asker) -> tuple[ObjectInfo, Streamed]:
+        """The object that is being fetched here under that name of ports.peers. Raises NotFound when none is."""
+        ...
+
+
+class PeerApi:
+    def __init__(self, blobs: BlobReader, sharing: FetchSharing) -> None:
+        self._blobs = blobs
+        self._sharing = sharing
+        self.objects: ShownObjects | None = None
+        """The S3 front's, once it serves."""
+
+    async def get(self, request: Request, name: str) -> Response:
+        """Raises NotFound, Rejected, MalformedDigest, Unavailable."""
+        given = request.header(_ASKER)
+        asker = Asker.GATEWAY
+        if given is not None:
+            if given not in _ASKERS:
+                raise NotFound("this gateway knows no such asker: it is of another version")
+            asker = _ASKERS[given]
+        try:
+            return await self._own(name, asker)
+        except NotFound:
+            if asker is not Asker.GATEWAY:
+                raise
+        reader = await self._sharing.forwarded(name)
+        return Response(200, _fields(reader.info, name), StreamBody(_PassedOn(reader), reader.length))
+
+    async def _own(self, name: str, asker: Asker) -> Response:
+        kind, _, which = name.partition("/")
+        if kind == "blobs":
+            blob = await self._blobs.open_shown(parse_guid(which), asker)
+            fields = blob_fields(blob.content, blob.content_type, public=False)
+            return Response(200, fields, body_of(blob, ByteRange(0, blob.content.size - 1)))
+        if kind != "objects" or self.objects is None:
+            raise NotFound("only blobs and objects are fetched")
+        info, reply = await self.objects.open_shown(name, asker)
+        return Response(200, _fields(info, name), StreamBody(_Read(reply), info.size))
+
+
+def _fields(info: ObjectInfo, name: str) -> Fields:
+    if name.startswith("blobs/") and info.content is not None:
+        return blob_fields(info.content, info.content_type, public=False)
+    return ((_OBJECT, object_note(info).encode()),)
+
+
+class _Read:
+    """The bytes of a reply, which is closed when the engine closes the iterator, also if it was never begun."""
+
+    def __init__(self, reply: Streamed) -> None:
+        self._reply = reply
+
+    def __aiter__(self) -> _Read:
+        return self
+
+    async def __anext__(self) -> bytes:
+        chunk = await self._reply.read()
+        if not chunk:
+            raise StopAsyncIteration
+        return chunk
+
+    async def aclose(self) -> None:
+        self._reply.close()
+
+
+class _PassedOn:
+    """The same of an open object."""
+
+    def __init__(self, reader: ObjectReader) -> None:
+        self._reader = reader
+        self._chunks = aiter(reader)
+
+    def __aiter__(self) -> _PassedOn:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        await self._reader.aclose()
