@@ -58,7 +58,7 @@ class RiakCsSink(Sink):
 
     def _document(self, status: int, body: bytes, kind: bytes = b"application/xml") -> None:
         reason = b"OK" if status == 200 else b"Object Not Found"
-        self.transport.write(  # type: ignore[attr-defined]
+        self.transport.write(
             b"HTTP/1.1 %d %b\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b"
             % (status, reason, kind, len(body), body)
         )

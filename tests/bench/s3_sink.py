@@ -28,6 +28,7 @@ def etag_of(size: int) -> str:
 
 class Sink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.parser = httptools.HttpRequestParser(self)
 

@@ -64,7 +64,7 @@ class Synthetic:
         if after is not None:
             at = max(bisect_right(self._firsts, after) - 1, 0)
             folder, count = self._stretches[at]
-            number = bisect_right(range(count), after, key=lambda n: row(folder, n)[0])
+            number = bisect_right(range(count), str(after), key=lambda n: row(folder, n)[0])
             if number == count:
                 at, number = at + 1, 0
         rows: list[Listed] = []

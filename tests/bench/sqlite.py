@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +68,7 @@ async def appends(path: Path, total: int, concurrency: int, first: int = 0) -> f
     return total / spent
 
 
-async def timed(rounds: int, call) -> str:
+async def timed(rounds: int, call: Callable[[], Awaitable[object]]) -> str:
     spans = []
     for _ in range(rounds):
         began = time.perf_counter()
@@ -150,16 +151,18 @@ async def catalog_figures(path: Path, entries: int) -> None:
         await asyncio.gather(*(catalog.record(manifest(n)) for n in range(first, min(first + 1000, entries))))
     say(f"record() of {entries:,} manifests", f"{entries / (time.perf_counter() - began):,.0f}/s")
     step = 7919
-    for name, keys, call in (
-        ("get()", [content(n * step % entries).md5 for n in range(20_000)], catalog.get),
-        ("by_sha256()", [content(n * step % entries).sha256 for n in range(20_000)], catalog.by_sha256),
-        ("get() of the same 100", [content(n % 100).md5 for n in range(20_000)], catalog.get),
-    ):
+    spread, few = [content(n * step % entries) for n in range(20_000)], [content(n % 100) for n in range(20_000)]
+    calls: dict[str, tuple[Sequence[Content], Callable[[Content], Awaitable[object]]]] = {
+        "get()": (spread, lambda what: catalog.get(what.md5)),
+        "by_sha256()": (spread, lambda what: catalog.by_sha256(what.sha256)),
+        "get() of the same 100": (few, lambda what: catalog.get(what.md5)),
+    }
+    for name, (wanted, call) in calls.items():
         began = time.perf_counter()
-        for key in keys:
-            if await call(key) is None:
-                raise SystemExit(f"{name} lost {key}")
-        say(name, f"{(time.perf_counter() - began) / len(keys) * 1e6:.1f} us")
+        for what in wanted:
+            if await call(what) is None:
+                raise SystemExit(f"{name} lost {what.md5}")
+        say(name, f"{(time.perf_counter() - began) / len(wanted) * 1e6:.1f} us")
     say("counts()", await timed(30, lambda: catalog.counts(primary)))
     say("list(1000)", await timed(30, lambda: catalog.list(None, 1000)))
     busy = [(content(n).md5, Location(persistent, BUCKET, Key("k"), LocationState.FAILED)) for n in range(256)]
