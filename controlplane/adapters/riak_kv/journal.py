@@ -14,11 +14,14 @@ from controlplane.adapters.riak_kv.backlog import Backlog
 from controlplane.adapters.riak_kv.journal_document import (
     LAST,
     NO_SEQ,
+    due_pattern,
     ms_digits,
     read_size_term,
     record_key,
+    require_storable,
     rule_digits,
     seq_digits,
+    storable,
 )
 from controlplane.adapters.riak_kv.journal_notes import JournalNotes
 from controlplane.adapters.riak_kv.kv import RiakKv
@@ -28,10 +31,10 @@ from controlplane.model.hybrid_clock import WRITERS, next_stamp_of
 from controlplane.model.key_record import KeyRecord, Tally
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.rule_stats import RuleStats
-from controlplane.model.sharding import SHARDS, Shard, shard_of
+from controlplane.model.sharding import Shard, shard_of
 from controlplane.model.task import Draft, Dropped, Task, TaskState
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Full, MillraceError, Rejected, Unavailable
+from controlplane.ports.errors import Full, MillraceError, Unavailable
 from controlplane.ports.journal import JournalStats
 
 log = logging.getLogger(__name__)
@@ -81,7 +84,7 @@ class RiakJournal:
 
     async def append(self, draft: Draft, now: float) -> Task:
         self._require_open()
-        _require_storable(draft, now)
+        require_storable(draft, now)
         # Before anything else is waited for: the order of calls is the order of entries.
         seq = self._stamp(0, now)
         key = record_key(draft.bucket, draft.key, draft.rule)
@@ -140,7 +143,7 @@ class RiakJournal:
         keys: list[str] = []
         page = min(PAGE, limit + len(skipped))
         async for term, key in self._records.rows(
-            "due_bin", "0", f"{ms_digits(now)}.{LAST}", page=page, regex=_wanted(rule, shards)
+            "due_bin", "0", f"{ms_digits(now)}.{LAST}", page=page, regex=due_pattern(rule, shards)
         ):
             if term.split(".")[1] in skipped:
                 continue
@@ -178,14 +181,14 @@ class RiakJournal:
     async def postpone(
         self, seq: int, *, attempts: int, due_at: float, error: str, failure: Failure | None = None
     ) -> None:
-        said = _storable(error)
+        said = storable(error)
         await self._change_task(
             seq,
             lambda record: record.postponed(seq, attempts=attempts, due_at=due_at, error=said, failure=failure),
         )
 
     async def bury(self, seq: int, *, attempts: int, error: str, failure: Failure | None = None) -> None:
-        said = _storable(error)
+        said = storable(error)
         await self._change_task(seq, lambda record: record.buried(seq, attempts=attempts, error=said, failure=failure))
 
     # -- dead letters -------------------------------------------------------------------------------------------------
@@ -246,7 +249,7 @@ class RiakJournal:
             task = await self.find(seq)
             if task is None or task.state is not TaskState.FAILED:
                 continue
-            await self._notes.record_dropped(Dropped(task, _storable(reason), now))
+            await self._notes.record_dropped(Dropped(task, storable(reason), now))
             count += await self._drop(seq)
         return count
 
@@ -389,15 +392,6 @@ class RiakJournal:
             raise Unavailable("the journal in Riak KV is closed: this process is stopping")
 
 
-def _wanted(rule: str | None, shards: Collection[Shard] | None) -> str:
-    """A pattern for terms of the due index; empty: all of them."""
-    every_shard = shards is None or len(frozenset(shards)) == SHARDS
-    if rule is None and every_shard:
-        return ""
-    numbers = "[0-9a-f]{2}" if every_shard else f"({'|'.join(f'{shard:02x}' for shard in sorted(shards or ()))})"
-    return f"^[0-9a-f]{{12}}\\.[0-9a-f]{{16}}\\.{numbers}\\.{'' if rule is None else rule_digits(rule)}"
-
-
 async def _gather(work: Sequence[Coroutine[Any, Any, None]]) -> None:
     """All of it, some at once; the first failure is raised when everything has ended."""
     turns = asyncio.Semaphore(_AT_ONCE)
@@ -410,19 +404,3 @@ async def _gather(work: Sequence[Coroutine[Any, Any, None]]) -> None:
     for result in results:
         if isinstance(result, BaseException):
             raise result
-
-
-def _require_storable(draft: Draft, now: float) -> None:
-    try:
-        for text in (draft.bucket, draft.key, draft.etag, draft.rule):
-            text.encode()
-    except UnicodeEncodeError as error:
-        raise Rejected(f"the journal cannot hold the key {draft.key!r}: it is not valid Unicode") from error
-    if draft.size < 0:
-        raise Rejected(f"the journal cannot hold a size of {draft.size} bytes ({draft.key!r})")
-    if not math.isfinite(now):
-        raise Rejected(f"the journal cannot hold the time {now}")
-
-
-def _storable(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()

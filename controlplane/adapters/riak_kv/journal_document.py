@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections.abc import Collection
 from functools import reduce
 from typing import Any, Final
 
@@ -23,8 +25,9 @@ from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.failures import Failure
 from controlplane.model.key_record import Entry, KeyRecord, Tally, merge
 from controlplane.model.keys import Bucket, Key
+from controlplane.model.sharding import SHARDS, Shard
 from controlplane.model.task import Draft, Dropped, Op, Task, TaskState
-from controlplane.ports.errors import Corrupt
+from controlplane.ports.errors import Corrupt, Rejected
 
 INDEXED: Final = 100
 """So many tasks of one key can be found by their number. Work is always on the oldest."""
@@ -58,6 +61,32 @@ def read_size_term(term: str) -> tuple[Tally, str]:
     """And the rule's digits."""
     _, pending, size, failed, rule = term.split(".")
     return Tally(int(pending, 16), int(size, 16), int(failed, 16)), rule
+
+
+def due_pattern(rule: str | None, shards: Collection[Shard] | None) -> str:
+    """A pattern for terms of the due index; empty: all of them."""
+    every_shard = shards is None or len(frozenset(shards)) == SHARDS
+    if rule is None and every_shard:
+        return ""
+    numbers = "[0-9a-f]{2}" if every_shard else f"({'|'.join(f'{shard:02x}' for shard in sorted(shards or ()))})"
+    return f"^[0-9a-f]{{12}}\\.[0-9a-f]{{16}}\\.{numbers}\\.{'' if rule is None else rule_digits(rule)}"
+
+
+def require_storable(draft: Draft, now: float) -> None:
+    """Raises Rejected."""
+    try:
+        for text in (draft.bucket, draft.key, draft.etag, draft.rule):
+            text.encode()
+    except UnicodeEncodeError as error:
+        raise Rejected(f"the journal cannot hold the key {draft.key!r}: it is not valid Unicode") from error
+    if draft.size < 0:
+        raise Rejected(f"the journal cannot hold a size of {draft.size} bytes ({draft.key!r})")
+    if not math.isfinite(now):
+        raise Rejected(f"the journal cannot hold the time {now}")
+
+
+def storable(text: str) -> str:
+    return text.encode(errors="backslashreplace").decode()
 
 
 def indexes_of(record: KeyRecord, shard: int) -> Indexes:
