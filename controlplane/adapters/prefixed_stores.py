@@ -71,8 +71,8 @@ class _Folder:
     async def head(self, key: Key) -> ObjectInfo:
         return self._own(await self._store.head(self._full(key)))
 
-    async def delete(self, key: Key) -> None:
-        await self._store.delete(self._full(key))
+    async def delete(self, key: Key, *, if_match: str | None = None) -> None:
+        await self._store.delete(self._full(key), if_match=if_match)
 
     async def list(self, *, prefix: str = "", after: Key | None = None, limit: int = 1000) -> Page:
         from_key = None if after is None else self._full(after)

@@ -31,6 +31,7 @@ class SmallPut:
     content_type: str = "application/octet-stream"
     metadata: Mapping[str, str] = field(default_factory=dict)
     if_absent: bool = False
+    if_match: str | None = None
 
 
 class BulkStore(Protocol):

@@ -84,6 +84,10 @@ class Catalog(Protocol):
         `absent`: only those that the source did not list when it was last looked for."""
         ...
 
+    async def copies_of(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> Mapping[Key, Copy]:
+        """What is known of the copies under these keys; a key without a row is not in the answer."""
+        ...
+
     async def forget_copies(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> None:
         """Remove rows; unknown keys are ignored."""
         ...

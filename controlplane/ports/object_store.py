@@ -96,6 +96,13 @@ class Page:
     """Pass as `after` for the next page; None: this was the last."""
 
 
+class Expected(TypedDict, total=False):
+    """What must be under a key for a put to replace it, as ObjectStore.put takes it. Empty: whatever is there."""
+
+    if_absent: bool
+    if_match: str | None
+
+
 class PutOptions(TypedDict, total=False):
     """The options of ObjectStore.put, for stores that hand them on as they are."""
 
@@ -104,6 +111,7 @@ class PutOptions(TypedDict, total=False):
     content_type: str
     metadata: Mapping[str, str] | None
     if_absent: bool
+    if_match: str | None
 
 
 class ObjectStore(Protocol):
@@ -123,6 +131,7 @@ class ObjectStore(Protocol):
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         """Store the body durably under `key`, replacing what was there, and return what is there now.
 
@@ -131,6 +140,8 @@ class ObjectStore(Protocol):
         succeeds, and kept beside the object. On a mismatch Corrupt is raised and nothing is left under `key`
         (what was there before stays).
         `if_absent`: raise Conflict, changing nothing, when the key exists. Atomic where the store can; see the adapter.
+        `if_match`: raise Conflict, changing nothing, unless the object that is there has this ETag, as head() says it.
+        A store that cannot compare puts without; see the adapter. Not together with `if_absent`.
         A stream is consumed at most once, so a put of a stream is never retried inside. What the stream itself raises
         reaches the caller unchanged, and nothing is left under `key`.
         Raises Unavailable (outcome unknown), StorageFull, Rejected, Corrupt, Conflict.
@@ -145,8 +156,9 @@ class ObjectStore(Protocol):
         """Raises NotFound, Unavailable."""
         ...
 
-    async def delete(self, key: Key) -> None:
-        """Remove the object; removing what is not there succeeds. Raises Unavailable."""
+    async def delete(self, key: Key, *, if_match: str | None = None) -> None:
+        """Remove the object; removing what is not there succeeds. `if_match`: raise Conflict, changing nothing, when
+        another object is there than the one with this ETag; a store that cannot compare removes. Raises Unavailable."""
         ...
 
     async def list(self, *, prefix: str = "", after: Key | None = None, limit: int = 1000) -> Page:

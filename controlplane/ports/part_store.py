@@ -41,12 +41,20 @@ class PartStore(Protocol):
         ...
 
     async def complete(
-        self, key: Key, upload_id: str, md5s: Sequence[Md5], content: Content, *, if_absent: bool = False
+        self,
+        key: Key,
+        upload_id: str,
+        md5s: Sequence[Md5],
+        content: Content,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         """Make the object of all its parts visible, which have these MD5s in their order, and return what is there.
 
-        Raises NotFound (there is no such upload any more: aborted, or completed before and forgotten), Conflict
-        (if_absent), Corrupt (what is visible now is not what was put), Unavailable."""
+        `if_absent` and `if_match` are those of ObjectStore.put; when they are not met the upload stays as it is.
+        Raises NotFound (there is no such upload any more: aborted, or completed before and forgotten), Conflict (one of
+        the two), Corrupt (what is visible now is not what was put), Unavailable."""
         ...
 
     async def abort(self, key: Key, upload_id: str) -> None:

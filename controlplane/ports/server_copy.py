@@ -29,10 +29,16 @@ class ServerCopy(Protocol):
         ...
 
     async def copy(
-        self, source: ObjectInfo, content: Content, metadata: Mapping[str, str], *, if_absent: bool = False
+        self,
+        source: ObjectInfo,
+        content: Content,
+        metadata: Mapping[str, str],
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo | None:
         """What is at the target now, with this metadata and none of the source's. Raises Unavailable (also when the
-        source is another version now), Conflict (if_absent)."""
+        source is another version now, and may be when `if_match` is not met), Conflict (if_absent)."""
         ...
 
     async def copy_part(

@@ -23,9 +23,11 @@ from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.s3.etag import is_md5
 from controlplane.services.answer_times import Answered, unheard
-from controlplane.services.object_copying import ObjectCopier, noted
+from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.proving import digest
+from controlplane.services.source_claims import noted
 from controlplane.services.source_tags import SourceTags
+from controlplane.services.target_states import TargetStates
 from controlplane.services.together import Doubtful
 
 _TELLING: Final = 8
@@ -69,10 +71,12 @@ class BulkObjectCopier:
         targets: Mapping[str, BucketStores],
         clock: Clock,
         tags: SourceTags,
+        states: TargetStates,
         answered: Answered = unheard,
     ) -> None:
         self._clock = clock
         self._tags = tags
+        self._states = states
         self._answered = answered
         self._copier = copier
         self._rules = tuple(rules)
@@ -116,6 +120,7 @@ class BulkObjectCopier:
         assert source is not None
         assert far is not None
         await target.prepare(bucket)
+        expected = await self._states.known(rule, bucket, [task.draft.key for task in tasks])  # before the source
         began = self._clock.monotonic()
         found = await source.get_small([task.draft.key for task in tasks])
         self._tell(rule, "bulk", Side.SOURCE, began, len(tasks))
@@ -131,7 +136,14 @@ class BulkObjectCopier:
         began = self._clock.monotonic()
         stored = await far.put_small(
             [
-                SmallPut(read.task.draft.key, body, read.content, read.info.content_type, read.record.encoded())
+                SmallPut(
+                    read.task.draft.key,
+                    body,
+                    read.content,
+                    read.info.content_type,
+                    read.record.encoded(),
+                    **expected[read.task.draft.key],
+                )
                 for read, (_, body) in zip(reads, pairs, strict=True)
             ]
         )
@@ -150,7 +162,7 @@ class BulkObjectCopier:
                 continue
             if latest.record.tags != read.record.tags:
                 continue
-            self._copier.remember(read.task.draft, read.info.etag)
+            self._copier.remember(rule, read.task.draft, read.info.etag, there.etag)
             rows = noted(rule, bucket, read.info, there.etag, read.record.tags)
             done.append(Done(read.task, None, read.content.size, rows=rows))
         return done

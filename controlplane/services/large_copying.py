@@ -76,11 +76,13 @@ class LargeCopier:
         *,
         promised: Content | None = None,
         if_absent: bool = False,
+        if_match: str | None = None,
         at_service: ServerCopy | None = None,
     ) -> tuple[ObjectInfo, Content]:
         """Bring the version `info` of the source; what the target says of it, and its digests. `promised`: what they
-        must be. `at_service`: moves the parts where both ends are one service. Raises Unavailable (also when the source
-        changes meanwhile: what was sent is kept), Corrupt, Conflict, Rejected, NotFound (gone from the source)."""
+        must be. `at_service`: moves the parts where both ends are one service. Raises Unavailable (also when the
+        source changes meanwhile: what was sent is kept), Corrupt, Conflict (what was sent is kept, too), Rejected,
+        NotFound (gone from the source)."""
         version = _version(info, metadata)
         upload = await self._known(draft, version, parts)
         if upload is None:
@@ -98,7 +100,12 @@ class LargeCopier:
         reach("large.sent")
         try:
             put = await parts.complete(
-                draft.key, upload.upload_id, upload.part_md5s, upload.content, if_absent=if_absent
+                draft.key,
+                upload.upload_id,
+                upload.part_md5s,
+                upload.content,
+                if_absent=if_absent,
+                if_match=if_match,
             )
         except NotFound as error:
             await self._ledger.forget(draft.rule, draft.bucket, draft.key)

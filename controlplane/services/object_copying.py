@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
-from controlplane.model.content import Content, Md5, Sha256
-from controlplane.model.copies import Copy, Noted
+from controlplane.model.content import Content
 from controlplane.model.copy_record import CopyRecord, Tags, decode_copy_record
-from controlplane.model.keys import Bucket, Key, StoreName
+from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_plan import Done, Worked
 from controlplane.model.mirror_rules import MirrorRule, covering
 from controlplane.model.pace import Side
 from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Corrupt, NotFound, Rejected, Unavailable
+from controlplane.ports.errors import Conflict, Corrupt, NotFound, Rejected, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
-from controlplane.ports.object_store import LocalFile, ObjectInfo, ObjectReader, ObjectStore
+from controlplane.ports.object_store import Expected, LocalFile, ObjectInfo, ObjectReader, ObjectStore
 from controlplane.ports.server_copy import ServerCopies, ServerCopy
 from controlplane.ports.spool import Spool
 from controlplane.s3.etag import is_md5
@@ -38,10 +36,10 @@ from controlplane.services.object_acls import ObjectAcls
 from controlplane.services.object_deletes import Brought, ObjectDeletes, RuleTarget
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.proving import content_in, digest, read_content
-from controlplane.services.s3.subresources import record_key
-from controlplane.services.scan_tags import note_of_copy
+from controlplane.services.source_claims import known_content, noted, require_claimed
 from controlplane.services.source_tags import SourceTags
 from controlplane.services.spooled_bodies import SpooledBodies, Turn
+from controlplane.services.target_states import Asked, TargetStates
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +49,6 @@ _IN_MEMORY: Final = 1 << 20
 _HASHED_INLINE: Final = 64 * 1024
 _CHANGES_FOLLOWED: Final = 3
 _REMEMBERED: Final = 4096
-_CHECKSUM: Final = "millrace-s3-checksum-sha256"
-"""Metadata of the S3 front's own (s3/own_metadata.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +82,7 @@ class ObjectCopier:
         clock: Clock,
         read_back: bool,
         tags: SourceTags,
+        states: TargetStates,
         large: LargeCopier | None = None,
         delete_grace_s: float = 0.0,
         admit: Callable[[str, int, int], Awaitable[bool]] | None = None,
@@ -109,6 +106,7 @@ class ObjectCopier:
         self._clock = clock
         self._read_back = read_back
         self._tags = tags
+        self._states = states
         self._large = large
         self._answered = answered
         self._moving = moving
@@ -120,6 +118,7 @@ class ObjectCopier:
             tombstones=tombstones,
             clock=clock,
             grace_s=delete_grace_s,
+            states=states,
             lives=self._lives,
             bring=self._bring,
             forget=self._forget,
@@ -153,7 +152,10 @@ class ObjectCopier:
     async def _bring(self, task: Task, target: RuleTarget) -> Brought:
         bucket, key = task.draft.bucket, task.draft.key
         source = self._source.store(bucket)
+        refused: list[Asked] = []
+        conflict = False
         for _ in range(_CHANGES_FOLLOWED):
+            before = await self._before(task, target, refused, ask=conflict)
             async with self._bodies.turn(task.draft.size) as turn:
                 began = self._clock.monotonic()
                 try:
@@ -167,14 +169,19 @@ class ObjectCopier:
                 try:
                     seen = reader.info
                     tags = await self._tags.of(bucket, seen)
-                    copied = await self._copy(task, target, reader, tags, turn)
+                    copied = await self._copy(task, target, reader, tags, turn, before)
+                except Conflict:
+                    # Another agent brought a copy meanwhile, perhaps of a newer version; or the catalog was wrong.
+                    conflict = True
+                    refused += [before] if isinstance(before, Asked) else []
+                    continue
                 finally:
                     await reader.aclose()
             reach("objects.verified")
             try:
                 again = await self._in_source(bucket, source.head(key))
             except NotFound:
-                vanished = await self._vanished(task, target, fresh=copied.fresh)
+                vanished = await self._vanished(task, target, copied)
                 if await self._lives(bucket, key):
                     continue
                 return vanished
@@ -182,53 +189,77 @@ class ObjectCopier:
                 if target.rule.read_through and not target.rule.deletes:
                     # Where deletes do not reach the target, the tombstone of a former life stays until the key lives.
                     await self._deletes.lift_of_the_living(task)
-                self.remember(task.draft, seen.etag)
+                self.remember(target.rule, task.draft, seen.etag, copied.etag)
                 rows = noted(target.rule, bucket, seen, copied.etag, tags)
                 if not copied.fresh:
                     return Brought(True, 0, "the copy was there already", rows)
                 return Brought(True, copied.size, "", rows)
         raise Unavailable(f"{bucket}/{key} changes faster than it can be copied")
 
-    async def _copy(self, task: Task, target: RuleTarget, reader: ObjectReader, tags: Tags, turn: Turn) -> _Copied:
+    async def _before(self, task: Task, target: RuleTarget, refused: Sequence[Asked], *, ask: bool) -> Asked | Expected:
+        """The target before the source is asked: see services/target_states.py."""
+        bucket, key = task.draft.bucket, task.draft.key
+        if self._states.is_fenced(target.rule) and (task.attempts or ask):
+            return await self._states.asked(target.rule, bucket, target.store, key, refused)
+        return (await self._states.known(target.rule, bucket, [key]))[key]
+
+    async def _copy(
+        self, task: Task, target: RuleTarget, reader: ObjectReader, tags: Tags, turn: Turn, before: Asked | Expected
+    ) -> _Copied:
         """Bring what the reader has to the target, unless it is there already."""
         info = reader.info
         record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq, tags)
         bucket = task.draft.bucket
         if self._acls is not None:
             record = replace(record, acl=await self._acls.of(target.rule, bucket, info.key))
-        copied = await self._copy_bytes(task, target, reader, record, turn)
+        copied = await self._copy_bytes(task, target, reader, record, turn, before)
         if self._acls is not None:
             # Also of one that was there: the crash may have come right before this.
             await self._acls.carry(target.rule, bucket, info.key, record.acl)
         return copied
 
     async def _copy_bytes(
-        self, task: Task, target: RuleTarget, reader: ObjectReader, record: CopyRecord, turn: Turn
+        self,
+        task: Task,
+        target: RuleTarget,
+        reader: ObjectReader,
+        record: CopyRecord,
+        turn: Turn,
+        before: Asked | Expected,
     ) -> _Copied:
         info = reader.info
-        held = await self._found(task, target, info, record)
+        expected = before.expected if isinstance(before, Asked) else before
+        held = await self._found(task, target, info, record, before)
         if held is not None:
             await self._abandon(task, target)  # it may have been completed just before a crash
             return _Copied(held.etag, held.size, fresh=False)
         ways = self._at_service.get(target.rule.name)
         way = None if ways is None or info.size <= _IN_MEMORY else ways.of(task.draft.bucket)
         if way is None or not way.takes(info):
-            return await self._send(task, target, reader, record, turn)
-        copied = await self._copy_at_service(task, target, way, reader, record)
+            return await self._send(task, target, reader, record, turn, expected)
+        copied = await self._copy_at_service(task, target, way, reader, record, expected)
         if copied is not None:
             return copied
         # What the service would not do, or did not prove, is sent, over what may be there now.
         await reader.aclose()
+        if self._states.is_fenced(target.rule):
+            expected = (await self._states.asked(target.rule, task.draft.bucket, target.store, info.key)).expected
         again = await self._source.store(task.draft.bucket).get(task.draft.key)
         try:
             if again.info != info:
                 raise Unavailable(f"{task.draft.bucket}/{task.draft.key} changed while it was copied", 0.0)
-            return await self._send(task, target, again, record, turn, way)
+            return await self._send(task, target, again, record, turn, expected, way)
         finally:
             await again.aclose()
 
     async def _copy_at_service(
-        self, task: Task, target: RuleTarget, way: ServerCopy, reader: ObjectReader, record: CopyRecord
+        self,
+        task: Task,
+        target: RuleTarget,
+        way: ServerCopy,
+        reader: ObjectReader,
+        record: CopyRecord,
+        expected: Expected,
     ) -> _Copied | None:
         """Let the service that has both ends copy. Its bytes do not come here, unless their SHA-256 is not known: then
         they are read once. None: it has to be sent."""
@@ -245,7 +276,7 @@ class ObjectCopier:
         else:
             await reader.aclose()
         await self._targets[target.rule.target].prepare(bucket)
-        put = await way.copy(info, content, record.encoded())
+        put = await way.copy(info, content, record.encoded(), **expected)
         if put is None:
             return None
         reach("objects.copied")
@@ -263,6 +294,7 @@ class ObjectCopier:
         reader: ObjectReader,
         record: CopyRecord,
         turn: Turn,
+        expected: Expected,
         way: ServerCopy | None = None,
     ) -> _Copied:
         """The bytes go through here; by `way` at most parts of what is too large for one request."""
@@ -274,14 +306,16 @@ class ObjectCopier:
             await reader.aclose()
             await service.prepare(task.draft.bucket)
             source = self._source.store(task.draft.bucket)
-            put, content = await self._large.copy(task.draft, source, info, parts, record.encoded(), at_service=way)
+            put, content = await self._large.copy(
+                task.draft, source, info, parts, record.encoded(), at_service=way, **expected
+            )
             reach("objects.copied")
             await self._prove(target, put, content, record)
             return _Copied(put.etag, content.size, fresh=True)
         if reader.length <= _IN_MEMORY:
             data = b"".join([chunk async for chunk in reader])
             content = digest(data) if len(data) <= _HASHED_INLINE else await asyncio.to_thread(digest, data)
-            put = await self._put(task.draft.bucket, target, data, content, info, record)
+            put = await self._put(task.draft.bucket, target, data, content, info, record, expected)
             return _Copied(put.etag, content.size, fresh=True)
         if self._admit is not None and self._large is not None and info.size > self._large.above_bytes:
             await self._admit(task.draft.rule, 0, info.size)
@@ -289,20 +323,24 @@ class ObjectCopier:
         with self._moving(task.draft.rule, Side.SOURCE, info.size):
             spooled = await turn.spooled(reader)
         try:
-            put = await self._put(task.draft.bucket, target, spooled.body, spooled.content, info, record)
+            put = await self._put(task.draft.bucket, target, spooled.body, spooled.content, info, record, expected)
         finally:
             spooled.discard()
         return _Copied(put.etag, spooled.content.size, fresh=True)
 
-    async def _found(self, task: Task, target: RuleTarget, info: ObjectInfo, record: CopyRecord) -> ObjectInfo | None:
+    async def _found(
+        self, task: Task, target: RuleTarget, info: ObjectInfo, record: CopyRecord, before: Asked | Expected
+    ) -> ObjectInfo | None:
         """What the target holds, if that is this version already. Looked for only where that is likely."""
         draft = task.draft
         likely = task.attempts > 0 or info.etag != draft.etag or self._recent.get(_place(draft)) == info.etag
         if not likely:
             return None
         try:
-            held = await target.store.head(draft.key)
+            held = before.held if isinstance(before, Asked) else await target.store.head(draft.key)
         except NotFound:
+            return None
+        if held is None:
             return None
         said = decode_copy_record(held.metadata)
         if said is None or not said.is_same_version(record) or held.size != info.size or held.content is None:
@@ -323,6 +361,7 @@ class ObjectCopier:
         content: Content,
         info: ObjectInfo,
         record: CopyRecord,
+        expected: Expected,
     ) -> ObjectInfo:
         require_claimed(info, content, self._source.name)
         reach("objects.fetched")
@@ -331,7 +370,12 @@ class ObjectCopier:
         began = self._clock.monotonic()
         with self._moving(rule, Side.TARGET, content.size) if is_large else nullcontext():
             put = await target.store.put(
-                info.key, body, content=content, content_type=info.content_type, metadata=record.encoded()
+                info.key,
+                body,
+                content=content,
+                content_type=info.content_type,
+                metadata=record.encoded(),
+                **expected,
             )
         if not is_large:
             # Compared with bodies of about the same size. A store that has requests wait and come again is slow, too.
@@ -372,8 +416,10 @@ class ObjectCopier:
         this very task made may have come after the deletion had passed the target: it goes."""
         key = task.draft.key
         await self._abandon(task, target)
-        if target.rule.deletes and await self._made_by(task, target.store):
-            await target.store.delete(key)
+        if target.rule.deletes:
+            made = await self._made_by(task, target.store)
+            if made is not None and not await self._lives(task.draft.bucket, key):
+                await self._take_away(target, task.draft.bucket, key, made.etag)
         if not await self._tombstones.has(task.draft.bucket, key):
             log.warning(
                 "%s/%s left %s before it was copied: deleted, or lost", task.draft.bucket, key, self._source.name
@@ -386,25 +432,33 @@ class ObjectCopier:
         if self._large is not None and parts is not None:
             await self._large.abandon(task.draft, parts)
 
-    async def _made_by(self, task: Task, target: ObjectStore) -> bool:
+    async def _made_by(self, task: Task, target: ObjectStore) -> ObjectInfo | None:
         try:
-            said = decode_copy_record((await target.head(task.draft.key)).metadata)
+            held = await target.head(task.draft.key)
         except NotFound:
-            return False
-        return said is not None and said.seq == task.seq
+            return None
+        said = decode_copy_record(held.metadata)
+        return held if said is not None and said.seq == task.seq else None
 
-    async def _vanished(self, task: Task, target: RuleTarget, *, fresh: bool) -> Brought:
+    async def _vanished(self, task: Task, target: RuleTarget, copied: _Copied) -> Brought:
         """Deleted while it was copied; the deletion may have passed the target before this copy (I4)."""
-        if fresh and target.rule.deletes:
-            await target.store.delete(task.draft.key)
+        if copied.fresh and target.rule.deletes:
+            await self._take_away(target, task.draft.bucket, task.draft.key, copied.etag)
         return Brought(False, note="deleted while it was copied")
+
+    async def _take_away(self, target: RuleTarget, bucket: Bucket, key: Key, etag: str) -> None:
+        """Remove a copy that this process put, unless another has replaced it meanwhile."""
+        with suppress(Conflict):
+            await target.store.delete(key, if_match=etag if self._states.is_fenced(target.rule) else None)
+            self._states.now_holds(target.rule, bucket, key, "")
 
     def has_just_brought(self, draft: Draft) -> bool:
         """Whether this very version is likely to be at the targets: then it takes a look, not a copy."""
         return self._recent.get(_place(draft)) == draft.etag
 
-    def remember(self, draft: Draft, etag: str) -> None:
-        """This version is at the target of its rule now."""
+    def remember(self, rule: MirrorRule, draft: Draft, etag: str, target_etag: str) -> None:
+        """This version is at the target of its rule now, under an ETag of its own there."""
+        self._states.now_holds(rule, draft.bucket, draft.key, target_etag)
         place = _place(draft)
         self._recent[place] = etag
         self._recent.move_to_end(place)
@@ -437,31 +491,3 @@ class ObjectCopier:
 
 def _place(draft: Draft) -> tuple[str, Bucket, Key]:
     return draft.rule, draft.bucket, draft.key
-
-
-def noted(rule: MirrorRule, bucket: Bucket, seen: ObjectInfo, target_etag: str, tags: Tags) -> tuple[Noted, ...]:
-    """The catalog's rows for a copy of the version `seen` at the source, which the target has proved to hold."""
-    copy = Copy(seen.key, seen.etag, seen.size, round(seen.modified_at), target_etag)
-    row = Noted(StoreName(rule.target), bucket, copy)
-    return (row, note_of_copy(rule, bucket, record_key(bucket, seen.key), seen.key)) if tags else (row,)
-
-
-def known_content(info: ObjectInfo) -> Content | None:
-    """The digests of an object that can be had without its bytes: its ETag is their MD5, and the S3 front has verified
-    their SHA-256 when they came in. What clients say of themselves in metadata proves nothing."""
-    if not is_md5(info.etag):
-        return None
-    try:
-        sha256 = b64decode(info.metadata.get(_CHECKSUM, ""), validate=True)
-    except ValueError:
-        return None
-    return Content(Md5(info.etag), Sha256(sha256.hex()), info.size) if len(sha256) == 32 else None
-
-
-def require_claimed(info: ObjectInfo, content: Content, source: StoreName) -> None:
-    """Raise Corrupt unless the bytes that were read are what the source says that it has."""
-    if content.size != info.size or (is_md5(info.etag) and content.md5 != info.etag):
-        raise Corrupt(
-            f"{info.key} of {source} has ETag {info.etag} and {info.size} bytes, but its bytes have MD5 "
-            f"{content.md5} and are {content.size}: it was not copied; compare it with its copies"
-        )

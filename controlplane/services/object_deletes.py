@@ -13,11 +13,12 @@ from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.task import Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import MillraceError, Unavailable
+from controlplane.ports.errors import Conflict, MillraceError, Unavailable
 from controlplane.ports.fault_points import reach
-from controlplane.ports.object_store import ObjectStore
+from controlplane.ports.object_store import Expected, ObjectStore
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.presence import exists
+from controlplane.services.target_states import Asked, TargetStates
 
 TAKE_BACK_AFTER_S: Final = 2.0
 """Seconds after which an object that still stands is taken for written again, not for about to be deleted; and before
@@ -25,6 +26,7 @@ which no tombstone is lifted of one that does not. The gateway promises a delete
 half of it."""
 
 _GRACE_LOOK_S: Final = 5.0
+_LOOKS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class ObjectDeletes:
         tombstones: ObjectTombstones,
         clock: Clock,
         grace_s: float,
+        states: TargetStates,
         lives: Callable[[Bucket, Key], Awaitable[bool]],
         bring: Callable[[Task, RuleTarget], Awaitable[Brought]],
         forget: Callable[[Task, RuleTarget], Awaitable[None]],
@@ -66,12 +69,14 @@ class ObjectDeletes:
         self._tombstones = tombstones
         self._clock = clock
         self._grace_s = grace_s
+        self._states = states
         self._lives = lives
         self._bring = bring
         self._forget = forget
 
     async def work(self, task: Task, target: RuleTarget, rules: Sequence[MirrorRule]) -> Worked:
         bucket, key = task.draft.bucket, task.draft.key
+        known = (await self._states.known(target.rule, bucket, [key]))[key]  # before the source is asked
         if await self._lives(bucket, key):
             return await self._still_there(task, target, rules)
         if any(rule.read_through for rule in rules) and self._clock.now() < task.enqueued_at + TAKE_BACK_AFTER_S:
@@ -85,7 +90,8 @@ class ObjectDeletes:
                 # Looked at in between, ever more seldom: what is written again meanwhile waits behind this entry.
                 return Later(task, min(due_at, now + max((now - task.enqueued_at) / 2, _GRACE_LOOK_S)))
             await self._forget(task, target)
-            await target.store.delete(key)
+            if not await self._remove(task, target, known):
+                return await self._alive(task, target, rules)
             reach("objects.target_deleted")
             if await exists(target.store, key):
                 # Or another node's copy, begun before the delete, came just now: so it is tried again.
@@ -97,6 +103,32 @@ class ObjectDeletes:
                 return await self._alive(task, target, rules)
         await self._lift_of_the_dead(task, rules)
         return Done(task, None)
+
+    async def _remove(self, task: Task, target: RuleTarget, known: Expected) -> bool:
+        """Remove the copy that was there before the source said that its object is gone; never one that came later, of
+        an object that was written again (services/target_states.py). False: the source has the object."""
+        bucket, key, states = task.draft.bucket, task.draft.key, self._states
+        before: Asked | Expected = known
+        refused: list[Asked] = []
+        for _ in range(_LOOKS):
+            if not states.is_fenced(target.rule):
+                await target.store.delete(key)
+                return True
+            etag = (before.expected if isinstance(before, Asked) else before).get("if_match")
+            if etag:
+                try:
+                    await target.store.delete(key, if_match=etag)
+                except Conflict:
+                    refused += [before] if isinstance(before, Asked) else []
+                else:
+                    states.now_holds(target.rule, bucket, key, "")
+                    return True
+            before = await states.asked(target.rule, bucket, target.store, key, refused)
+            if await self._lives(bucket, key):
+                return False
+            if before.held is None:
+                return True
+        raise Unavailable(f"{key} in {target.store.name} changes faster than it can be deleted")
 
     async def _lift_of_the_dead(self, task: Task, rules: Sequence[MirrorRule]) -> None:
         """The tombstone goes when no target that is read through has a copy any more. Each of them has a task that

@@ -34,6 +34,7 @@ from controlplane.services.object_acls import ObjectAcls
 from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.runner import Runner
 from controlplane.services.shared_documents import SharedDocuments
+from controlplane.services.target_states import TargetStates
 from controlplane.services.together import Combined, Together
 from controlplane.services.upload_register import OrphanSweep, UploadRegister
 from controlplane.settings.stores import S3Store
@@ -120,7 +121,8 @@ class MirrorPart:
                 together += [] if mirror.verify == "read" else [bulk]
         objects: Work | None = None
         if s3_mirror is not None:
-            object_copier = self._build_object_copier(s3_mirror, journal, large)
+            states = _states_of(s3_mirror, catalog, clock)
+            object_copier = self._build_object_copier(s3_mirror, journal, large, states)
             objects = object_copier.work
             bulk_objects = BulkObjectCopier(
                 object_copier,
@@ -129,6 +131,7 @@ class MirrorPart:
                 targets=s3_mirror.targets,
                 clock=clock,
                 tags=s3_mirror.tags,
+                states=states,
                 answered=self._lanes.answered,
             )
             together += [] if mirror.verify == "read" else [bulk_objects]
@@ -182,7 +185,9 @@ class MirrorPart:
                 plans[rule.name] = LanePlan(stores, timetables[rule.name])
         return Lanes(self._clock, plans, concurrency=settings.concurrency)
 
-    def _build_object_copier(self, s3_mirror: S3Mirror, journal: Journal, large: LargeCopier) -> ObjectCopier:
+    def _build_object_copier(
+        self, s3_mirror: S3Mirror, journal: Journal, large: LargeCopier, states: TargetStates
+    ) -> ObjectCopier:
         spool = open_agent_spool(self._settings)
         self._closing.callback(spool.close)
         settings = self._settings.mirror
@@ -196,6 +201,7 @@ class MirrorPart:
             clock=self._clock,
             read_back=settings.verify == "read",
             tags=s3_mirror.tags,
+            states=states,
             large=large,
             delete_grace_s=settings.delete_grace_s,
             admit=self._lanes.admit,
@@ -231,6 +237,12 @@ def _way_between(settings: Settings, primary: ObjectStore, persistent: ObjectSto
         return None
     source = s3_options(here)
     return persistent.server_copy(source) if is_one_service(source, s3_options(there)) else None
+
+
+def _states_of(s3_mirror: S3Mirror, catalog: Catalog, clock: Clock) -> TargetStates:
+    targets = s3_mirror.targets.items()
+    unfenced = [name for name, at in targets if isinstance(at, S3Buckets) and not at.template.conditional_put]
+    return TargetStates(catalog, clock, unfenced=unfenced)
 
 
 def _parts_of(store: ObjectStore) -> PartStore | None:

@@ -176,6 +176,18 @@ class CatalogSuite:
         await catalog.forget_copies(FAR, Bucket("b"), [])
         assert list(await catalog.copies(FAR, Bucket("b"))) == []
 
+    async def test_copies_are_found_by_their_keys(self, catalog: Catalog) -> None:
+        b = Bucket("b")
+        rows = {Key(name): Copy(Key(name), "e", 1, 2, f"t-{name}") for name in ("a", "a/b", "é", "a\x00", "z")}
+        await catalog.record_copies(FAR, b, list(rows.values()))
+        await catalog.record_copies(THIRD, b, [rows[Key("z")]._replace(target_etag="there")])
+        newer = rows[Key("a")]._replace(target_etag="newer")
+        await catalog.record_copies(FAR, b, [newer])
+        await catalog.forget_copies(FAR, b, [Key("z")])
+        found = await catalog.copies_of(FAR, b, [Key("a"), Key("é"), Key("unknown"), Key("z"), Key("a\x00")])
+        assert dict(found) == {Key("a"): newer, **{key: rows[key] for key in (Key("é"), Key("a\x00"))}}
+        assert dict(await catalog.copies_of(FAR, b, [])) == {}
+
     async def test_the_newest_record_of_a_copy_counts(self, catalog: Catalog) -> None:
         b = Bucket("b")
         first = Copy(Key("k"), "e", 1, 2, "t")

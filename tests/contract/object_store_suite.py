@@ -50,6 +50,7 @@ def body_of(kind: str, data: bytes, folder: Path) -> Body:
     if kind == "bytes":
         return data
     if kind == "file":
+        (folder / "body").unlink(missing_ok=True)  # a store may have linked it: its bytes must stay
         (folder / "body").write_bytes(data)
         return LocalFile(folder / "body", len(data))
     return chunks(data)
@@ -97,6 +98,13 @@ class ObjectStoreContract:
     longest_key_bytes: ClassVar[int] = 1024
     atomic_if_absent: ClassVar[bool] = True
     """False for a store that can only look before it writes: then racing writers are not tested."""
+    compares: ClassVar[bool] = True
+    """False for a store that ignores if_match."""
+    compares_large: ClassVar[bool] = True
+    """False where it compares only what comes in one request."""
+    compares_deletes: ClassVar[bool] = True
+    atomic_if_match: ClassVar[bool] = True
+    """False for a server that looks first and writes then."""
     odd_keys: ClassVar[Sequence[str]] = (
         "a",
         "a/b",
@@ -264,6 +272,56 @@ class ObjectStoreContract:
         assert await read_all(store, "it") in won
         if self.atomic_if_absent:
             assert len(won) == 1
+
+    @pytest.mark.parametrize("kind", ["bytes", "file", "stream"])
+    async def test_if_match_replaces_that_object_and_no_other(
+        self, store: ObjectStore, tmp_path: Path, kind: str
+    ) -> None:
+        first = await store.put(Key("it"), b"first")
+        second = await store.put(Key("it"), body_of(kind, b"second", tmp_path), if_match=first.etag)
+        assert (await store.head(Key("it"))).etag == second.etag
+        if not self.compares:
+            return
+        for key, etag in (("it", first.etag), ("never", first.etag)):
+            with pytest.raises(Conflict):
+                await store.put(Key(key), body_of(kind, b"third", tmp_path), if_match=etag)
+        assert await read_all(store, "it") == b"second"
+        assert [info.key for info in await list_all(store)] == ["it"]
+
+    async def test_a_large_body_that_comes_too_late_replaces_nothing(self, store: ObjectStore) -> None:
+        first = await store.put(Key("it"), b"first")
+        large = bytes(self.large_bytes)
+        if not self.compares_large:
+            return
+        with pytest.raises(Conflict):
+            await store.put(Key("it"), chunks(large, 1 << 20), size=len(large), if_match=OTHER_MD5)
+        assert await read_all(store, "it") == b"first"
+        put = await store.put(Key("it"), chunks(large, 1 << 20), size=len(large), if_match=first.etag)
+        assert (await store.head(Key("it"))).etag == put.etag != first.etag
+
+    async def test_of_writers_that_race_with_if_match_one_wins(self, store: ObjectStore) -> None:
+        first = await store.put(Key("it"), b"first")
+        bodies = [bytes([n]) * 2000 for n in range(4)]
+        outcomes = await asyncio.gather(
+            *(store.put(Key("it"), chunks(body, 500), if_match=first.etag) for body in bodies), return_exceptions=True
+        )
+        won = [body for body, outcome in zip(bodies, outcomes, strict=True) if isinstance(outcome, ObjectInfo)]
+        assert len(won) + sum(isinstance(outcome, Conflict) for outcome in outcomes) == len(bodies)
+        assert await read_all(store, "it") in won
+        if self.atomic_if_match:
+            assert len(won) == 1
+
+    async def test_if_match_deletes_that_object_and_no_other(self, store: ObjectStore) -> None:
+        first = await store.put(Key("it"), b"first")
+        second = await store.put(Key("it"), b"second")
+        if self.compares_deletes:
+            with pytest.raises(Conflict):
+                await store.delete(Key("it"), if_match=first.etag)
+            assert await read_all(store, "it") == b"second"
+        await store.delete(Key("it"), if_match=second.etag)
+        await store.delete(Key("it"), if_match=second.etag)
+        with pytest.raises(NotFound):
+            await store.head(Key("it"))
 
     async def test_writers_of_one_key_at_once_leave_one_whole_object(self, store: ObjectStore) -> None:
         bodies = [bytes([n]) * (60_000 + n) for n in range(4)]

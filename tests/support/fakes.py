@@ -104,9 +104,17 @@ class FakeStore(MemoryObjectStore):
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         info = await super().put(
-            key, body, size=size, content=content, content_type=content_type, metadata=metadata, if_absent=if_absent
+            key,
+            body,
+            size=size,
+            content=content,
+            content_type=content_type,
+            metadata=metadata,
+            if_absent=if_absent,
+            if_match=if_match,
         )
         if self.lie == "nothing":
             await super().delete(key)
@@ -191,6 +199,7 @@ class OneByOne:
                 content_type=put.content_type,
                 metadata=put.metadata,
                 if_absent=put.if_absent,
+                if_match=put.if_match,
             )
 
         return await self._each("put", [put.key for put in puts], ask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from controlplane.services.object_write_log import ObjectWriteLog
 from controlplane.services.s3.object_records import ObjectRecords, identity_of
 from controlplane.services.s3.subresources import Subresources
 from controlplane.services.source_tags import SourceTags
+from controlplane.services.target_states import TargetStates
 from tests.support.fakes import FakeCatalog, FakeJournal, FakeStore, OneByOne
 from tests.support.part_store import FakeParts
 
@@ -150,11 +151,13 @@ class ObjectNode:
         bulk: bool = False,
         large_bytes: int = 64 << 20,
         delete_grace_s: float = 0.0,
+        unfenced: Collection[str] = (),
     ) -> None:
         self.clock = clock
         self.uploads: UploadLedger = MemoryUploadLedger()
         self.large_bytes = large_bytes
         self.delete_grace_s = delete_grace_s
+        self.unfenced = unfenced
         self.rules = rules
         self.source = like.source if like else FakeBuckets("riak-cs", clock)
         self.targets = like.targets if like else {rule.target: FakeBuckets(rule.target, clock) for rule in rules}
@@ -209,6 +212,7 @@ class ObjectNode:
             moving=self.lanes.moving,
         )
         tags = SourceTags(self.source, PRIVATE, self.clock)
+        states = TargetStates(self.catalog, self.clock, unfenced=self.unfenced)
         copier = ObjectCopier(
             self.rules,
             source=self.source,
@@ -219,6 +223,7 @@ class ObjectNode:
             clock=self.clock,
             read_back=self._read_back,
             tags=tags,
+            states=states,
             large=large,
             delete_grace_s=self.delete_grace_s,
             answered=self.lanes.answered,
@@ -238,7 +243,13 @@ class ObjectNode:
             batch=256,
             large_bytes=self.large_bytes,
             together=BulkObjectCopier(
-                copier, self.rules, source=self.source, targets=self._targets, clock=self.clock, tags=tags
+                copier,
+                self.rules,
+                source=self.source,
+                targets=self._targets,
+                clock=self.clock,
+                tags=tags,
+                states=states,
             ),
         )
 

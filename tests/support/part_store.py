@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from controlplane.model.content import Content, Md5
 from controlplane.model.keys import Key
-from controlplane.ports.errors import Conflict, Corrupt, NotFound
+from controlplane.ports.errors import Corrupt, NotFound
 from controlplane.ports.object_store import ObjectInfo
 from controlplane.ports.part_store import Part
 from controlplane.s3.etag import multipart_etag
@@ -61,15 +61,26 @@ class FakeParts:
         }
 
     async def complete(
-        self, key: Key, upload_id: str, md5s: Sequence[Md5], content: Content, *, if_absent: bool = False
+        self,
+        key: Key,
+        upload_id: str,
+        md5s: Sequence[Md5],
+        content: Content,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         self.fault("complete", 0)
         upload = self._of(key, upload_id)
-        if if_absent and self._store.has(key):
-            raise Conflict(f"{key} is there")
         whole = b"".join(upload.parts[number] for number in range(1, len(md5s) + 1))
         info = await self._store.put(
-            key, whole, content=upload.content, content_type=upload.content_type, metadata=upload.metadata
+            key,
+            whole,
+            content=upload.content,
+            content_type=upload.content_type,
+            metadata=upload.metadata,
+            if_absent=if_absent,
+            if_match=if_match,
         )
         etag = multipart_etag([bytes.fromhex(md5) for md5 in md5s])
         if self._store.has(key):  # it may lie

@@ -41,7 +41,13 @@ class FakeServerCopy:
         return found.data
 
     async def copy(
-        self, source: ObjectInfo, content: Content, metadata: Mapping[str, str], *, if_absent: bool = False
+        self,
+        source: ObjectInfo,
+        content: Content,
+        metadata: Mapping[str, str],
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo | None:
         data = self._now(source)
         if self.lie == "refuse":
@@ -50,7 +56,7 @@ class FakeServerCopy:
             raise Conflict(f"{source.key} is there")
         self.copied.append(source.key)
         info = await self._target.put(
-            source.key, data, content=content, content_type=source.content_type, metadata=metadata
+            source.key, data, content=content, content_type=source.content_type, metadata=metadata, if_match=if_match
         )
         if self.lie == "damage":
             damage(self._target, source.key)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from azure.core.exceptions import AzureError, HttpResponseError
@@ -34,10 +35,12 @@ class AzureParts:
         part_bytes: int,
         records: UploadRecords,
         draft: Callable[[Key, str, Mapping[str, str], bool], Draft],
+        tag_of: Callable[[Key, str], Awaitable[str]],
     ) -> None:
         self._part_bytes = part_bytes
         self._records = records
         self._draft = draft
+        self._tag_of = tag_of
 
     @property
     def part_bytes(self) -> int:
@@ -77,10 +80,19 @@ class AzureParts:
         return found
 
     async def complete(
-        self, key: Key, upload_id: str, md5s: Sequence[Md5], content: Content, *, if_absent: bool = False
+        self,
+        key: Key,
+        upload_id: str,
+        md5s: Sequence[Md5],
+        content: Content,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         record = await self._records.find(key, upload_id)
         draft = self._draft(key, record.content_type, record.notes, if_absent)
+        if if_match is not None:
+            draft = replace(draft, match=await self._tag_of(key, if_match))
         ids = [block_id(upload_id, number, md5) for number, md5 in enumerate(md5s, 1)]
         try:
             put = await commit(draft, ids, content.md5)

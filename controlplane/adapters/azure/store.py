@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 
+from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.storage.blob.aio import BlobClient
 
@@ -33,10 +35,10 @@ _WHOLE = re.compile(r"bytes \d+-\d+/(\d+)\Z")
 class AzureBlobStore:
     """Blobs of one container under one prefix.
 
-    if_absent: atomic. A body is verified before its blob is visible: by this side's digests before the last request, by
-    the service, which compares the MD5 of each request's body. An ETag is the blob's MD5 (Content-MD5), which the
-    service computes for blobs put in one request and keeps for others as it was told. Readers compare the MD5 of each
-    range.
+    if_absent: atomic. if_match, too: the blob's own tag is asked for first, one request. A body is verified before
+    its blob is visible: by this side's digests before the last request, by the service, which compares the MD5 of
+    each request's body. An ETag is the blob's MD5 (Content-MD5), which the service computes for blobs put in one
+    request and keeps for others as it was told. Readers compare the MD5 of each range.
 
     Keys that Azure would refuse or take for others are Rejected (names.blob_name). Memory for a put: part_bytes *
     (part_concurrency + 2); for a reader: two ranges of client.READ_BYTES.
@@ -50,7 +52,7 @@ class AzureBlobStore:
         self._client = client or AzureClient(options)
         self._listing = AzureListing(options.prefix, HIDDEN)
         records = UploadRecords(self._put_hidden, self._get_hidden, self._hidden_names, self._delete_hidden)
-        self.parts = AzureParts(options.part_bytes, records, self._draft)
+        self.parts = AzureParts(options.part_bytes, records, self._draft, self._tag_of)
 
     @property
     def name(self) -> StoreName:
@@ -70,8 +72,11 @@ class AzureBlobStore:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         draft = self._draft(key, content_type, notes_of(content, content_type, metadata), if_absent)
+        if if_match is not None:
+            draft = replace(draft, match=await self._tag_of(key, if_match))
         whole = PartedBody(body, size=size, content=content, part_bytes=self._options.part_bytes)
         if if_absent and (whole.size is None or whole.size > self._options.part_bytes):
             await self._refuse_if_there(key)  # better to learn it before gigabytes went up
@@ -100,8 +105,14 @@ class AzureBlobStore:
             properties = await self._client.blob(self._options.container, self._full(key)).get_blob_properties()
         return info_of(key, properties)
 
-    async def delete(self, key: Key) -> None:
-        await self._delete(self._what("DELETE", key), self._full(key))
+    async def delete(self, key: Key, *, if_match: str | None = None) -> None:
+        tag = None
+        if if_match is not None:
+            try:
+                tag = await self._tag_of(key, if_match, "DELETE")
+            except NotFound:
+                return
+        await self._delete(self._what("DELETE", key), self._full(key), tag)
 
     async def list(self, *, prefix: str = "", after: Key | None = None, limit: int = 1000) -> Page:
         return await self._listing.page(self._client.container(self._options.container), prefix, after, limit)
@@ -150,10 +161,28 @@ class AzureBlobStore:
             return
         raise Conflict(f"{self._what('PUT', key)}: it exists already (ETag {info.etag})")
 
-    async def _delete(self, what: str, name: str) -> None:
+    async def _tag_of(self, key: Key, if_match: str, verb: str = "PUT") -> str:
+        """The service's own tag of the blob, if that has this ETag. Raises Conflict; NotFound for a DELETE."""
+        what = self._what(verb, key)
+        try:
+            with translated(what):
+                properties = await self._client.blob(self._options.container, self._full(key)).get_blob_properties()
+        except NotFound as error:
+            if verb == "DELETE":
+                raise
+            raise Conflict(f"{what}: there is no blob, least of all one with ETag {if_match}") from error
+        found = info_of(key, properties).etag
+        if found != if_match:
+            raise Conflict(f"{what}: the blob has ETag {found}, not {if_match}")
+        return str(properties.etag)
+
+    async def _delete(self, what: str, name: str, tag: str | None = None) -> None:
+        unchanged: Any = {} if tag is None else {"etag": tag, "match_condition": MatchConditions.IfNotModified}
         with translated(what):
             try:
-                await self._client.blob(self._options.container, name).delete_blob(delete_snapshots="include")
+                await self._client.blob(self._options.container, name).delete_blob(
+                    delete_snapshots="include", **unchanged
+                )
             except HttpResponseError as error:
                 if not isinstance(error_of(error, what), NotFound):
                     raise

@@ -36,6 +36,8 @@ class Draft:
     content_type: str
     notes: Mapping[str, str]
     if_absent: bool
+    match: str | None = None
+    """The service's own ETag of the blob that is to be replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +54,15 @@ def block_id(upload_id: str, number: int, md5: str) -> str:
     return f"{upload_id}.{number:06d}.{md5}"
 
 
-def condition(*, if_absent: bool) -> dict[str, Any]:
-    return {"match_condition": MatchConditions.IfMissing} if if_absent else {}
+def condition(draft: Draft) -> dict[str, Any]:
+    if draft.match is not None:
+        return {"etag": draft.match, "match_condition": MatchConditions.IfNotModified}
+    return {"match_condition": MatchConditions.IfMissing} if draft.if_absent else {}
 
 
 def once(draft: Draft) -> dict[str, Any]:
     """A conditional put is tried once: a second try would find the first one's blob."""
-    return {"retry_total": 0} if draft.if_absent else {}
+    return {"retry_total": 0} if draft.if_absent or draft.match is not None else {}
 
 
 def answered(what: str, answer: Mapping[str, Any], etag: str) -> Put:
@@ -125,7 +129,7 @@ async def commit(draft: Draft, ids: Sequence[str], md5: Md5) -> Put:
             [BlobBlock(name) for name in ids],
             content_settings=content_settings(draft.content_type, md5),
             metadata=metadata_names(draft.notes),
-            **condition(if_absent=draft.if_absent),
+            **condition(draft),
             **once(draft),
         )
     return answered(draft.what, answer, md5)
@@ -140,6 +144,7 @@ async def _put_whole(draft: Draft, data: bytearray, found: Content) -> Put:
             content_settings=content_settings(draft.content_type, found.md5),
             metadata=metadata_names(draft.notes),
             validate_content=True,
+            **({} if draft.match is None else condition(draft)),
             **once(draft),
         )
     said = answer.get("content_md5")

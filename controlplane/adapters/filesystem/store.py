@@ -4,7 +4,8 @@
     <path>/objects/...      the objects (names.py), each one file with its attributes (attributes.py)
     <path>/tmp/...          what is being written (scratch.py), in the same file system
 
-Several processes may use one directory. if_absent is atomic. A put that is cancelled before its rename leaves nothing;
+Several processes may use one directory. if_absent is atomic, and so is if_match among writers that use it
+(matching.py). A put that is cancelled before its rename leaves nothing;
 after it the object is whole and stays.
 """
 
@@ -21,6 +22,7 @@ from controlplane.adapters.filesystem.attributes import Attributes
 from controlplane.adapters.filesystem.directories import Directories, fsync_path
 from controlplane.adapters.filesystem.failures import translated
 from controlplane.adapters.filesystem.listing import walk
+from controlplane.adapters.filesystem.matching import NotAsExpected, only_if
 from controlplane.adapters.filesystem.names import is_permanent, path_of
 from controlplane.adapters.filesystem.reader import FileReader
 from controlplane.adapters.filesystem.scratch import Scratch
@@ -120,6 +122,7 @@ class FilesystemStore:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         target = f"{self._top}/{path_of(key)}"
         if not self._scratch.is_open:
@@ -127,7 +130,8 @@ class FilesystemStore:
         if if_absent and os.path.lexists(target):
             raise self._exists(key)
         now = self._clock.now()
-        temp = TempFile(Place(self._scratch.path(), target, self._directories, self._fsync, if_absent))
+        place = Place(self._scratch.path(), target, self._directories, self._fsync, if_absent, if_match, self._marker)
+        temp = TempFile(place)
         where = f"object {key!r} in store {self._name}"
         upload = Upload(self._threads, temp, where, now, size, content, content_type, dict(metadata or {}))
         try:
@@ -136,6 +140,8 @@ class FilesystemStore:
             if upload.stream_failed:
                 raise
             raise self._exists(key) from error
+        except NotAsExpected as error:
+            raise self._is_another(key, if_match, error) from error
         except OSError as error:
             if upload.stream_failed:
                 raise
@@ -147,6 +153,9 @@ class FilesystemStore:
 
     def _exists(self, key: Key) -> Conflict:
         return Conflict(f"store {self._name} has an object {key!r} already")
+
+    def _is_another(self, key: Key, if_match: str | None, found: NotAsExpected) -> Conflict:
+        return Conflict(f"store {self._name} has {found} under {key!r}, not the object with ETag {if_match}")
 
     async def get(self, key: Key, *, byte_range: ByteRange | None = None) -> FileReader:
         fd, info = self._open_object(key)
@@ -180,15 +189,23 @@ class FilesystemStore:
             os.close(fd)
             raise
 
-    async def delete(self, key: Key) -> None:
-        await self._threads.run(self._delete, key)
+    async def delete(self, key: Key, *, if_match: str | None = None) -> None:
+        await self._threads.run(self._delete, key, if_match)
 
-    def _delete(self, key: Key) -> None:
+    def _delete(self, key: Key, if_match: str | None) -> None:
         path = f"{self._top}/{path_of(key)}"
         folder = os.path.dirname(path)
         try:
             try:
-                os.unlink(path)
+                if if_match is None:
+                    os.unlink(path)
+                elif os.path.lexists(path):
+                    with only_if(if_match, path, self._marker):
+                        os.unlink(path)
+                else:
+                    raise FileNotFoundError(path)
+            except NotAsExpected as error:
+                raise self._is_another(key, if_match, error) from error
             except FileNotFoundError:
                 if not os.path.exists(self._marker):
                     raise self._away() from None

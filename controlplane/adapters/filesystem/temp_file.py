@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from controlplane.adapters.filesystem import attributes
 from controlplane.adapters.filesystem.attributes import Attributes
 from controlplane.adapters.filesystem.directories import Directories
+from controlplane.adapters.filesystem.matching import only_if
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import LocalFile
 
@@ -31,6 +32,9 @@ class Place:
     directories: Directories
     fsync: bool
     if_absent: bool
+    if_match: str | None = None
+    locks: str = ""
+    """The file whose bytes are locked under if_match."""
 
 
 class Abandoned(Exception):
@@ -89,7 +93,7 @@ class TempFile:
         return False
 
     def publish(self, kept: Attributes, now: float, *, attached: bool = False) -> None:
-        """Attach, sync and rename. Raises FileExistsError under if_absent, Abandoned."""
+        """Attach, sync and rename. Raises FileExistsError under if_absent, NotAsExpected under if_match, Abandoned."""
         place = self._place
         text = kept.encode()
         if not attached and not attributes.attach(self._fd, text):
@@ -102,7 +106,11 @@ class TempFile:
         reach("filesystem.synced")
         if self._abandoned:
             raise Abandoned
-        self._rename()
+        if place.if_match is None:
+            self._rename()
+        else:
+            with only_if(place.if_match, place.target, place.locks):
+                self._rename()
         reach("filesystem.renamed")
         place.directories.sync(os.path.dirname(place.target))
         reach("filesystem.dir_synced")

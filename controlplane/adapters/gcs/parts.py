@@ -48,6 +48,7 @@ class GcsParts:
         names: Callable[[str], Awaitable[Sequence[Blob]]],
         delete: Callable[[str], Awaitable[None]],
         refuse_if_there: Callable[[Key], Awaitable[None]],
+        generation: Callable[[Key, str], Awaitable[int]],
     ) -> None:
         """`hidden` and `names` are about names without the store's prefix; blobs of `names` have theirs whole."""
         self._client = client
@@ -59,6 +60,7 @@ class GcsParts:
         self._names = names
         self._delete = delete
         self._refuse_if_there = refuse_if_there
+        self._generation = generation
 
     @property
     def part_bytes(self) -> int:
@@ -98,11 +100,19 @@ class GcsParts:
         return found
 
     async def complete(
-        self, key: Key, upload_id: str, md5s: Sequence[Md5], content: Content, *, if_absent: bool = False
+        self,
+        key: Key,
+        upload_id: str,
+        md5s: Sequence[Md5],
+        content: Content,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         record = await self._records.find(key, upload_id)
         if if_absent:
             await self._refuse_if_there(key)  # better to learn it before much is composed
+        generation = await self._generation(key, if_match) if if_match is not None else 0 if if_absent else None
         sources = [self._hidden(_part_name(key, upload_id, number, md5)) for number, md5 in enumerate(md5s, 1)]
         folder = f"{upload_folder(key)}{upload_id}/joined/"
         level = 0
@@ -110,13 +120,13 @@ class GcsParts:
             joined: list[Blob] = []
             for at in range(0, len(sources), MOST_SOURCES):
                 part = self._hidden(f"{folder}{level}-{at:06d}")
-                await self._compose(key, part, sources[at : at + MOST_SOURCES], if_absent=False)
+                await self._compose(key, part, sources[at : at + MOST_SOURCES], None)
                 joined.append(part)
             sources, level = joined, level + 1
         whole = self._named(key)
         whole.metadata = dict(record.notes)
         whole.content_type = record.content_type
-        await self._compose(key, whole, sources, if_absent=if_absent)
+        await self._compose(key, whole, sources, generation)
         info = listed_info(key, whole)
         if info.size != content.size:
             generation = whole.generation
@@ -137,14 +147,14 @@ class GcsParts:
     async def uploads(self, key: Key) -> Sequence[str]:
         return await self._records.of(key)
 
-    async def _compose(self, key: Key, into: Blob, sources: Sequence[Blob], *, if_absent: bool) -> None:
+    async def _compose(self, key: Key, into: Blob, sources: Sequence[Blob], generation: int | None) -> None:
         client, what = self._client, self._what(key, "composing parts")
-        retry = client.once() if if_absent else client.retry()
+        retry = client.retry() if generation is None else client.once()
         try:
             await client.ask(
                 what,
                 lambda: into.compose(
-                    list(sources), if_generation_match=0 if if_absent else None, timeout=client.timeout, retry=retry
+                    list(sources), if_generation_match=generation, timeout=client.timeout, retry=retry
                 ),
             )
         except NotFound as error:

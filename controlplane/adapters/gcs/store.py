@@ -29,9 +29,10 @@ MOST_KEYS: Final = 1000
 class GcsStore:
     """Objects of one bucket under one prefix.
 
-    if_absent: atomic (ifGenerationMatch=0). A body is verified before its object is visible, by this side's digests and
-    by the service, which compares the MD5. An ETag is the object's MD5, which the service computes, but for objects
-    completed of parts. Readers compare the CRC32C of the whole.
+    if_absent: atomic (ifGenerationMatch=0). if_match, too: the object's generation is asked for first, one request. A
+    body is verified before its object is visible, by this side's digests and by the service, which compares the MD5.
+    An ETag is the object's MD5, which the service computes, but for objects completed of parts. Readers compare the
+    CRC32C of the whole.
 
     Google says "not found" of an object and of a bucket alike, so whatever it does not find is asked for once more as a
     listing, which is about the bucket only: a miss costs two requests, and a missing bucket is never NotFound (I5).
@@ -56,6 +57,7 @@ class GcsStore:
             names=self._hidden_blobs,
             delete=self._delete_hidden,
             refuse_if_there=self._refuse_if_there,
+            generation=self._generation,
         )
 
     @property
@@ -76,6 +78,7 @@ class GcsStore:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         blob = self._blob(key)
         blob.metadata = notes_of(content, content_type, metadata)
@@ -83,8 +86,9 @@ class GcsStore:
         if if_absent and (whole.size is None or whole.size > self._options.part_bytes):
             await self._refuse_if_there(key)  # better to learn it before gigabytes went up
         what = self._what("PUT", key)
+        generation = await self._generation(key, if_match) if if_match is not None else 0 if if_absent else None
         try:
-            await put_body(self._client, what, blob, content_type, whole, if_absent=if_absent)
+            await put_body(self._client, what, blob, content_type, whole, generation=generation)
         except NotFound as error:
             raise self._missing(str(error)) from error
         put = listed_info(key, blob)
@@ -108,9 +112,15 @@ class GcsStore:
     async def head(self, key: Key) -> ObjectInfo:
         return info_of(key, await self._look(self._what("HEAD", key), key))
 
-    async def delete(self, key: Key) -> None:
+    async def delete(self, key: Key, *, if_match: str | None = None) -> None:
         blob = self._blob(key)
-        await self._delete(self._what("DELETE", key), blob)
+        generation = None
+        if if_match is not None:
+            try:
+                generation = await self._generation(key, if_match, "DELETE")
+            except NotFound:
+                return
+        await self._delete(self._what("DELETE", key), blob, generation)
 
     async def list(self, *, prefix: str = "", after: Key | None = None, limit: int = 1000) -> Page:
         """At most min(limit, 1000) objects. Raises Unavailable for an answer that cannot be the truth."""
@@ -219,10 +229,27 @@ class GcsStore:
             return
         raise Conflict(f"{self._what('PUT', key)}: it exists already (ETag {info.etag})")
 
-    async def _delete(self, what: str, blob: Blob) -> None:
+    async def _generation(self, key: Key, if_match: str, verb: str = "PUT") -> int:
+        """Of the object, if that has this ETag. Raises Conflict; NotFound for a DELETE."""
+        what = self._what(verb, key)
+        try:
+            blob = await self._look(what, key)
+        except NotFound as error:
+            if verb == "DELETE":
+                raise
+            raise Conflict(f"{what}: there is no object, least of all one with ETag {if_match}") from error
+        found = info_of(key, blob).etag
+        if found != if_match:
+            raise Conflict(f"{what}: the object has ETag {found}, not {if_match}")
+        return int(blob.generation)
+
+    async def _delete(self, what: str, blob: Blob, generation: int | None = None) -> None:
         client = self._client
         try:
-            await client.ask(what, lambda: blob.delete(timeout=client.timeout, retry=client.retry()))
+            await client.ask(
+                what,
+                lambda: blob.delete(if_generation_match=generation, timeout=client.timeout, retry=client.retry()),
+            )
         except NotFound:
             await self._answer(what, blob.name, None, None, 1)  # raises Missing when it is the bucket
 

@@ -20,18 +20,19 @@ WHOLE_BYTES: Final = 8 * 1024 * 1024
 
 
 async def put_body(
-    client: GcsClient, what: str, blob: Blob, content_type: str, body: PartedBody, *, if_absent: bool
+    client: GcsClient, what: str, blob: Blob, content_type: str, body: PartedBody, *, generation: int | None
 ) -> None:
-    """Nothing is visible before the last piece is there, and that is sent only after the whole was verified. The
-    service compares the MD5 where it is known in advance, and refuses another; in any case the MD5 that it answers is
-    compared here, and what is wrong is removed: what that replaced is lost."""
+    """`generation`: that of the object that must be there, 0: none may be; None: whatever is. Nothing is visible
+    before the last piece is there, and that is sent only after the whole was verified. The service compares the MD5
+    where it is known in advance, and refuses another; in any case the MD5 that it answers is compared here, and what
+    is wrong is removed: what that replaced is lost."""
     first = await body.next()
     options: dict[str, Any] = {
         "content_type": content_type,
         "timeout": client.timeout,
         # A second try of a conditional put would find the first one's object.
-        "retry": client.once() if if_absent else client.retry(),
-        "if_generation_match": 0 if if_absent else None,
+        "retry": client.retry() if generation is None else client.once(),
+        "if_generation_match": generation,
     }
     if body.last and len(first) <= WHOLE_BYTES:
         whole = body.found()

@@ -118,6 +118,11 @@ class MemoryCatalog:
         )
         return [known[key] for key in keys[: max(limit, 0)]]
 
+    async def copies_of(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> Mapping[Key, Copy]:
+        self._require_open()
+        known = self._copies.get((store, bucket), {})
+        return {key: known[key] for key in keys if key in known}
+
     async def forget_copies(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> None:
         self._require_open()
         known = self._copies.get((store, bucket), {})

@@ -23,7 +23,7 @@ class _Object:
 
 
 class MemoryObjectStore:
-    """Nothing survives the process. if_absent is atomic.
+    """Nothing survives the process. if_absent and if_match are atomic.
 
     `fault(op, key)` is called before each operation ("put", "get", "head", "delete", "list" with the prefix as key,
     "check" with an empty key) and may raise what the port allows; `latency` seconds pass before each operation.
@@ -63,10 +63,11 @@ class MemoryObjectStore:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         raw = _raw(key)
         await self._begin("put", key)
-        self._refuse_present(raw, if_absent)
+        self._refuse(raw, if_absent, if_match)
         data = await self._whole(body, key)
         md5 = Md5(hashlib.md5(data, usedforsecurity=False).hexdigest())
         for expected in (size, None if content is None else content.size):
@@ -74,7 +75,7 @@ class MemoryObjectStore:
                 raise Corrupt(f"object {key!r}: the body has {len(data)} bytes instead of {expected}")
         if content is not None and content != Content(md5, Sha256(hashlib.sha256(data).hexdigest()), len(data)):
             raise Corrupt(f"object {key!r}: the body's digests are not those of {content.md5}")
-        self._refuse_present(raw, if_absent)  # again: another put may have ended while the body came in
+        self._refuse(raw, if_absent, if_match)  # again: another put may have ended while the body came in
         self._reserve(raw, len(data))
         info = ObjectInfo(key, len(data), md5, self._clock.now(), content_type, content, dict(metadata or {}))
         if raw not in self._objects:
@@ -82,9 +83,13 @@ class MemoryObjectStore:
         self._objects[raw] = _Object(info, data)
         return info
 
-    def _refuse_present(self, raw: bytes, if_absent: bool) -> None:
-        if if_absent and raw in self._objects:
+    def _refuse(self, raw: bytes, if_absent: bool, if_match: str | None) -> None:
+        found = self._objects.get(raw)
+        if if_absent and found is not None:
             raise Conflict(f"store {self._name} has an object {raw.decode()!r} already")
+        if if_match is not None and (found is None or found.info.etag != if_match):
+            there = "none" if found is None else f"one with ETag {found.info.etag}"
+            raise Conflict(f"store {self._name} has {there} under {raw.decode()!r}, not the one with ETag {if_match}")
 
     async def _whole(self, body: Body, key: Key) -> bytes:
         if isinstance(body, bytes):
@@ -138,9 +143,11 @@ class MemoryObjectStore:
             raise NotFound(f"store {self._name} has no object {key!r}")
         return found
 
-    async def delete(self, key: Key) -> None:
+    async def delete(self, key: Key, *, if_match: str | None = None) -> None:
         raw = _raw(key)
         await self._begin("delete", key)
+        if raw in self._objects:
+            self._refuse(raw, False, if_match)
         removed = self._objects.pop(raw, None)
         if removed is not None:
             self._bytes -= removed.info.size

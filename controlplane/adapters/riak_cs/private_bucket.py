@@ -52,9 +52,9 @@ class PrivateBucket(S3ObjectStore):
         await self._ensure()
         return await super().get(key, byte_range=byte_range)
 
-    async def delete(self, key: Key) -> None:
+    async def delete(self, key: Key, *, if_match: str | None = None) -> None:
         await self._ensure()
-        await super().delete(key)
+        await super().delete(key, if_match=if_match)
 
     async def list(self, *, prefix: str = "", after: Key | None = None, limit: int = 1000) -> Page:
         await self._ensure()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from typing import Any, Final, TypeVar
 
 from controlplane.adapters.riak_kv import catalog_document as document
-from controlplane.adapters.riak_kv.kv import RiakKv
+from controlplane.adapters.riak_kv.kv import CACHE, RiakKv
 from controlplane.model.content import Guid, Sha256
 from controlplane.model.copies import Copy
 from controlplane.model.hybrid_clock import WRITERS, next_stamp_of
@@ -157,7 +157,8 @@ class RiakCatalog:
             key = document.copy_key(copy.key)
             fetched = await self._kv.fetch(where, key)
             term = document.copy_term(copy, self._stamp(None))
-            await self._kv.store(where, key, b"", clock=fetched.clock, indexes=(("row_bin", term),))
+            # The term is the value, too: a fetch of one key does not say what is in its index.
+            await self._kv.store(where, key, term.encode(), clock=fetched.clock, indexes=(("row_bin", term),))
 
         await self._all([write(copy) for copy in {copy.key: copy for copy in copies}.values()])
 
@@ -188,6 +189,23 @@ class RiakCatalog:
                 found = {key: row for key, row in found.items() if row[1].absent_since > 0 or key == copy.key}
         rows = [copy for _, copy in found.values() if copy.absent_since > 0 or not absent]
         return rows[:limit]
+
+    async def copies_of(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> Mapping[Key, Copy]:
+        """Rows that older versions wrote have no value, and are not known here."""
+        self._require_open()
+        where = document.copies_bucket(self._cluster, store, bucket)
+
+        async def read(key: Key) -> Copy | None:
+            fetched = await self._kv.fetch(where, document.copy_key(key), CACHE)
+            rows = [
+                document.read_copy_term(value.decode("ascii", "replace"), f"the bucket {where} in Riak KV")
+                for value in fetched.values
+                if value
+            ]
+            return max(rows)[1] if rows else None
+
+        found = await self._all([read(key) for key in dict.fromkeys(keys)])
+        return {copy.key: copy for copy in found if copy is not None}
 
     async def forget_copies(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> None:
         self._require_open()

@@ -11,6 +11,7 @@ from controlplane.adapters.bucket_checks import check_in_use, is_there
 from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.pool import ConnectionPool
 from controlplane.adapters.s3.store import S3ObjectStore
+from controlplane.adapters.s3.write_conditions import WriteConditions
 from controlplane.model.keys import Bucket, StoreName
 from controlplane.ports.acl_store import AclStore
 from controlplane.ports.bulk_store import BulkStore
@@ -52,6 +53,7 @@ class S3Buckets:
         self._lenient = lenient
         self._created: set[str] = set()
         self._pool = ConnectionPool(options, clock, random)
+        self._conditions = WriteConditions(clock, honoured=options.conditional_put)
         self._stores: dict[Bucket, S3ObjectStore] = {}
 
     @property
@@ -72,7 +74,9 @@ class S3Buckets:
     def store(self, bucket: Bucket) -> S3ObjectStore:
         known = self._stores.get(bucket)
         if known is None:
-            known = S3ObjectStore(self._name, self.options(bucket), self._clock, self._random, self._pool)
+            known = S3ObjectStore(
+                self._name, self.options(bucket), self._clock, self._random, self._pool, self._conditions
+            )
             self._stores[bucket] = known
         return known
 

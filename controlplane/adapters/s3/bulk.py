@@ -11,6 +11,7 @@ from controlplane.adapters.s3.digests import content_md5
 from controlplane.adapters.s3.metadata import MalformedAnswer, etag_is_md5, modified_at, number, object_headers
 from controlplane.adapters.s3.metadata import object_info as info_of
 from controlplane.adapters.s3.pipeline import Reply
+from controlplane.adapters.s3.write_conditions import WriteConditions
 from controlplane.model.keys import Key
 from controlplane.ports.bulk_store import MOST_BYTES, SmallObject, SmallPut
 from controlplane.ports.clock import Clock
@@ -35,13 +36,19 @@ class Bulk:
     """
 
     def __init__(
-        self, client: S3Client, clock: Clock, full: Callable[[str], str], *, most_depth: int, conditional_put: bool
+        self,
+        client: S3Client,
+        clock: Clock,
+        full: Callable[[str], str],
+        conditions: WriteConditions,
+        *,
+        most_depth: int,
     ) -> None:
         self._client = client
         self._clock = clock
         self._full = full
         self._most_depth = most_depth
-        self._conditional_put = conditional_put
+        self._conditions = conditions
         self._depth = min(_FIRST_DEPTH, most_depth)
         self._failures = 0
         self._paused_until = 0.0
@@ -66,7 +73,8 @@ class Bulk:
             return None
 
     def _put_request(self, put: SmallPut) -> Request | None:
-        if put.if_absent and not self._conditional_put:
+        condition = self._conditions.headers(if_absent=put.if_absent, if_match=put.if_match)
+        if put.if_absent and not condition:
             return None
         try:
             headers = object_headers(put.content, put.content_type, put.metadata)
@@ -74,8 +82,7 @@ class Bulk:
         except Rejected:
             return None
         headers["content-md5"] = content_md5(put.content.md5)
-        if put.if_absent:
-            headers["if-none-match"] = "*"
+        headers.update(condition)
         return Request("PUT", key, (), headers, put.body, len(put.body), put.content.sha256)
 
     async def _replies(self, requests: Sequence[Request | None], body_limit: int) -> list[Reply | None]:

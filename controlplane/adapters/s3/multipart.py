@@ -73,8 +73,14 @@ class MultipartUpload:
             raise Corrupt(f"{answer.what}: part {number} arrived with MD5 {etag}, sent was {sent.hex()}")
         self._parts[number] = (sent, etag)
 
-    async def complete(self, headers: dict[str, str], whole_md5: str | None) -> str | Failure:
-        """The object's ETag; or the failure that the server gave as answer.
+    async def complete(
+        self,
+        headers: dict[str, str],
+        whole_md5: str | None,
+        unknown_to: Callable[[Failure, Request, str], bool] = lambda *_: False,
+    ) -> str | Failure:
+        """The object's ETag; or the failure that the server gave as answer. `unknown_to`: whether a failure is due to a
+        condition among the headers, which is not sent any more then.
 
         Raises VisibleButWrong when the object that is now there is not what was sent."""
         numbers = sorted(self._parts)
@@ -87,8 +93,11 @@ class MultipartUpload:
         while True:
             answer = await self._client.try_to_send(request)
             if isinstance(answer, Failure):
+                if unknown_to(answer, request, self._client.where):
+                    continue
                 lost = attempt > 1 or answer.retried
-                if lost and answer.code == "NoSuchUpload" and await self._is_there(expected):
+                gone = answer.code == "NoSuchUpload" or answer.status == HTTPStatus.PRECONDITION_FAILED
+                if lost and gone and await self._is_there(expected):
                     return expected
                 return answer
             outcome = await self._read_completed(answer)

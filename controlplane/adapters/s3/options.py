@@ -80,7 +80,8 @@ class S3Options:
     list_version: Literal[1, 2] = 2
     """1 for Riak CS, which answers version 2 with silent truncation."""
     conditional_put: bool = True
-    """The server honours If-None-Match: *. False (Riak CS): if_absent looks first and writes then."""
+    """The server honours If-None-Match: * and If-Match. False (Riak CS): if_absent looks first and writes then, and
+    if_match is not asked for."""
     ca_file: Path | None = None
     """PEM file of the certificate authority; None: the system's."""
     renewal: Renewal | None = field(default=None, repr=False, compare=False)

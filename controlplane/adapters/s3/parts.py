@@ -11,6 +11,7 @@ from controlplane.adapters.s3.failures import Failure, error_of
 from controlplane.adapters.s3.metadata import etag_is_md5, object_headers
 from controlplane.adapters.s3.multipart import MultipartUpload, VisibleButWrong
 from controlplane.adapters.s3.options import S3Options
+from controlplane.adapters.s3.write_conditions import WriteConditions
 from controlplane.model.content import Content, Md5
 from controlplane.model.keys import Key
 from controlplane.ports.clock import Clock
@@ -38,6 +39,7 @@ class S3Parts:
         client: S3Client,
         options: S3Options,
         clock: Clock,
+        conditions: WriteConditions,
         full: Callable[[str], str],
         head: Callable[[Key], Awaitable[ObjectInfo]],
         delete: Callable[[Key], Awaitable[None]],
@@ -45,6 +47,7 @@ class S3Parts:
         self._client = client
         self._options = options
         self._clock = clock
+        self._conditions = conditions
         self._full = full
         self._head = head
         self._delete = delete
@@ -88,20 +91,30 @@ class S3Parts:
         raise Unavailable(f"the parts of {key} at {self._client.where} have no end")
 
     async def complete(
-        self, key: Key, upload_id: str, md5s: Sequence[Md5], content: Content, *, if_absent: bool = False
+        self,
+        key: Key,
+        upload_id: str,
+        md5s: Sequence[Md5],
+        content: Content,
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
-        if if_absent and not self._options.conditional_put:
+        if if_absent and not self._conditions.are_sent:
             await self._refuse_if_there(key)
         upload = MultipartUpload(self._client, self._full(key), {})
         upload.resume(upload_id, {number: (bytes.fromhex(md5), md5) for number, md5 in enumerate(md5s, 1)})
-        condition = {"if-none-match": "*"} if if_absent and self._options.conditional_put else {}
+        condition = self._conditions.headers(if_absent=if_absent, if_match=if_match)
         try:
-            outcome = await upload.complete(condition, content.md5)
+            outcome = await upload.complete(condition, content.md5, self._conditions.unknown_to)
         except VisibleButWrong as error:
             await self._take_back(key, error)
             raise
         if isinstance(outcome, Failure):
-            raise _error(outcome, f"completing the upload of s3://{self._options.bucket}/{self._full(key)}")
+            failed = _error(outcome, f"completing the upload of s3://{self._options.bucket}/{self._full(key)}")
+            if if_match is not None and outcome.code == "NoSuchKey":
+                raise Conflict(str(failed))  # so Amazon says that there is nothing to match
+            raise failed
         return ObjectInfo(key, content.size, outcome, self._clock.now(), content=content)
 
     async def abort(self, key: Key, upload_id: str) -> None:

@@ -11,6 +11,7 @@ from controlplane.adapters.s3.client import Answer, Request, S3Client
 from controlplane.adapters.s3.failures import Failure, error_of
 from controlplane.adapters.s3.metadata import etag_is_md5, object_headers
 from controlplane.adapters.s3.options import S3Options
+from controlplane.adapters.s3.write_conditions import WriteConditions
 from controlplane.model.content import Content, Md5
 from controlplane.model.keys import Key
 from controlplane.ports.clock import Clock
@@ -60,6 +61,7 @@ class S3ServerCopy:
         target: S3Options,
         source: S3Options,
         full: Callable[[str], str],
+        conditions: WriteConditions,
         head: Callable[[Key], Awaitable[ObjectInfo]],
         clock: Clock,
     ) -> None:
@@ -67,6 +69,7 @@ class S3ServerCopy:
         self._target = target
         self._source = source
         self._full = full
+        self._conditions = conditions
         self._head = head
         self._clock = clock
         self._riak_cs = target.list_version == 1
@@ -86,7 +89,13 @@ class S3ServerCopy:
         return self._clock.monotonic() < self._rests_until.get(what, float("-inf"))
 
     async def copy(
-        self, source: ObjectInfo, content: Content, metadata: Mapping[str, str], *, if_absent: bool = False
+        self,
+        source: ObjectInfo,
+        content: Content,
+        metadata: Mapping[str, str],
+        *,
+        if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo | None:
         key = source.key
         if if_absent:
@@ -96,8 +105,7 @@ class S3ServerCopy:
         if not self._riak_cs:
             # The source's tags are in the record, if they are to be anywhere; copying them takes a right of its own.
             headers["x-amz-tagging-directive"] = "REPLACE"
-        if if_absent and self._target.conditional_put:
-            headers["if-none-match"] = "*"
+        headers.update(self._conditions.headers(if_absent=if_absent, if_match=if_match))
         etag = await self._ask(Request("PUT", self._full(key), (), headers), source, content.md5)
         if etag is None:
             return None
@@ -125,6 +133,8 @@ class S3ServerCopy:
         kind = _PARTS if request.query else _WHOLE
         what = self._client.describe(request)
         outcome = await self._client.try_to_send(request)
+        if isinstance(outcome, Failure) and self._conditions.unknown_to(outcome, request, self._client.where):
+            outcome = await self._client.try_to_send(request)
         if isinstance(outcome, Failure):
             self._refused(kind, outcome, what, source)
             return None
@@ -153,7 +163,7 @@ class S3ServerCopy:
         if failure.code == "NoSuchUpload":
             raise NotFound(f"{what}: {failure}")
         if failure.status == HTTPStatus.PRECONDITION_FAILED:
-            raise Unavailable(f"{source.key} changed while it was copied, or is at the target already ({what})", 0.0)
+            raise Unavailable(f"{source.key} changed while it was copied, or its copy did ({what})", 0.0)
         error = error_of(failure, what)
         if isinstance(error, Unavailable):
             raise error

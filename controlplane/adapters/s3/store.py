@@ -18,10 +18,11 @@ from controlplane.adapters.s3.pool import ConnectionPool
 from controlplane.adapters.s3.reader import S3Reader
 from controlplane.adapters.s3.server_copy import S3ServerCopy
 from controlplane.adapters.s3.upload import Draft, Uploads
+from controlplane.adapters.s3.write_conditions import WriteConditions
 from controlplane.model.content import Content
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Corrupt, NotFound, Rejected, Unavailable
+from controlplane.ports.errors import Conflict, Corrupt, NotFound, Rejected, Unavailable
 from controlplane.ports.object_store import Body, ByteRange, LocalFile, ObjectInfo, Page
 from controlplane.s3.listing import MalformedListing, parse_listing
 
@@ -33,6 +34,7 @@ class S3ObjectStore:
 
     if_absent: atomic with `conditional_put` (If-None-Match: *). Without it (Riak CS) the key is looked at first, and
     once more before a multipart upload is completed: of two writers that look at the same time the later one wins.
+    if_match likewise: atomic, and without `conditional_put`, or where the service says that it has none, ignored.
 
     A body is verified before its object is visible: by this side's digests, which must match before the last byte is
     sent (multipart: before the upload is completed), and by Content-MD5 where the MD5 is known in advance. What the
@@ -45,18 +47,24 @@ class S3ObjectStore:
     """
 
     def __init__(
-        self, name: StoreName, options: S3Options, clock: Clock, random: Random, pool: ConnectionPool | None = None
+        self,
+        name: StoreName,
+        options: S3Options,
+        clock: Clock,
+        random: Random,
+        pool: ConnectionPool | None = None,
+        conditions: WriteConditions | None = None,
     ) -> None:
+        """`conditions`: what is known of the service from its other buckets."""
         self._name = name
         self._options = options
         self._clock = clock
         self._client = S3Client(options, clock, random, pool)
-        self._uploads = Uploads(self._client, options, clock, self.head)
-        self.parts = S3Parts(self._client, options, clock, self._full, self.head, self.delete)
+        self._conditions = conditions or WriteConditions(clock, honoured=options.conditional_put)
+        self._uploads = Uploads(self._client, options, clock, self._conditions, self.head)
+        self.parts = S3Parts(self._client, options, clock, self._conditions, self._full, self.head, self.delete)
         self.acls = S3Acls(self._client, self._full)
-        self.bulk = Bulk(
-            self._client, clock, self._full, most_depth=options.pipeline, conditional_put=options.conditional_put
-        )
+        self.bulk = Bulk(self._client, clock, self._full, self._conditions, most_depth=options.pipeline)
 
     @property
     def name(self) -> StoreName:
@@ -76,6 +84,7 @@ class S3ObjectStore:
         content_type: str = "application/octet-stream",
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
+        if_match: str | None = None,
     ) -> ObjectInfo:
         """See the port. A body of bytes or a file, and a stream of at most 1 MiB, is sent again when that is safe."""
         if isinstance(body, bytes):
@@ -94,6 +103,7 @@ class S3ObjectStore:
             content_type=content_type,
             metadata=dict(metadata or {}),
             if_absent=if_absent,
+            if_match=if_match,
         )
         return await self._uploads.put(draft, body, size)
 
@@ -144,13 +154,25 @@ class S3ObjectStore:
         finally:
             answer.close()
 
-    async def delete(self, key: Key) -> None:
-        request = Request("DELETE", self._full(key))
+    async def delete(self, key: Key, *, if_match: str | None = None) -> None:
+        request = Request("DELETE", self._full(key), headers=self._conditions.headers(if_match=if_match))
         answer = await self._client.try_to_send(request)
+        if isinstance(answer, Failure) and self._conditions.unknown_to(answer, request, self._client.where):
+            answer = await self._client.try_to_send(request)
         if isinstance(answer, Answer):
             answer.close()
         elif answer.code != "NoSuchKey":
-            raise error_of(answer, self._client.describe(request))
+            error = error_of(answer, self._client.describe(request))
+            if if_match is None or not isinstance(error, Conflict) or await self._has(key):
+                raise error
+            # SeaweedFS says of what is not there that it does not match.
+
+    async def _has(self, key: Key) -> bool:
+        try:
+            await self.head(key)
+        except NotFound:
+            return False
+        return True
 
     async def list(self, *, prefix: str = "", after: Key | None = None, limit: int = 1000) -> Page:
         return await list_page(self._client, self._options, prefix, after, limit)
@@ -174,7 +196,7 @@ class S3ObjectStore:
 
     def server_copy(self, source: S3Options) -> S3ServerCopy:
         """The way of objects from a place at the same service to this one. Without I/O."""
-        return S3ServerCopy(self._client, self._options, source, self._full, self.head, self._clock)
+        return S3ServerCopy(self._client, self._options, source, self._full, self._conditions, self.head, self._clock)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -24,6 +24,7 @@ from controlplane.adapters.s3.sources import (
     read_file,
     verify,
 )
+from controlplane.adapters.s3.write_conditions import WriteConditions
 from controlplane.model.content import Content
 from controlplane.model.keys import Key
 from controlplane.ports.clock import Clock
@@ -35,7 +36,6 @@ from controlplane.s3.sigv4 import UNSIGNED_PAYLOAD
 SMALL_BYTES: Final = 1024 * 1024
 """Files and streams up to this size are read into memory first: verified before anything is sent, and repeatable."""
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
-_CONDITION: Final = {"if-none-match": "*"}
 
 
 @dataclass(slots=True)
@@ -49,21 +49,28 @@ class Draft:
     content_type: str
     metadata: Mapping[str, str]
     if_absent: bool
+    if_match: str | None = None
 
 
 class Uploads:
     def __init__(
-        self, client: S3Client, options: S3Options, clock: Clock, head: Callable[[Key], Awaitable[ObjectInfo]]
+        self,
+        client: S3Client,
+        options: S3Options,
+        clock: Clock,
+        conditions: WriteConditions,
+        head: Callable[[Key], Awaitable[ObjectInfo]],
     ) -> None:
         self._client = client
         self._options = options
         self._clock = clock
+        self._conditions = conditions
         self._head = head
 
     async def put(self, draft: Draft, body: Body, size: int | None) -> ObjectInfo:
         """`size` is what the body must have; None: unknown."""
         large = size is None or size > self._options.part_bytes
-        if draft.if_absent and (not self._options.conditional_put or (large and not isinstance(body, bytes))):
+        if draft.if_absent and (not self._conditions.are_sent or (large and not isinstance(body, bytes))):
             # With conditions, too: better to learn it before gigabytes went up.
             await self._refuse_if_there(draft)
         if isinstance(body, bytes):
@@ -136,6 +143,12 @@ class Uploads:
 
     async def _put_once(self, draft: Draft, request: Request, sent_md5: Callable[[], str]) -> ObjectInfo:
         answer = await self._client.try_to_send(request)
+        if isinstance(answer, Failure) and self._conditions.unknown_to(answer, request, self._client.where):
+            if draft.if_absent:
+                await self._refuse_if_there(draft)
+            if request.attempts == 1:
+                raise Unavailable(f"{self._client.describe(request)}: {answer}; without a condition it may go", 0.0)
+            answer = await self._client.try_to_send(request)
         if isinstance(answer, Failure):
             return await self._after_refusal(draft, request, answer, sent_md5())
         try:
@@ -154,7 +167,10 @@ class Uploads:
     async def _after_refusal(self, draft: Draft, request: Request, failure: Failure, sent_md5: str) -> ObjectInfo:
         """A refused condition may be the echo of an earlier attempt that was carried out and whose answer was lost."""
         error = error_of(failure, self._client.describe(request))
-        if draft.if_absent and isinstance(error, Conflict) and failure.retried:
+        if draft.if_match is not None and isinstance(error, NotFound):
+            # So Amazon says that there is nothing to match.
+            error = Conflict(str(error))
+        if (draft.if_absent or draft.if_match is not None) and isinstance(error, Conflict) and failure.retried:
             info = await self._head(draft.key)
             if info.etag == sent_md5 and info.content == draft.content:
                 return info
@@ -241,9 +257,11 @@ class Uploads:
                 differs = difference(draft.content, content)
                 if differs:
                     raise Corrupt(f"s3 key {draft.full_key}: the body has {differs}; nothing was stored")
-            if draft.if_absent and not self._options.conditional_put:
+            if draft.if_absent and not self._conditions.are_sent:
                 await self._refuse_if_there(draft)
-            outcome = await upload.complete(self._condition(draft), content.md5 if content else None)
+            outcome = await upload.complete(
+                self._condition(draft), content.md5 if content else None, self._conditions.unknown_to
+            )
             if isinstance(outcome, Failure):
                 raise error_of(outcome, f"completing the upload of s3://{self._options.bucket}/{draft.full_key}")
         except VisibleButWrong as error:
@@ -268,7 +286,7 @@ class Uploads:
     # Before and after
 
     def _condition(self, draft: Draft) -> dict[str, str]:
-        return _CONDITION if draft.if_absent and self._options.conditional_put else {}
+        return self._conditions.headers(if_absent=draft.if_absent, if_match=draft.if_match)
 
     async def _refuse_if_there(self, draft: Draft) -> None:
         try:

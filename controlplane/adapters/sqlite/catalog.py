@@ -33,6 +33,7 @@ _COPIES = (
     "SELECT key, source_etag, size, source_mtime, target_etag, absent_since FROM object_copy"
     " WHERE store = ? AND bucket = ?"
 )
+_COPY = _COPIES + " AND key = ?"
 _to_copy = partial(tuple.__new__, Copy)
 """Copy._make() without its steps in Python: a scan reads millions."""
 
@@ -173,6 +174,17 @@ class SqliteCatalog:
 
         def read(connection: sqlite3.Connection) -> Sequence[Copy]:
             return list(map(_to_copy, connection.execute(query, values)))
+
+        return await self._reader.read(read)
+
+    async def copies_of(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> Mapping[Key, Copy]:
+        def read(connection: sqlite3.Connection) -> Mapping[Key, Copy]:
+            found: dict[Key, Copy] = {}
+            for key in keys:
+                row = connection.execute(_COPY, (store, bucket, key)).fetchone()
+                if row is not None:
+                    found[key] = _to_copy(row)
+            return found
 
         return await self._reader.read(read)
 

@@ -462,7 +462,7 @@ async def test_a_target_that_keeps_what_was_deleted_is_said(new_node: NewNode, m
     await node.put("a", b"1")
     await node.drain()
 
-    async def kept(key: Key) -> None: ...
+    async def kept(key: Key, *, if_match: str | None = None) -> None: ...
 
     monkeypatch.setattr(node.targets["t"].store(B), "delete", kept)
     await node.delete("a")
