@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from controlplane.cli.doctor import MEMBER, RIAK_NODE, Check, Finding, Health
+from controlplane.cli.doctor_conditions import ignored_by, judged
 from controlplane.cli.gateways import own_url
 from controlplane.ports.errors import Corrupt, NotFound, Unavailable
 from controlplane.settings.cloud_stores import AzureStore, GcsStore
 from controlplane.settings.stores import S3Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from controlplane.settings.stores import Store
     from controlplane.settings.tree import Settings
 
@@ -141,7 +144,7 @@ def _hot_tier(settings: Settings, timeout_s: float) -> Finding:
 
 
 def _store(name: str, store: Store, timeout_s: float) -> Finding:
-    """check(), then PUT, GET and DELETE of an object of doctor's own."""
+    """check(), then PUT, GET and DELETE of an object of doctor's own, and what conditions on them do."""
     from controlplane.adapters.filesystem.store import MARKER
     from controlplane.adapters.system_clock import SystemClock
     from controlplane.model.keys import PROBES, Key, StoreName
@@ -157,7 +160,9 @@ def _store(name: str, store: Store, timeout_s: float) -> Finding:
         return Finding(check, Health.WARN, f"there is no store in {store.path} yet", advice)
     key, body = Key(f"{PROBES}doctor-{secrets.token_hex(8)}"), secrets.token_bytes(_PROBE_BYTES)
 
-    async def round_trip() -> None:
+    compares = isinstance(store, AzureStore | GcsStore) or (isinstance(store, S3Store) and store.conditional_put)
+
+    async def round_trip() -> Sequence[str]:
         built = await build_store(StoreName(name), store, SystemClock())
         try:
             await built.check()
@@ -170,24 +175,26 @@ def _store(name: str, store: Store, timeout_s: float) -> Finding:
                     await reader.aclose()
                 if back != body:
                     raise Corrupt(f"{name} store gave back other bytes than were put")
+                return await ignored_by(built, key) if compares else ()
             finally:
                 await built.delete(key)
         finally:
             await built.aclose()
 
-    async def bounded() -> None:
+    async def bounded() -> Sequence[str]:
         async with asyncio.timeout(timeout_s):
-            await round_trip()
+            return await round_trip()
 
     began = time.monotonic()
     try:
-        asyncio.run(bounded())
+        ignored = asyncio.run(bounded())
     except NotFound as error:
         return Finding(check, Health.FAIL, str(error), "create the bucket, or start with create_bucket = true")
     except TimeoutError:
         return Finding(check, Health.FAIL, f"no answer within {timeout_s:g} s", "check address and network")
     spent = time.monotonic() - began
-    return Finding(check, Health.OK, f"{_place(store)}: PUT, GET and DELETE in {spent * 1000:.0f} ms")
+    found = f"{_place(store)}: PUT, GET and DELETE in {spent * 1000:.0f} ms"
+    return judged(check, found, ignored) if compares else Finding(check, Health.OK, found)
 
 
 def _place(store: Store) -> str:

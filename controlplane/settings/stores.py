@@ -49,7 +49,9 @@ class S3Store(Section):
     signature: Literal["v4", "v2"] = Field("v4", description="Riak CS takes both")
     list_version: Literal[1, 2] = Field(2, description="1 for Riak CS: it answers version 2 with silent truncation")
     conditional_put: bool = Field(
-        True, description="the server honours If-None-Match: * on PUT; false for Riak CS, which answers 412 always"
+        True,
+        description="the server honours If-None-Match: * and If-Match on PUT: it must not answer 412 or 503 to all of "
+        "them, as Riak CS does, and a Millrace front without etcd; one that ignores them does no harm. doctor tries it",
     )
     create_bucket: bool = Field(False, description="create the bucket at start when it is missing")
     ca_file: ReadableFile | None = Field(

@@ -240,8 +240,9 @@ def _way_between(settings: Settings, primary: ObjectStore, persistent: ObjectSto
 
 
 def _states_of(s3_mirror: S3Mirror, catalog: Catalog, clock: Clock) -> TargetStates:
-    targets = s3_mirror.targets.items()
-    unfenced = [name for name, at in targets if isinstance(at, S3Buckets) and not at.template.conditional_put]
+    """Riak CS, which alone lists by version 1, answers 412 to every If-None-Match."""
+    s3 = {name: at.template for name, at in s3_mirror.targets.items() if isinstance(at, S3Buckets)}
+    unfenced = [name for name, at in s3.items() if not at.conditional_put or at.list_version == 1]
     return TargetStates(catalog, clock, unfenced=unfenced)
 
 

@@ -411,3 +411,54 @@ async def test_closing_the_store_ends_the_waiting_line(server: FaultyS3, clock: 
     with pytest.raises(Unavailable, match="closed"):
         await waiting
     await reader.aclose()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "parts"])
+async def test_a_server_without_conditions_is_sent_none_for_a_while(
+    server: FaultyS3, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """One that says so, by 501; most ignore what they do not know."""
+    store = S3ObjectStore(StoreName("s3"), options_for(server.url), ImpatientClock(), Random(1))
+    data = b"1" * (3 << 20 if kind == "parts" else 10)
+    (tmp_path / "body").write_bytes(data)
+    body = data if kind == "bytes" else LocalFile(tmp_path / "body", len(data))
+    await store.put(K, b"what is there")
+    method = "PUT" if kind == "bytes" else "POST"
+    query = "" if kind == "bytes" else "uploadId"
+    server.faults.append(Fault(method=method, query=query, status=501, body=error("NotImplemented")))
+    await store.put(K, body, if_match="0" * 32)
+    assert await read(store) == data
+    server.faults.append(Fault(method="DELETE", status=501, body=error("NotImplemented")))
+    with pytest.raises(Rejected):
+        await store.delete(K, if_match="0" * 32)  # without a condition it is an error like any other
+    seen = [("if-match" in each.headers, each.method) for each in server.seen if each.method in (method, "DELETE")]
+    assert seen.count((True, method)) == 1
+    assert (True, "DELETE") not in seen
+    assert "does not take conditions" in caplog.text
+    # What must be new is looked for instead.
+    with pytest.raises(Conflict):
+        await store.put(K, b"another", if_absent=True)
+    assert await read(store) == data
+    await store.aclose()
+
+
+async def test_what_amazon_says_of_nothing_to_match_is_a_conflict(server: FaultyS3) -> None:
+    store = S3ObjectStore(StoreName("s3"), options_for(server.url), ImpatientClock(), Random(1))
+    server.faults.append(Fault(method="PUT", status=404, body=error("NoSuchKey")))
+    with pytest.raises(Conflict):
+        await store.put(K, b"1", if_match="0" * 32)
+    server.faults.append(Fault(method="PUT", status=409, body=error("ConditionalRequestConflict")))
+    with pytest.raises(Conflict):
+        await store.put(K, b"1", if_match="0" * 32)
+    await store.aclose()
+
+
+async def test_the_echo_of_ones_own_lost_put_is_no_conflict(server: FaultyS3) -> None:
+    store = S3ObjectStore(StoreName("s3"), options_for(server.url), ImpatientClock(), Random(1))
+    first = await store.put(K, b"1")
+    server.faults.append(Fault(method="PUT", reset="after"))
+    server.faults.append(Fault(method="PUT", status=412, body=error("PreconditionFailed")))
+    put = await store.put(K, b"2", content=content_of(b"2"), if_match=first.etag)
+    assert put.etag == content_of(b"2").md5
+    assert await read(store) == b"2"
+    await store.aclose()
