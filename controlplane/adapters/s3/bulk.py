@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, TypeVar
 
 from controlplane.adapters.s3.client import Request, S3Client
 from controlplane.adapters.s3.digests import content_md5
@@ -20,6 +21,8 @@ from controlplane.ports.object_store import ObjectInfo
 from controlplane.s3.etag import is_md5, unquote_etag
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", str, Request)
 
 _MAX_ANSWER_BYTES: Final = 256 * 1024
 _FIRST_DEPTH: Final = 2
@@ -54,21 +57,25 @@ class Bulk:
         self._paused_until = 0.0
 
     async def get_small(self, keys: Sequence[Key]) -> list[SmallObject | None]:
-        replies = await self._replies([self._request("GET", key) for key in keys], MOST_BYTES)
+        replies = await self._plain_replies("GET", keys, MOST_BYTES)
         return [_small_object(key, reply) for key, reply in zip(keys, replies, strict=True)]
 
     async def head_many(self, keys: Sequence[Key]) -> list[ObjectInfo | None]:
-        replies = await self._replies([self._request("HEAD", key) for key in keys], 0)
+        replies = await self._plain_replies("HEAD", keys, 0)
         return [_info(key, reply) for key, reply in zip(keys, replies, strict=True)]
 
     async def put_small(self, puts: Sequence[SmallPut]) -> list[ObjectInfo | None]:
         requests = [self._put_request(put) for put in puts]
-        replies = await self._replies(requests, _MAX_ANSWER_BYTES)
+        replies = await self._replies(requests, self._client.pipelined, _MAX_ANSWER_BYTES)
         return [self._stored(put, reply) for put, reply in zip(puts, replies, strict=True)]
 
-    def _request(self, method: str, key: Key) -> Request | None:
+    async def _plain_replies(self, method: str, keys: Sequence[Key], body_limit: int) -> list[Reply | None]:
+        fulls = [self._full_or_none(key) for key in keys]
+        return await self._replies(fulls, partial(self._client.pipelined_plain, method), body_limit)
+
+    def _full_or_none(self, key: Key) -> str | None:
         try:
-            return Request(method, self._full(key))
+            return self._full(key)
         except Rejected:
             return None
 
@@ -85,14 +92,19 @@ class Bulk:
         headers.update(condition)
         return Request("PUT", key, (), headers, put.body, len(put.body), put.content.sha256)
 
-    async def _replies(self, requests: Sequence[Request | None], body_limit: int) -> list[Reply | None]:
+    async def _replies(
+        self,
+        requests: Sequence[T | None],
+        send: Callable[[Sequence[T], int], Awaitable[list[Reply | None]]],
+        body_limit: int,
+    ) -> list[Reply | None]:
         """In pipelines of the depth of the moment, one after the other; a request that is None has no reply."""
         replies: list[Reply | None] = [None] * len(requests)
         places = [place for place, request in enumerate(requests) if request is not None]
         while places and self._depth > 1 and self._clock.monotonic() >= self._paused_until:
             now, places = places[: self._depth], places[self._depth :]
             batch = [request for place in now if (request := requests[place]) is not None]
-            got = await self._client.pipelined(batch, body_limit)
+            got = await send(batch, body_limit)
             for place, reply in zip(now, got, strict=True):
                 replies[place] = reply
             if not self._learn(got):

@@ -6,12 +6,13 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
 from typing import Final, Protocol, TypeAlias
 
 from controlplane.adapters.s3.connection import Connection, ExchangeFailed
 from controlplane.adapters.s3.failures import Failure, error_of, failure_of
+from controlplane.adapters.s3.head_shapes import HeadShapes
 from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.pipeline import Replies, Reply
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
@@ -118,6 +119,8 @@ class S3Client:
         self._v4: SignerV4 | None = None
         self._keys = KeyPair(options.access_key, options.secret_key)
         self._sign_as(self._keys)
+        self._shapes: dict[str, HeadShapes] = {}
+        """Of pipelined answers, by method."""
 
     async def aclose(self) -> None:
         if self._owns_pool:
@@ -210,35 +213,55 @@ class S3Client:
                 avoid = lease.site
             await self._clock.sleep(max(wait_s, self._backoff_s(attempt)))
 
+    async def pipelined_plain(self, method: str, keys: Sequence[str], body_limit: int) -> list[Reply | None]:
+        """The same for requests of one method (GET or HEAD) that have nothing but a key."""
+
+        def wire(site: Site) -> bytes:
+            if self._v4 is None:
+                return b"".join([self._head(Request(method, key), site) for key in keys])
+            targets = [encode_path(f"{self._bucket_path}/{key}") for key in keys]
+            return self._v4.plain(method, targets, site.endpoint.host_header, self._clock.now()).encode()
+
+        return await self._pipelined(method, len(keys), wire, body_limit)
+
     async def pipelined(self, requests: Sequence[Request], body_limit: int) -> list[Reply | None]:
         """All requests on one connection, none waiting for the answer to another; one attempt, never raises but when
         cancelled. None: no answer that can be relied on, and for a PUT an unknown outcome.
 
-        They have bodies of bytes, and are either all HEAD or none. Answers that are not a success come back as they
-        are, without retry; refused ones are a reason to look for another secret, for those that follow.
+        They have bodies of bytes, and are of one method. Answers that are not a success come back as they are, without
+        retry; refused ones are a reason to look for another secret, for those that follow.
         """
+
+        def wire(site: Site) -> bytes:
+            pieces: list[bytes] = []
+            for request in requests:
+                pieces.append(self._head(request, site))
+                if isinstance(request.body, bytes):
+                    pieces.append(request.body)
+            return b"".join(pieces)
+
+        return await self._pipelined(requests[0].method, len(requests), wire, body_limit)
+
+    async def _pipelined(
+        self, method: str, count: int, wire: Callable[[Site], bytes], body_limit: int
+    ) -> list[Reply | None]:
         renewal = self._options.renewal
         used = self._follow(renewal) if renewal is not None else self._keys
-        replies = Replies(len(requests), head_only=requests[0].method == "HEAD", body_limit=body_limit)
+        shapes = self._shapes.setdefault(method, HeadShapes())
+        replies = Replies(count, shapes, head_only=method == "HEAD", body_limit=body_limit)
         lease: Lease | None = None
         try:
             lease = self._pool.take_idle(IDLE_S, None) or await self._pool.acquire()
-            site = lease.site
-            wire: list[bytes | memoryview] = []
-            for request in requests:
-                wire.append(self._head(request, site))
-                if isinstance(request.body, bytes) and request.body:
-                    wire.append(request.body)
-            await lease.connection.pipeline(b"".join(wire), replies)
-            self._pool.succeeded(site)
+            await lease.connection.pipeline(wire(lease.site), replies)
+            self._pool.succeeded(lease.site)
         except ExchangeFailed as error:
-            log.debug("%d of %d pipelined answers from %s: %s", len(replies.got), len(requests), self.where, error)
+            log.debug("%d of %d pipelined answers from %s: %s", len(replies.got), count, self.where, error)
         finally:
             if lease is not None:
                 self._pool.release(lease)
         if renewal is not None and any(reply.status in REFUSED for reply in replies.got):
             renewal.renewed(used)
-        return [*replies.got, *[None] * (len(requests) - len(replies.got))]
+        return [*replies.got, *[None] * (count - len(replies.got))]
 
     def describe(self, request: Request) -> str:
         return f"{request.method} {self._name(request)} at {self.where}"
@@ -316,9 +339,8 @@ class S3Client:
     def _head(self, request: Request, site: Site) -> bytes:
         path = self._bucket_path if request.key is None else f"{self._bucket_path}/{request.key}"
         if self._v4 is not None and request.method in _PLAIN and not request.headers and not request.query:
-            target = encode_path(path)
-            lines = self._v4.plain(request.method, target, site.endpoint.host_header, self._clock.now())
-            return f"{request.method} {target} HTTP/1.1\r\n{lines}\r\n".encode()
+            host = site.endpoint.host_header
+            return self._v4.plain(request.method, (encode_path(path),), host, self._clock.now()).encode()
         headers = {"host": site.endpoint.host_header, **request.headers}
         if self._signer is not None:
             headers = self._signer.sign(
@@ -327,9 +349,15 @@ class S3Client:
         target = encode_path(path)
         if request.query:
             target = f"{target}?{wire_query(request.query)}"
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        lines = _lines_of(tuple(headers)) % tuple(headers.values())
         length = f"content-length: {request.length}\r\n" if request.method in ("PUT", "POST") else ""
         return f"{request.method} {target} HTTP/1.1\r\n{lines}{length}\r\n".encode()
+
+
+@lru_cache(maxsize=256)
+def _lines_of(names: tuple[str, ...]) -> str:
+    """Header lines with %s for the values."""
+    return "".join([f"{name.replace('%', '%%')}: %s\r\n" for name in names])
 
 
 async def _in_pieces(data: bytes | memoryview) -> AsyncGenerator[memoryview, None]:

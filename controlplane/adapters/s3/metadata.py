@@ -65,14 +65,7 @@ def object_info(key: Key, headers: Mapping[str, str], size: int) -> ObjectInfo:
     etag = headers.get("etag")
     if etag is None:
         raise MalformedAnswer("no ETag")
-    metadata: dict[str, str] = {}
-    for_readers: dict[str, str] = {}
-    for name, value in headers.items():
-        if name.startswith(_META):
-            if name not in _OWN_HEADERS:
-                metadata[name[len(_META) :]] = value
-        elif name in _FOR_READERS:
-            for_readers[name] = value
+    of_users, of_readers = _told_apart(tuple(headers))
     return ObjectInfo(
         key,
         size,
@@ -80,9 +73,17 @@ def object_info(key: Key, headers: Mapping[str, str], size: int) -> ObjectInfo:
         modified_at(headers.get("last-modified", "")),
         headers.get("content-type", OCTETS),
         _content(headers.get(_META + _MD5, ""), headers.get(_META + _SHA256, ""), headers.get(_META + _SIZE, "")),
-        metadata,
-        for_readers,
+        {name: headers[header] for header, name in of_users} if of_users else {},
+        {name: headers[name] for name in of_readers} if of_readers else {},
     )
+
+
+@lru_cache(maxsize=256)
+def _told_apart(names: tuple[str, ...]) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Of an answer's headers: those with metadata of the user, each with the name that it has there, and those that are
+    for readers. Most answers have the same names."""
+    of_users = [name for name in names if name.startswith(_META) and name not in _OWN_HEADERS]
+    return tuple((name, name[len(_META) :]) for name in of_users), tuple(name for name in names if name in _FOR_READERS)
 
 
 @lru_cache(maxsize=256)

@@ -8,12 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.adapters.s3.pipeline import MAX_HEAD_BYTES, NotInStep, Replies
+from controlplane.adapters.s3.head_shapes import HeadShapes, NotInStep
+from controlplane.adapters.s3.pipeline import MAX_HEAD_BYTES, Replies
 
 
 def answer(body: bytes, *, status: int = 200, more: str = "", head_only: bool = False) -> bytes:
     head = f"HTTP/1.1 {status} Whatever\r\nContent-Length: {len(body)}\r\n{more}\r\n".encode()
     return head if head_only else head + body
+
+
+def used() -> HeadShapes:
+    """Shapes that have seen many answers of one shape."""
+    shapes = HeadShapes()
+    Replies(40, shapes, head_only=False, body_limit=10).feed(answer(b"abc") * 40)
+    return shapes
 
 
 @given(
@@ -23,7 +31,7 @@ def answer(body: bytes, *, status: int = 200, more: str = "", head_only: bool = 
 )
 def test_pieces_of_any_size_give_the_same_answers(bodies: list[bytes], cuts: list[int], head_only: bool) -> None:
     wire = b"".join(answer(body, head_only=head_only) for body in bodies)
-    replies = Replies(len(bodies), head_only=head_only, body_limit=40)
+    replies = Replies(len(bodies), HeadShapes(), head_only=head_only, body_limit=40)
     places = sorted({0, len(wire), *(cut % len(wire) for cut in cuts)})
     for first, last in itertools.pairwise(places):
         replies.feed(wire[first:last])
@@ -33,7 +41,7 @@ def test_pieces_of_any_size_give_the_same_answers(bodies: list[bytes], cuts: lis
 
 
 def test_answers_without_a_body_and_interim_ones() -> None:
-    replies = Replies(3, head_only=False, body_limit=10)
+    replies = Replies(3, HeadShapes(), head_only=False, body_limit=10)
     replies.feed(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(b"abc") + b"HTTP/1.1 204 No Content\r\n\r\n")
     assert not replies.complete
     replies.feed(answer(b"", status=404))
@@ -41,7 +49,7 @@ def test_answers_without_a_body_and_interim_ones() -> None:
 
 
 def test_after_the_word_close_nothing_more_is_taken() -> None:
-    replies = Replies(3, head_only=False, body_limit=10)
+    replies = Replies(3, HeadShapes(), head_only=False, body_limit=10)
     replies.feed(answer(b"abc", more="Connection: Close\r\n") + answer(b"def"))
     assert replies.last
     assert not replies.complete
@@ -67,12 +75,13 @@ def test_after_the_word_close_nothing_more_is_taken() -> None:
     ],
 )
 def test_what_cannot_be_the_next_answer_ends_it(wire: bytes) -> None:
-    replies = Replies(1, head_only=False, body_limit=10)
-    with pytest.raises(NotInStep):
-        replies.feed(wire)
+    for shapes in (HeadShapes(), used()):
+        replies = Replies(1, shapes, head_only=False, body_limit=10)
+        with pytest.raises(NotInStep):
+            replies.feed(wire)
 
 
 def test_a_body_in_answer_to_head_ends_it() -> None:
-    replies = Replies(2, head_only=True, body_limit=0)
+    replies = Replies(2, HeadShapes(), head_only=True, body_limit=0)
     with pytest.raises(NotInStep):
         replies.feed(answer(b"abc") + answer(b"def"))

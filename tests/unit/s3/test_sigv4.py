@@ -157,5 +157,7 @@ def test_a_plain_request_is_signed_like_any_other(method: str, path: str) -> Non
     signer = SignerV4("AK", "SK", "eu-west-1")
     for now in (1_700_000_000.5, 1_700_000_000.9, 1_700_000_001.0):
         signed = signer.sign(method, path, (), {"host": "h:9000"}, EMPTY_SHA256, now)
-        lines = signer.plain(method, encode_path(path), "h:9000", now)
-        assert dict(line.split(": ", 1) for line in lines.splitlines()) == signed
+        targets = ["/first", encode_path(path), "/last"]
+        heads = signer.plain(method, targets, "h:9000", now).split("\r\n\r\n")
+        assert [head.partition("\r\n")[0] for head in heads] == [*(f"{method} {at} HTTP/1.1" for at in targets), ""]
+        assert dict(line.split(": ", 1) for line in heads[1].splitlines()[1:]) == signed
