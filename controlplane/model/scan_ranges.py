@@ -7,7 +7,7 @@ and after any number of splits. Keys compare by code point, which is the order o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from controlplane.model.keys import Key
@@ -29,6 +29,8 @@ class Range:
     cursor: Key
     until: Key | None
     """None: to the end."""
+    start: Key = field(init=False, compare=False)
+    """Where the cursor was when it was made. Not kept."""
     top: Key | None = None
     """Behind it the source listed nothing more of the range when it was last looked for. Not kept."""
     horizon: str = ""
@@ -38,6 +40,9 @@ class Range:
     taken: bool = False
     """By a worker. Not kept."""
     done: bool = False
+
+    def __post_init__(self) -> None:
+        self.start = self.cursor
 
 
 def initial(split_points: Sequence[Key], shards: int) -> list[Range]:

@@ -97,6 +97,8 @@ class UnitState:
     ranges: list[Range]
     counts: Counts = field(default_factory=Counts)
     witness: Listed | None = None
+    due: int = 0
+    """Extra ones whose objects were not listed for the grace period, where a scan is to count them. Not kept."""
 
     @property
     def done(self) -> bool:

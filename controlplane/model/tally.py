@@ -185,6 +185,16 @@ class ScanTally:
     deletes_enqueued: int = 0
     guard_refusals: int = 0
     """Buckets in which the guard forbade deletions."""
+    nodes: int = 0
+    """That scan together, as they were seen last; 0: this one alone, or none."""
+    pieces: int = 0
+    """Stretches of keys that this node is comparing now, in a scan that nodes share."""
+    given: int = 0
+    """Stretches that it gave away to others."""
+    taken_over: int = 0
+    """Stretches of nodes that were gone, which it freed."""
+    sessions_lost: int = 0
+    """How often its lease ended although it lived."""
 
 
 @dataclass(slots=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from controlplane.model.copies import Copy
 from controlplane.model.keys import Key
 from controlplane.model.mirror_rules import MirrorRule, covering
 from controlplane.model.scan_guard import Evidence, GuardLimits, Verdict, judge
+from controlplane.model.scan_join import Listed
 from controlplane.model.scan_ranges import LAST
 from controlplane.model.scan_state import Unit, UnitState
 from controlplane.model.task import Draft, Op
@@ -47,8 +48,8 @@ class ScanDeletes:
         self._catalog = catalog
         self._queue = queue
         self._clock = clock
-        self._limits = limits
-        self._grace_s = grace_s
+        self.limits = limits
+        self.grace_s = grace_s
 
     async def apply(
         self, unit: Unit, state: UnitState, target: ObjectStore, deleted_before: int
@@ -56,7 +57,7 @@ class ScanDeletes:
         """How many deletions were enqueued, and what the guard said. Raises Unavailable, Rejected."""
         if not unit.rule.deletes or not state.done:
             return 0, Verdict(True)
-        since = self._clock.now() - self._grace_s
+        since = self._clock.now() - self.grace_s
         candidates = 0
         after = unit.floor()
         while rows := await self._absent(unit, after):
@@ -64,50 +65,62 @@ class ScanDeletes:
             after = rows[-1].key
         if not candidates:
             return 0, Verdict(True)
-        source = self._source.store(unit.bucket)
         evidence = Evidence(
             listed_at_source=state.counts.listed_at_source,
             copies_at_target=state.counts.listed_at_target - state.counts.foreign,
-            witnessed=await self._witnessed(source, state),
+            witnessed=await self.is_witnessed(unit, state.witness),
             candidates=candidates,
             deleted_before=deleted_before,
         )
-        verdict = judge(evidence, self._limits)
+        verdict = judge(evidence, self.limits)
         if not verdict.allowed:
             log.error("%s/%s: nothing is deleted at the target: %s", unit.bucket, unit.prefix, verdict.reason)
             return 0, verdict
-        return await self._enqueue(unit, source, target, since, candidates), verdict
+        return await self.enqueue(unit, target, [(unit.floor(), None)], since, candidates), verdict
 
-    async def _enqueue(self, unit: Unit, source: ObjectStore, target: ObjectStore, since: float, most: int) -> int:
+    async def enqueue(
+        self,
+        unit: Unit,
+        target: ObjectStore,
+        stretches: Iterable[tuple[Key | None, Key | None]],
+        since: float,
+        most: int,
+    ) -> int:
+        """Only after the guard's leave. `stretches`: keys in (after, until] of the unit. `most`: as many as the guard
+        was asked about. How many there were. Raises Unavailable, Rejected."""
+        source = self._source.store(unit.bucket)
         enqueued = 0
-        after = unit.floor()
-        while rows := await self._absent(unit, after):
-            after = rows[-1].key
-            drafts: list[Draft] = []
-            for row in rows:
-                if enqueued + len(drafts) >= most:
-                    break
-                if self._is_due(unit, row, since) and await self._is_gone(source, target, row.key):
-                    drafts.append(Draft(Op.DELETE_OBJECT, unit.bucket, row.key, rule=unit.rule.name))
-            await self._queue.append(drafts)
-            enqueued += len(drafts)
+        for after, until in stretches:
+            while rows := await self._absent(unit, after, until):
+                after = rows[-1].key
+                drafts: list[Draft] = []
+                for row in rows:
+                    if enqueued + len(drafts) >= most:
+                        break
+                    if self._is_due(unit, row, since) and await self._is_gone(source, target, row.key):
+                        drafts.append(Draft(Op.DELETE_OBJECT, unit.bucket, row.key, rule=unit.rule.name))
+                await self._queue.append(drafts)
+                enqueued += len(drafts)
         return enqueued
 
-    async def _absent(self, unit: Unit, after: Key | None) -> Sequence[Copy]:
-        until = Key(unit.prefix + LAST)
+    async def _absent(self, unit: Unit, after: Key | None, until: Key | None = None) -> Sequence[Copy]:
+        floor, end = unit.floor(), Key(unit.prefix + LAST)
+        after = max(filter(None, (after, floor)), default=None)
+        until = end if until is None else min(until, end)
         return await self._catalog.copies(unit.target, unit.bucket, after=after, until=until, limit=_PAGE, absent=True)
 
     def _is_due(self, unit: Unit, row: Copy, since: float) -> bool:
         return row.absent_since <= since and unit.rule in covering(self._rules, unit.bucket, row.key)
 
-    async def _witnessed(self, source: ObjectStore, state: UnitState) -> bool:
-        if state.witness is None:
+    async def is_witnessed(self, unit: Unit, witness: Listed | None) -> bool:
+        """The canary: whether the source that this node asks has that very version. Raises Unavailable, Rejected."""
+        if witness is None:
             return False
         try:
-            held = await source.head(state.witness.key)
+            held = await self._source.store(unit.bucket).head(witness.key)
         except NotFound:
             return False
-        return held.etag == state.witness.etag and round(held.modified_at) == state.witness.mtime
+        return held.etag == witness.etag and round(held.modified_at) == witness.mtime
 
     async def _is_gone(self, source: ObjectStore, target: ObjectStore, key: Key) -> bool:
         """The source says so by name, and the target still has a copy."""

@@ -51,7 +51,7 @@ class ScanDuty:
             self._run = None
         if report.complete:
             await self._checkpoints.save(LAST, summary(report, self._clock.now()))
-            _tell(report)
+            tell(report)
         return False
 
     async def _is_due(self) -> bool:
@@ -89,7 +89,7 @@ def summary(report: Report, finished_at: float) -> dict[str, Any]:
     }
 
 
-def _tell(report: Report) -> None:
+def tell(report: Report) -> None:
     counts = report.totals
     level = logging.WARNING if report.failed or report.held_back else logging.INFO
     log.log(

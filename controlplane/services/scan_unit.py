@@ -106,9 +106,13 @@ class UnitScan:
         read: Callable[[Copy], Awaitable[bool]] | None = None,
         moved: Callable[[int], Awaitable[None]] | None = None,
         page: int = PAGE,
+        due_since: float | None = None,
+        remembers: Callable[[Key], bool] = lambda _: True,
     ) -> None:
         """`trust_catalog`: False asks the target about every key. `read`: whether the bytes of a copy are those that it
-        claims. `moved` is told of keys that are done, after the state says so; what it raises ends the scan."""
+        claims. `moved` is told of keys that are done, after the state says so; what it raises ends the scan.
+        `due_since`: copies whose objects are absent since then are counted as due. `remembers`: whether this catalog
+        knows what the last scan saw of a key; else an absence that it noted may be an old one, and begins now."""
         self.unit = unit
         self.state = state
         self.samples = Samples()
@@ -126,6 +130,8 @@ class UnitScan:
         self._read = read
         self._moved = moved
         self._page = page
+        self._due_since = due_since
+        self._remembers = remembers
         self._floor = unit.floor()
         self._step = asyncio.Event()
 
@@ -171,13 +177,25 @@ class UnitScan:
             return None
         return split(self.state.ranges, victim, at)
 
+    async def spare(self) -> Range | None:
+        """A stretch that this scan gives away from now on: one that waits for a worker, or half of what the busiest one
+        has left; None: there is nothing worth it. What is given counts nowhere in the state any more."""
+        waiting = [one for one in self.state.ranges if not one.taken and not one.done]
+        one = waiting[-1] if waiting and len(self.state.ranges) > 1 else await self._steal()
+        if one is not None:
+            if one.taken or len(self.state.ranges) < 2:
+                return None
+            self.state.ranges.remove(one)
+        return one
+
     async def _split_point(self, victim: Range) -> Key | None:
         """A key with objects of the source on both sides, found by asking the listing. Halving what is really left
         takes a few looks of one key each."""
         if victim.horizon >= LAST:
             return None
         low = await self._next_key(Key(max(victim.horizon, victim.cursor)))
-        high: str = victim.top or victim.until or self.unit.prefix + LAST
+        # Both bound it: what was looked for before the range was cut may say more than is left of it.
+        high: str = min(end for end in (victim.top, victim.until, Key(self.unit.prefix + LAST)) if end is not None)
         if low is None or low >= high:
             return None
         for _ in range(_PROBES):
@@ -267,8 +285,7 @@ class UnitScan:
                 else:
                     kind = Kind.DAMAGED
                 found.append(Difference(kind, at.key, at.size, at.etag))
-        if joined.extra:
-            await self._look_at_extra(joined, found, rows, vanished)
+        due = await self._look_at_extra(joined, found, rows, vanished) if joined.extra else 0
         found = [one for one in found if self._is_ours(one.key)]
         if rows:
             await self._catalog.record_copies(self.unit.target, self.unit.bucket, rows)
@@ -287,6 +304,7 @@ class UnitScan:
         for one in found:
             counts.count(one.kind)
         self.state.witness = witness or self.state.witness
+        self.state.due += due
 
     async def _rewritten(self, at: Listed, held: ObjectInfo) -> Copy | None:
         """Whether another version has the very bytes and metadata of the copy: then copying it again is of no use."""
@@ -297,7 +315,9 @@ class UnitScan:
 
     async def _look_at_extra(
         self, joined: Joined, found: list[Difference], rows: list[Copy], vanished: list[Key]
-    ) -> None:
+    ) -> int:
+        """How many are due."""
+        due = 0
         now = self._clock.now()
         unknown = [at.key for at, row in joined.extra if row is None]
         answers = dict(zip(unknown, await self._heads.ask(unknown), strict=True))
@@ -312,9 +332,12 @@ class UnitScan:
                     found.append(Difference(Kind.FOREIGN, at.key, at.size, at.etag))
                     continue
                 rows.append(row)
-            elif not row.absent_since:
+            elif not row.absent_since or not self._remembers(at.key):
                 rows.append(row._replace(absent_since=now))
+            elif self._due_since is not None and row.absent_since <= self._due_since:
+                due += self._is_ours(at.key)
             found.append(Difference(Kind.EXTRA, at.key, at.size, row.source_etag))
+        return due
 
     def _is_ours(self, key: Key) -> bool:
         """Whether this rule is the one that counts for the key at this target: an earlier one may cover it too."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from controlplane.model.keys import Key
 from controlplane.model.scan_join import Listed
 from controlplane.ports.errors import NotFound
@@ -13,12 +15,23 @@ class StoreListing:
     """Implements ports.listing.Listing. `may_be_missing`: a bucket that does not exist is an empty one, as that of a
     target is before the first copy; never of a source, where it would look like everything was deleted."""
 
-    def __init__(self, store: ObjectStore, prefix: str, *, may_be_missing: bool) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        prefix: str,
+        *,
+        may_be_missing: bool,
+        admit: Callable[[int], Awaitable[None]] | None = None,
+    ) -> None:
+        """`admit`: waits until so many requests may be sent."""
+        self._admit = admit
         self._store = store
         self._prefix = prefix
         self._may_be_missing = may_be_missing
 
     async def page(self, after: Key | None, limit: int) -> ListedPage:
+        if self._admit is not None:
+            await self._admit(1)
         try:
             page = await self._store.list(prefix=self._prefix, after=after, limit=limit)
         except NotFound:

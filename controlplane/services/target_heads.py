@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from controlplane.model.keys import Key
@@ -16,7 +16,11 @@ _SIDE_BY_SIDE: Final = 8
 
 
 class TargetHeads:
-    def __init__(self, store: ObjectStore, bulk: BulkStore | None) -> None:
+    def __init__(
+        self, store: ObjectStore, bulk: BulkStore | None, admit: Callable[[int], Awaitable[None]] | None = None
+    ) -> None:
+        """`admit`: waits until so many requests may be sent."""
+        self._admit = admit
         self._store = store
         self._bulk = bulk
         self._places = asyncio.Semaphore(_SIDE_BY_SIDE)
@@ -31,6 +35,8 @@ class TargetHeads:
 
     async def _ask_some(self, keys: Sequence[Key]) -> list[ObjectInfo | None]:
         async with self._places:
+            if self._admit is not None:
+                await self._admit(len(keys))
             known: Sequence[ObjectInfo | None] = [None] * len(keys)
             if self._bulk is not None:
                 known = await self._bulk.head_many(keys)
