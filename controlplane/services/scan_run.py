@@ -97,8 +97,11 @@ class ScanRun:
         page: int = PAGE,
         save_every_s: float = SAVE_EVERY_S,
         tags: TagScan | None = None,
+        admit: Callable[[MirrorRule, int], Awaitable[bool]] | None = None,
     ) -> None:
-        """`tags`: compares those of the objects, too."""
+        """`tags`: compares those of the objects, too. `admit`: waits until so many requests of a rule may be sent;
+        False: not any more."""
+        self._admit = admit
         self._tags = tags
         self._save_every_s = save_every_s
         self._rules = tuple(rules)
@@ -176,14 +179,15 @@ class ScanRun:
                 raise Stopped
             await self._save_now_and_then(report, progress)
 
+        origin, admit = self._source.store(unit.bucket), self._admission(unit)
         scan = UnitScan(
             unit,
             state,
             rules=self._rules,
-            source=StoreListing(self._source.store(unit.bucket), unit.prefix, may_be_missing=False),
-            target=StoreListing(store, unit.prefix, may_be_missing=True),
-            heads=TargetHeads(store, target.bulk(unit.bucket)),
-            source_heads=TargetHeads(self._source.store(unit.bucket), None),
+            source=StoreListing(origin, unit.prefix, may_be_missing=False, admit=admit),
+            target=StoreListing(store, unit.prefix, may_be_missing=True, admit=admit),
+            heads=TargetHeads(store, target.bulk(unit.bucket), admit),
+            source_heads=TargetHeads(origin, None, admit),
             catalog=self._catalog,
             sink=self._sink,
             clock=self._clock,
@@ -227,6 +231,13 @@ class ScanRun:
         report.held_back += bool(told.held_back)
         progress.unit, progress.state = "", None
         return True
+
+    def _admission(self, unit: Unit) -> Callable[[int], Awaitable[None]]:
+        async def admit(requests: int) -> None:
+            if self._admit is not None and not await self._admit(unit.rule, requests):
+                raise Stopped
+
+        return admit
 
     def _reader(self, store: ObjectStore) -> Callable[[Copy], Awaitable[bool]]:
         async def read(copy: Copy) -> bool:

@@ -21,6 +21,7 @@ from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError, StorageFull, Unavailable
+from controlplane.ports.fault_points import reach
 from controlplane.ports.scan_board import NoSession
 from controlplane.services.scan_deletes import ScanDeletes
 from controlplane.services.scan_seat import NoBoard, ScanSeat
@@ -353,6 +354,7 @@ class SharedScan:
             board.report(session, held.order, pieces, given, part)
 
         await self._change(report)
+        reach("scan.saved")
         held.given = [at for at in held.given if at not in given]
 
     # What follows when all of a unit is compared

@@ -236,8 +236,17 @@ def _lifecycle(tally: LifecycleTally) -> Iterator[Metric]:
 def _scan(tally: ScanTally) -> Iterator[Metric]:
     yield GaugeMetricFamily("millrace_scan_interval_seconds", "Between two scans; 0: none come.", tally.interval_s)
     yield GaugeMetricFamily("millrace_scan_under_way", "1 while this node compares stores.", tally.under_way)
-    yield CounterMetricFamily("millrace_scan_runs", "Scans finished here.", tally.runs)
-    yield CounterMetricFamily("millrace_scan_keys", "Keys compared.", tally.keys)
+    yield CounterMetricFamily("millrace_scan_runs", "Scans concluded here; each by one node.", tally.runs)
+    yield CounterMetricFamily("millrace_scan_keys", "Keys compared here.", tally.keys)
+    yield GaugeMetricFamily("millrace_scan_nodes", "That scan together; 0: this one alone, or none.", tally.nodes)
+    yield GaugeMetricFamily("millrace_scan_pieces", "Stretches of keys that this node is comparing.", tally.pieces)
+    yield CounterMetricFamily("millrace_scan_pieces_given", "Stretches given to other nodes.", tally.given)
+    yield CounterMetricFamily(
+        "millrace_scan_pieces_taken_over", "Stretches of nodes that were gone, freed by this one.", tally.taken_over
+    )
+    yield CounterMetricFamily(
+        "millrace_scan_sessions_lost", "Leases of this node that ended although it lived.", tally.sessions_lost
+    )
     yield GaugeMetricFamily(
         "millrace_scan_last_timestamp_seconds", "When the last was finished here; 0: never.", tally.last_finished_at
     )

@@ -33,6 +33,7 @@ from controlplane.wiring.cloud_stores import build_cloud_store
 from controlplane.wiring.cluster_stores import open_riak_catalog, open_riak_journal, with_tier
 
 if TYPE_CHECKING:
+    from controlplane.adapters.etcd import EtcdOptions
     from controlplane.adapters.s3 import S3Options
 
 log = logging.getLogger(__name__)
@@ -205,14 +206,20 @@ def open_agent_spool(settings: Settings) -> DiskSpool:
 
 def build_directory(settings: Settings, clock: Clock) -> Directory:
     """etcd when its endpoints are configured, else an in-process directory that nobody else sees."""
-    etcd = settings.directory.etcd
-    if not etcd.endpoints:
+    if not settings.directory.etcd.endpoints:
         from controlplane.adapters.memory.directory import InProcessDirectory
 
         return InProcessDirectory(clock)
-    from controlplane.adapters.etcd import EtcdDirectory, EtcdOptions
+    from controlplane.adapters.etcd import EtcdDirectory
 
-    options = EtcdOptions(
+    return EtcdDirectory(etcd_options(settings), settings.node.cluster, clock)
+
+
+def etcd_options(settings: Settings) -> EtcdOptions:
+    from controlplane.adapters.etcd import EtcdOptions
+
+    etcd = settings.directory.etcd
+    return EtcdOptions(
         endpoints=etcd.endpoints,
         username=etcd.username,
         password=etcd.password.reveal() if etcd.password is not None else "",
@@ -221,7 +228,6 @@ def build_directory(settings: Settings, clock: Clock) -> Directory:
         key_file=etcd.key_file,
         timeout_s=etcd.timeout_s,
     )
-    return EtcdDirectory(options, settings.node.cluster, clock)
 
 
 def build_v2_publisher(settings: Settings) -> Announcer | None:

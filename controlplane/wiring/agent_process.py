@@ -169,10 +169,15 @@ class AgentProcess:
     def _build_scan(self, journal: Journal, catalog: Catalog) -> ScanPart | None:
         if self._s3_mirror is None or not self._settings.mirror.scan.interval_s:
             return None
+        cluster = self._settings.cluster
+        if cluster.mode == "on" and not cluster.weight:
+            return None  # it leaves the work to others
         # Not at the top: most agents do not scan.
         from controlplane.wiring.scan import ScanPart
 
-        part = ScanPart(self._settings, self._s3_mirror, journal, catalog, self._directory, self._clock)
+        assert self._mirror is not None  # there is one where there are rules
+        lanes = self._mirror.lanes
+        part = ScanPart(self._settings, self._s3_mirror, journal, catalog, self._directory, self._clock, lanes)
         self.sources.scan = part.tally
         return part
 

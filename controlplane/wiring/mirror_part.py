@@ -92,14 +92,14 @@ class MirrorPart:
                 # A node that lives has done it by then itself.
                 after_s=mirror.abandon_parts_after_s + 3 * _SWEEP_EVERY_S,
             )
-        self._lanes = self._build_lanes(primary)
+        self.lanes = self._build_lanes(primary)
         large = LargeCopier(
             uploads,
             clock,
             above_bytes=mirror.large_bytes,
             buffers=mirror.part_buffers,
-            admit=self._lanes.admit,
-            moving=self._lanes.moving,
+            admit=self.lanes.admit,
+            moving=self.lanes.moving,
         )
         together: list[Together] = []
         blobs: Work | None = None
@@ -132,7 +132,7 @@ class MirrorPart:
                 clock=clock,
                 tags=s3_mirror.tags,
                 states=states,
-                answered=self._lanes.answered,
+                answered=self.lanes.answered,
             )
             together += [] if mirror.verify == "read" else [bulk_objects]
         retry = mirror.retry
@@ -144,7 +144,7 @@ class MirrorPart:
             work,
             journal=journal if shards is None else shards.journal(journal),
             catalog=catalog,
-            lanes=self._lanes,
+            lanes=self.lanes,
             clock=clock,
             schedule=RetrySchedule(retry.first_s, retry.factor, retry.most_s, retry.budget),
             jitter=random.random,
@@ -204,9 +204,9 @@ class MirrorPart:
             states=states,
             large=large,
             delete_grace_s=settings.delete_grace_s,
-            admit=self._lanes.admit,
-            answered=self._lanes.answered,
-            moving=self._lanes.moving,
+            admit=self.lanes.admit,
+            answered=self.lanes.answered,
+            moving=self.lanes.moving,
             at_service=s3_mirror.at_service,
             acls=ObjectAcls(
                 s3_mirror.source,

@@ -6,7 +6,9 @@ import asyncio
 import gc
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from controlplane.adapters.filesystem.documents import FileDocuments
 from controlplane.model.keys import Bucket, Key
@@ -18,34 +20,39 @@ from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
 from controlplane.ports.journal import Journal
-from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.held_lock import HeldLock
+from controlplane.services.lanes import Lanes
 from controlplane.services.runner import Runner
 from controlplane.services.scan_deletes import ScanDeletes
 from controlplane.services.scan_duty import ScanDuty
 from controlplane.services.scan_queue import JournalSink
-from controlplane.services.scan_run import SAVE_EVERY_S, SPLITS, ScanRun
+from controlplane.services.scan_run import ScanRun
+from controlplane.services.scan_seat import ScanSeat
+from controlplane.services.scan_stretches import StretchRecords
 from controlplane.services.scan_tags import TagScan
-from controlplane.services.shared_documents import SharedDocuments, SplitDocuments
+from controlplane.services.shared_documents import SharedDocuments
+from controlplane.services.shared_scan import SharedScan
+from controlplane.services.shared_scan_duty import SharedScanDuty
 from controlplane.settings.tree import Settings
+from controlplane.wiring.adapters import etcd_options
 from controlplane.wiring.riak_cs import build_accounts
 from controlplane.wiring.s3_mirror import S3Mirror
 
+if TYPE_CHECKING:
+    from controlplane.adapters.etcd.scan_board import EtcdScanBoards
+
 log = logging.getLogger(__name__)
 
+SHARED_DOCUMENTS = "scan"
+"""In the directory: when the last scan ended, and who had which keys."""
+
 LOCK = "locks/mirror-scan"
-"""In the directory: whose agent scans."""
-
-SHARED_CHECKPOINTS = "scan"
-"""In the directory: how far the agents' scan has come, and when the last one ended."""
-
-SHARED_SAVE_EVERY_S = 10.0
-"""Every value of a key stays in etcd until it is compacted."""
+"""Without etcd, in a directory that nobody else sees."""
 
 LOCK_TTL_S = 30.0
 LOCK_ROUND_S = 5.0
 LOOK_S = 5.0
-"""How soon an agent begins that has got the lock, or whose time for a scan has come."""
+"""How soon an agent begins whose time for a scan has come, or takes part in one that others began."""
 
 _WILD = frozenset("*?")
 
@@ -101,7 +108,8 @@ def build_deletes(
 
 
 class ScanPart:
-    """The scan in the agent: the duty, its lock, and what they talk to. `run` starts a loop and gives its task."""
+    """The scan in the agent: the duty, and what it talks to. With etcd all agents share a scan; without, this one has
+    it for itself. `run` starts a loop and gives its task."""
 
     def __init__(
         self,
@@ -111,54 +119,106 @@ class ScanPart:
         catalog: Catalog,
         directory: Directory,
         clock: Clock,
+        lanes: Lanes,
     ) -> None:
+        """`lanes`: those of the mirror, whose limits hold for scans too."""
         calm_collector()
-        scan = settings.mirror.scan
-        self.tally = ScanTally(interval_s=scan.interval_s)
+        self._settings = settings
+        self._mirror = mirror
+        self._catalog = catalog
         self._clock = clock
+        self._lanes = lanes
+        self.tally = ScanTally(interval_s=settings.mirror.scan.interval_s)
         self._accounts = build_accounts(settings, clock)
-        buckets: Callable[[MirrorRule], Awaitable[Sequence[Bucket]]] = SourceBuckets(settings, self._accounts)
-        queue = build_queue(settings, journal, clock)
-        checkpoints: ScanCheckpoints = FileDocuments(scan_folder(settings))
-        save_every_s = SAVE_EVERY_S
+        self._buckets: Callable[[MirrorRule], Awaitable[Sequence[Bucket]]] = SourceBuckets(settings, self._accounts)
+        self._queue = build_queue(settings, journal, clock)
+        self._boards: EtcdScanBoards | None = None
+        self._lock: HeldLock | None = None
+        self._duty: ScanDuty | SharedScanDuty
         if settings.directory.etcd.endpoints:
-            # Whoever scans next, on whichever node, goes on where this one was.
-            shared = SharedDocuments(directory, SHARED_CHECKPOINTS)
-            checkpoints = SplitDocuments(shared, checkpoints, here=frozenset({SPLITS}))
-            save_every_s = SHARED_SAVE_EVERY_S
+            self._duty = self._shared(directory)
+        else:
+            self._lock = HeldLock(LOCK, settings.node.name, directory, clock, ttl_s=LOCK_TTL_S)
+            self._duty = self._alone(self._lock)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _alone(self, lock: HeldLock) -> ScanDuty:
+        scan, mirror = self._settings.mirror.scan, self._mirror
+        checkpoints = FileDocuments(scan_folder(self._settings))
 
         def new_run(on_keys: Callable[[int], None]) -> ScanRun:
             return ScanRun(
                 mirror.rules,
                 source=mirror.source,
                 targets=mirror.targets,
-                catalog=catalog,
-                buckets=buckets,
-                sink=queue,
+                catalog=self._catalog,
+                buckets=self._buckets,
+                sink=self._queue,
+                clock=self._clock,
+                tally=self.tally,
+                workers=scan.workers,
+                deletes=self._deletes(),
+                checkpoints=checkpoints,
+                on_keys=on_keys,
+                tags=TagScan(mirror.tags, self._catalog, mirror.rules),
+                admit=self._admit,
+            )
+
+        return ScanDuty(new_run, lock, checkpoints, self._clock, every_s=scan.interval_s)
+
+    def _shared(self, directory: Directory) -> SharedScanDuty:
+        settings, mirror, clock = self._settings, self._mirror, self._clock
+        scan, ttl_s = settings.mirror.scan, settings.cluster.lease_ttl_s
+        from controlplane.adapters.etcd.scan_board import EtcdScanBoards
+
+        # So that a member that says nothing leaves time for the others within the lease.
+        options = replace(etcd_options(settings), timeout_s=min(settings.directory.etcd.timeout_s, ttl_s / 8))
+        self._boards = EtcdScanBoards(options, settings.node.cluster)
+        documents = SharedDocuments(directory, SHARED_DOCUMENTS)
+        seat = ScanSeat(self._boards, settings.node.name, clock, self.tally, ttl_s=ttl_s)
+
+        def new_scan() -> SharedScan:
+            return SharedScan(
+                mirror.rules,
+                node=settings.node.name,
+                seat=seat,
+                stretches=StretchRecords(documents),
+                source=mirror.source,
+                targets=mirror.targets,
+                catalog=self._catalog,
+                catalog_is_shared=settings.catalog.kind == "riak_kv",
+                buckets=self._buckets,
+                sink=self._queue,
                 clock=clock,
                 tally=self.tally,
                 workers=scan.workers,
-                deletes=build_deletes(settings, mirror, catalog, queue, clock),
-                checkpoints=checkpoints,
-                on_keys=on_keys,
-                save_every_s=save_every_s,
-                tags=TagScan(mirror.tags, catalog, mirror.rules),
+                deletes=self._deletes(),
+                tags=TagScan(mirror.tags, self._catalog, mirror.rules),
+                admit=self._admit,
             )
 
-        self._lock = HeldLock(LOCK, settings.node.name, directory, clock, ttl_s=LOCK_TTL_S)
-        self._duty = ScanDuty(new_run, self._lock, checkpoints, clock, every_s=scan.interval_s)
-        self._tasks: list[asyncio.Task[None]] = []
+        return SharedScanDuty(new_scan, seat, documents, clock, self.tally, every_s=scan.interval_s)
+
+    def _deletes(self) -> ScanDeletes | None:
+        return build_deletes(self._settings, self._mirror, self._catalog, self._queue, self._clock)
+
+    async def _admit(self, rule: MirrorRule, requests: int) -> bool:
+        return await self._lanes.admit(rule.name, requests, 0)
 
     def start(self, run: Callable[[Runner], asyncio.Task[None]]) -> None:
-        lock = Runner("scan lock", self._lock.once, self._clock, every_s=LOCK_ROUND_S, most_s=LOCK_ROUND_S)
-        duty = Runner("scan", self._duty.once, self._clock, every_s=LOOK_S, most_s=300.0)
-        self._tasks = [run(lock), run(duty)]
+        self._tasks = [run(Runner("scan", self._duty.once, self._clock, every_s=LOOK_S, most_s=300.0))]
+        if self._lock is not None:
+            lock = Runner("scan lock", self._lock.once, self._clock, every_s=LOCK_ROUND_S, most_s=LOCK_ROUND_S)
+            self._tasks.append(run(lock))
 
     async def end(self) -> None:
         """After the runners were told to stop."""
         self._duty.stop()
         await asyncio.gather(*self._tasks)
-        await self._duty.end()
+        if isinstance(self._duty, ScanDuty):
+            await self._duty.end()
+        if self._boards is not None:
+            await self._boards.aclose()
         await self._accounts.aclose()
 
 

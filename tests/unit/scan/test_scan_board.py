@@ -197,7 +197,7 @@ LAST = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(steps=STEPS, last=LAST)
 def test_any_course_compares_every_key_counts_each_once_and_ends(
     steps: list[tuple[int, str, int, bool, bool]], last: list[tuple[Key, str]]
