@@ -198,12 +198,15 @@ class UnitScan:
         high: str = min(end for end in (victim.top, victim.until, Key(self.unit.prefix + LAST)) if end is not None)
         if low is None or low >= high:
             return None
-        for _ in range(_PROBES):
-            at = middle(low, high, self.unit.prefix, self._alphabet)
+        for attempt in range(_PROBES):
+            # A scan has seen the first characters of keys only up to where it is: the first look is beyond these.
+            alphabet = self._alphabet if attempt or victim.top is not None else None
+            at = middle(low, high, self.unit.prefix, alphabet)
             if at is None:
                 return None
             behind = await self._next_key(at)
             if behind is not None and behind < high:
+                self._alphabet.see(behind)
                 return at
             high = victim.top = at
         return None

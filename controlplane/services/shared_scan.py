@@ -320,10 +320,10 @@ class SharedScan:
                 board = look.board
                 if board is None or board.run != self._run or held.order not in board.units:
                     return
-                await self._give(held, board, look.sessions)
                 if held.given or self._clock.monotonic() - saved_at >= self._save_every_s:
                     await self._report(held)
                     saved_at = self._clock.monotonic()
+                await self._give(held, board, look.sessions)
             except NoSession:
                 raise
             except MillraceError as error:

@@ -243,12 +243,12 @@ KEPT = [Place(f"{n:04d}", True, "copy", "right") for n in range(60)]
 
 
 @pytest.mark.parametrize("own", [False, True])
-@pytest.mark.parametrize(("most", "share", "allowed"), [(6, 0.1, True), (5, 0.1, False), (6, 0.08, False)])
+@pytest.mark.parametrize(("most", "share", "allowed"), [(6, 0.03, True), (5, 0.03, False), (6, 0.01, False)])
 async def test_i6_the_guard_judges_the_whole_run_whoever_found_what(
     world: World, own: bool, most: int, share: float, allowed: bool
 ) -> None:
-    spread = [Place(f"{n * 10:04d}x", False, "copy", "right") for n in range(6)]
-    await world.fill([*spread, *KEPT])
+    spread = [Place(f"{n * 60:04d}x", False, "copy", "right") for n in range(6)]
+    await world.fill([*spread, *EQUAL])
     world.source.latency = world.target.latency = 1.0
     team = Team(world, "a", "b", own_catalogs=own, limits=GuardLimits(most, share))
     await team.run()
