@@ -77,6 +77,7 @@ class Types:
                 [*self.command, *arguments],
                 check=False,
                 timeout=self.module.params["deadline"],
+                cwd="/",  # another user than root may not be where root is
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,

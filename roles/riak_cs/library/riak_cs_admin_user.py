@@ -72,6 +72,7 @@ def say(module, command):
             command,
             check=False,
             timeout=module.params["deadline"],
+            cwd="/",  # another user than root may not be where root is
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
