@@ -345,6 +345,8 @@ class ObjectCopier:
         said = decode_copy_record(held.metadata)
         if said is None or not said.is_same_version(record) or held.size != info.size or held.content is None:
             return None
+        if held.content_type != info.content_type:
+            return None  # a copy onto itself may change nothing else, and within one second
         if held.content.size != info.size or (is_md5(info.etag) and held.content.md5 != info.etag):
             return None
         if is_md5(held.etag) and held.etag != held.content.md5:

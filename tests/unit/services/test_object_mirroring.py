@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,13 +82,42 @@ async def test_large_objects_are_hashed_before_they_go_out(new_node: NewNode) ->
     assert node.copies() == {"large": LARGE}
 
 
+@pytest.mark.parametrize("bulk", [False, True])
+@pytest.mark.parametrize("fresh", [False, True], ids=["the same process", "another one"])
+@pytest.mark.parametrize("change", ["metadata", "content type", "headers"])
+async def test_a_change_of_metadata_alone_is_mirrored(new_node: NewNode, change: str, fresh: bool, bulk: bool) -> None:
+    """As CopyObject of an object onto itself makes it: the same bytes and ETag, and perhaps within the same second."""
+    node = new_node(bulk=bulk, concurrency=1)
+    for key in ("a", "b"):
+        await node.put(key, b"abc", metadata={"colour": "red"})
+    await node.drain()
+    source = node.source.store(B)
+    for key in ("a", "b"):
+        kept = source._objects[key.encode()]
+        info = kept.info
+        match change:
+            case "metadata":
+                info = replace(info, metadata={"colour": "blue"})
+            case "content type":
+                info = replace(info, content_type="text/x-new")
+            case "headers":
+                info = replace(info, headers={"cache-control": "no-store"})
+        source._objects[key.encode()] = replace(kept, info=info)
+        await node.log.wrote(B, Key(key), info.etag, info.size)
+    await node.drain(node.new_mirror() if fresh else None)
+    for key in ("a", "b"):
+        copy = await node.targets["t"].store(B).head(Key(key))
+        record = decode_copy_record(copy.metadata)
+        assert record is not None
+        now = await source.head(Key(key))
+        assert (record.metadata, record.headers, copy.content_type) == (now.metadata, now.headers, now.content_type)
+
+
 async def test_a_multipart_object_is_copied_whatever_its_etag(new_node: NewNode) -> None:
     node = new_node()
     await node.put("m", b"parts")
     store = node.source.store(B)
     found = store._objects[b"m"]
-    from dataclasses import replace
-
     store._objects[b"m"] = replace(found, info=replace(found.info, etag="0123456789abcdef0123456789abcdef-2"))
     await node.drain()
     record = decode_copy_record((await node.targets["t"].store(B).head(Key("m"))).metadata)
