@@ -80,7 +80,8 @@ class BlobVerbs:
         content_type = (request.header(b"content-type") or b"application/octet-stream").decode("latin-1")
         if not _CONTENT_TYPE.match(content_type):
             return problem(400, "malformed-content-type", f"not a media type: {content_type!r}", request_id=request.id)
-        stored = await self._writer.store(request.body, size=size, content_type=content_type, expected=expected)
+        body = request.body.in_blocks()
+        stored = await self._writer.store(body, size=size, content_type=content_type, expected=expected)
         content = stored.manifest.content
         log.info("stored blob %s, %d bytes, %s", content.md5, content.size, "new" if stored.created else "known")
         headers = [

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Final, Protocol, cast
+from typing import Final, Protocol
 
 from controlplane.http.faults import ClientFault, ClientGone
 
 HIGH_WATER: Final = 512 * 1024
 LOW_WATER: Final = 128 * 1024
 _CHUNK_OVERHEAD: Final = 128  # what holding a chunk costs beside its bytes
-JOIN_BELOW: Final = 4096  # a tiny chunk is joined to the one before: a byte a packet must not cost a list entry a byte
+_JOIN_BELOW: Final = 4096  # a tiny chunk is joined to the one before: a byte a packet must not cost a list entry a byte
 
 
 class BodySource(Protocol):
@@ -39,7 +39,7 @@ class RequestBody:
 
     def __init__(self, source: BodySource | None) -> None:
         self._source = source
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[bytes | memoryview] = deque()
         self._held = 0
         self._ended = source is None
         self._fault: ClientFault | None = None
@@ -50,18 +50,27 @@ class RequestBody:
 
     async def __anext__(self) -> bytes:
         while not self._chunks:
-            if self._fault is not None:
-                raise type(self._fault)(*self._fault.args)
-            if self._ended or self._source is None:
+            if not await self._more():
                 raise StopAsyncIteration
-            if self._waiter is not None:
-                raise RuntimeError("two tasks read one request body")
-            self._source.body_wanted()
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+        return bytes(self._take())  # which is itself where it is bytes
+
+    async def _more(self) -> bool:
+        """Wait until something has changed; False at the end of the body."""
+        if self._fault is not None:
+            raise type(self._fault)(*self._fault.args)
+        if self._ended or self._source is None:
+            return False
+        if self._waiter is not None:
+            raise RuntimeError("two tasks read one request body")
+        self._source.body_wanted()
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+        return True
+
+    def _take(self) -> bytes | memoryview:
         chunk = self._chunks.popleft()
         before = self._held
         self._held -= len(chunk) + _CHUNK_OVERHEAD
@@ -74,7 +83,7 @@ class RequestBody:
         memory that is read into again when it is gone."""
         if self._source is not None and not self._ended:
             self._source.body_in_blocks()
-        return self
+        return _InBlocks(self)
 
     async def read(self, most: int) -> bytes:
         """The whole body, when it has at most this many bytes; else ValueError."""
@@ -89,12 +98,11 @@ class RequestBody:
 
     # The rest is for the connection.
 
-    def feed(self, piece: bytes | memoryview) -> bool:
+    def feed(self, data: bytes | memoryview) -> bool:
         """Hold these bytes; True when reading should pause. Views only after in_blocks()."""
-        data = cast("bytes", piece)
         chunks = self._chunks
-        if chunks and len(chunks[-1]) < JOIN_BELOW and len(data) < JOIN_BELOW:
-            chunks[-1] += data
+        if chunks and len(chunks[-1]) < _JOIN_BELOW and len(data) < _JOIN_BELOW:
+            chunks[-1] = bytes(chunks[-1]) + bytes(data)
             self._held += len(data)
         else:
             chunks.append(data)
@@ -125,6 +133,25 @@ class RequestBody:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+class _InBlocks:
+    """A body, read without a copy."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: RequestBody) -> None:
+        self._body = body
+
+    def __aiter__(self) -> _InBlocks:
+        return self
+
+    async def __anext__(self) -> bytes | memoryview:
+        body = self._body
+        while not body._chunks:
+            if not await body._more():
+                raise StopAsyncIteration
+        return body._take()
 
 
 class _NoBody(RequestBody):

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from controlplane.http.answering import Answering
 from controlplane.http.block_reads import LEAST_BLOCK, BlockReader
-from controlplane.http.body import JOIN_BELOW, NO_BODY, RequestBody
+from controlplane.http.body import NO_BODY, RequestBody
 from controlplane.http.chunked import ChunkDecoder
 from controlplane.http.faults import ClientFault, ClientGone, ClientTooSlow, HeadRefused
 from controlplane.http.flow import BUSY, CLOSING, DRAIN, IDLE, LINGER
@@ -203,18 +203,18 @@ class Connection(Answering, asyncio.Protocol):
         else:
             self._left = block.content_length or 0
 
-    def _receive(self, data: bytes) -> bytes:
+    def _receive(self, data: bytes | memoryview) -> bytes:
         """Take body bytes; what follows the body."""
         rest = b""
         if self._decoder is None:
             if len(data) > self._left:
-                rest = data[self._left :]
+                rest = bytes(data[self._left :])
                 data = data[: self._left]
             self._left -= len(data)
             ended = not self._left
         else:
             try:
-                data, rest = self._decoder.feed(data)
+                data, rest = self._decoder.feed(bytes(data))
             except ClientFault as fault:
                 self._fail_body(fault)
                 return b""
@@ -269,8 +269,7 @@ class Connection(Answering, asyncio.Protocol):
         return self._left
 
     def body_came(self, data: memoryview) -> None:
-        # A view is cut and counted as bytes are; those that are to be joined must be bytes.
-        self._receive(cast("bytes", data) if len(data) >= JOIN_BELOW else bytes(data))
+        self._receive(data)
         if not self._left:
             self._leave_blocks()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypedDict
+from typing import Protocol, TypeAlias, TypedDict, runtime_checkable
 
 from controlplane.model.content import Content
 from controlplane.model.keys import Bucket, Key, StoreName
@@ -85,6 +85,20 @@ class ObjectReader(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]: ...
 
     async def aclose(self) -> None: ...
+
+
+@runtime_checkable
+class BlockReading(Protocol):
+    """An ObjectReader that can do with fewer copies."""
+
+    def in_blocks(self) -> AsyncIterator[bytes | memoryview]:
+        """In place of its iteration. A view holds memory that is read into again when the view is gone."""
+        ...
+
+
+def pieces_of(reader: ObjectReader) -> AsyncIterator[bytes | memoryview]:
+    """The bytes of an open object, for who passes them on and takes them in any form: iterate it once."""
+    return reader.in_blocks() if isinstance(reader, BlockReading) else aiter(reader)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class SpoolWriter(Protocol):
         """Bytes that read() can give."""
         ...
 
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: bytes | memoryview) -> None:
         """Take a chunk; waits when hashing or the disk is behind, so that memory is bounded.
 
         Raises StorageFull, Unavailable."""

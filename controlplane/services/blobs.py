@@ -78,7 +78,12 @@ class BlobWriter:
         self._promised: OrderedDict[Guid, None] = OrderedDict()
 
     async def store(
-        self, chunks: AsyncIterator[bytes], *, size: int | None, content_type: str, expected: Guid | None = None
+        self,
+        chunks: AsyncIterator[bytes | memoryview],
+        *,
+        size: int | None,
+        content_type: str,
+        expected: Guid | None = None,
     ) -> Stored:
         """Receive, hash and keep a blob; when this returns, it is in the primary and its copy is journalled (I1).
 

@@ -21,7 +21,7 @@ from controlplane.model.task import Draft
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Corrupt, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
-from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader, ObjectStore
+from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader, ObjectStore, pieces_of
 from controlplane.ports.part_store import Part, PartStore
 from controlplane.ports.server_copy import ServerCopy
 from controlplane.ports.upload_ledger import Upload, UploadLedger
@@ -181,19 +181,21 @@ class LargeCopier:
                 reader = await _open(source, info, first, length)
                 try:
                     part = hashlib.md5(usedforsecurity=False)
-                    waiting = bytearray()
+                    waiting: list[bytes | memoryview] = []
+                    size = 0
                     hashing: asyncio.Task[None] | None = None
-                    async for chunk in reader:
-                        waiting += chunk
-                        if len(waiting) >= _HASHED_AT_ONCE:
-                            # One piece is digested, in threads, while the next one comes in.
+                    async for chunk in pieces_of(reader):
+                        waiting.append(chunk)
+                        size += len(chunk)
+                        if size >= _HASHED_AT_ONCE:
+                            # Some are digested, in threads, while the next ones come in.
                             if hashing is not None:
                                 await hashing
-                            hashing = asyncio.create_task(whole.take(bytes(waiting), part))
-                            waiting.clear()
+                            hashing = asyncio.create_task(whole.take(waiting, part))
+                            waiting, size = [], 0
                     if hashing is not None:
                         await hashing
-                    await whole.take(bytes(waiting), part)
+                    await whole.take(waiting, part)
                 finally:
                     await reader.aclose()
             md5s.append(Md5(part.hexdigest()))
@@ -261,7 +263,7 @@ class LargeCopier:
             try:
                 data = bytearray(length)
                 at = 0
-                async for chunk in reader:
+                async for chunk in pieces_of(reader):
                     data[at : at + len(chunk)] = chunk
                     at += len(chunk)
             finally:
@@ -325,14 +327,19 @@ class _Whole:
         self._sha256 = hashlib.sha256()
         self._size = 0
 
-    async def take(self, data: bytes, part: hashlib._Hash) -> None:
-        self._size += len(data)
+    async def take(self, pieces: Sequence[bytes | memoryview], part: hashlib._Hash) -> None:
+        self._size += sum(map(len, pieces))
 
-        def both() -> None:
-            self._md5.update(data)
-            part.update(data)
+        def md5s() -> None:
+            for piece in pieces:
+                self._md5.update(piece)
+                part.update(piece)
 
-        await asyncio.gather(asyncio.to_thread(both), asyncio.to_thread(self._sha256.update, data))
+        def sha256() -> None:
+            for piece in pieces:
+                self._sha256.update(piece)
+
+        await asyncio.gather(asyncio.to_thread(md5s), asyncio.to_thread(sha256))
 
     def content(self) -> Content:
         return Content(Md5(self._md5.hexdigest()), Sha256(self._sha256.hexdigest()), self._size)

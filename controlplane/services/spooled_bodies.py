@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from controlplane.ports.object_store import ObjectReader
+from controlplane.ports.object_store import ObjectReader, pieces_of
 from controlplane.ports.spool import Spool, Spooled
 
 _LARGE_BYTES: Final = 4 << 20
@@ -43,7 +43,7 @@ class Turn:
         await self.wait(reader.length)  # where its size was not known before
         writer = self._spool.open(reader.length)
         try:
-            async for chunk in reader:
+            async for chunk in pieces_of(reader):
                 await writer.write(chunk)
             return await writer.finish()
         except BaseException:

@@ -40,8 +40,10 @@ def noise(size: int) -> bytes:
 
 
 async def fill(writer: SpoolWriter, data: bytes, size: int) -> None:
-    for at in range(0, len(data), size):
-        await writer.write(data[at : at + size])
+    """As bytes and as views of memory in turn."""
+    for number, at in enumerate(range(0, len(data), size)):
+        chunk = data[at : at + size]
+        await writer.write(memoryview(chunk) if number % 2 else chunk)
 
 
 class SpoolContract:

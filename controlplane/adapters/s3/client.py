@@ -82,12 +82,21 @@ class Answer:
         """The request, for messages."""
         return self._name()
 
+    def in_blocks(self) -> None:
+        """For who calls read_piece()."""
+        if self._lease is not None:
+            self._lease.connection.in_blocks(self._pool.blocks)
+
     async def read(self) -> bytes:
         """Some bytes of the body, b"" at its end. Raises Unavailable when it breaks off."""
+        return bytes(await self.read_piece())  # which is itself where it is bytes
+
+    async def read_piece(self) -> bytes | memoryview:
+        """The same, without a copy."""
         if self._lease is None:
             return b""
         try:
-            chunk = await self._lease.connection.read()
+            chunk = await self._lease.connection.read_piece()
         except ExchangeFailed as error:
             self._pool.failed(self._lease.site, at_once=error.hung)
             raise Unavailable(f"{self.what}: {error}") from error

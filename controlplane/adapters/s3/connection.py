@@ -13,6 +13,7 @@ from controlplane.adapters.s3.head_shapes import NotInStep
 from controlplane.adapters.s3.peer_host import TcpSocket, have_it_probed, is_silent
 from controlplane.adapters.s3.pipeline import Replies
 from controlplane.adapters.s3.plain_head import plain_head
+from controlplane.http.block_reads import LEAST_BLOCK, BlockReader, Blocks
 from controlplane.http.file_send import FileTransfer
 from controlplane.http.message import FileBody
 from controlplane.http.prompt_task import Waiter, waiter
@@ -62,6 +63,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_blocks",
         "_chunks",
         "_complete",
         "_failure",
@@ -105,7 +107,9 @@ class Connection(asyncio.Protocol):
         self._hung = False
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
-        self._chunks: deque[bytes] = deque()
+        self._chunks: deque[bytes | memoryview] = deque()
+        self._blocks: BlockReader | None = None
+        """Stands in for this connection at the transport."""
         self._unread = 0
         self._paused = False
         self._writable = True
@@ -245,10 +249,24 @@ class Connection(asyncio.Protocol):
         if not self._complete or self._unread > limit or len(self._chunks) != 1:
             return None
         self._unread = 0
-        return self._chunks.popleft()
+        return bytes(self._chunks.popleft())
+
+    def in_blocks(self, blocks: Blocks) -> None:
+        """For who calls read_piece(): what is still to come of a large body is read into memory that is used again. Not
+        over TLS."""
+        transport = self._transport
+        if self._left <= LEAST_BLOCK or self._blocks is not None or transport is None or transport.is_closing():
+            return
+        if transport.get_extra_info("sslcontext") is None:
+            self._blocks = BlockReader(self, blocks)
+            transport.set_protocol(self._blocks)
 
     async def read(self) -> bytes:
         """Some bytes of the body; b"" at its end. A body that ends short raises."""
+        return bytes(await self.read_piece())  # which is itself where it is bytes
+
+    async def read_piece(self) -> bytes | memoryview:
+        """The same, without a copy."""
         while not self._chunks:
             if self._complete:
                 return b""
@@ -372,7 +390,24 @@ class Connection(asyncio.Protocol):
             self._complete = not length
         self._wake()
 
-    def _take_body(self, data: bytes) -> None:
+    @property
+    def body_left(self) -> int:
+        return self._left
+
+    def body_came(self, data: memoryview) -> None:
+        self._progress_at = self._loop.time()
+        if len(data) == self._left:
+            self._leave_blocks()
+        self._take_body(data)
+
+    def _leave_blocks(self) -> None:
+        reader, self._blocks = self._blocks, None
+        if reader is not None:
+            reader.leave()
+            if self._transport is not None:
+                self._transport.set_protocol(self)
+
+    def _take_body(self, data: bytes | memoryview) -> None:
         if len(data) > self._left:
             self._fail("the server sent more than it had announced")
             return
@@ -417,6 +452,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self._transport = None
+        self._leave_blocks()
         self._wake()
 
     def _ends_with_the_connection(self, exc: Exception | None) -> bool:

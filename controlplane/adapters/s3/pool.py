@@ -12,6 +12,7 @@ from typing import Final
 
 from controlplane.adapters.s3.connection import Connection, ExchangeFailed
 from controlplane.adapters.s3.options import Endpoint, PoolOptions
+from controlplane.http.block_reads import Blocks
 from controlplane.ports.clock import Clock
 
 IDLE_S: Final = 30.0
@@ -83,6 +84,8 @@ class ConnectionPool:
         self._waiting: deque[asyncio.Future[Lease | Site]] = deque()
         self._tls: ssl.SSLContext | None = None
         self._connections: set[Connection] = set()
+        self.blocks = Blocks()
+        """What large bodies are read into."""
         self._closed = False
 
     @property

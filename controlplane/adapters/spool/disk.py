@@ -80,7 +80,7 @@ class Writer:
         self._executor = executor
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._sha256 = hashlib.sha256()
-        self._held: list[bytes] = []
+        self._held: list[bytes | memoryview] = []
         self._held_bytes = 0
         self._size = 0
         self._flushed = 0
@@ -96,9 +96,9 @@ class Writer:
     def written(self) -> int:
         return self._on_disk if self._lanes is not None else self._size
 
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: bytes | memoryview) -> None:
         if self._held and len(chunk) < _JOIN_BELOW and len(self._held[-1]) < _JOIN_BELOW:
-            self._held[-1] += chunk  # tiny chunks must not cost a list entry each
+            self._held[-1] = bytes(self._held[-1]) + chunk  # tiny chunks must not cost a list entry each
         else:
             self._held.append(chunk)
         self._held_bytes += len(chunk)
@@ -117,7 +117,7 @@ class Writer:
 
     async def finish(self) -> Body:
         if self._lanes is None:
-            data = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+            data = bytes(self._held[0]) if len(self._held) == 1 else b"".join(self._held)
             self._held = [data]
             if len(data) <= _INLINE_HASH:
                 self._hash(data)
@@ -171,7 +171,7 @@ class Writer:
         except OSError as error:
             raise self._translated(error) from error
 
-    def _store(self, batch: list[bytes]) -> None:
+    def _store(self, batch: list[bytes | memoryview]) -> None:
         for chunk in batch:
             self._sha256.update(chunk)
         pending = [memoryview(chunk) for chunk in batch]
@@ -227,7 +227,7 @@ class Body:
             closing.add_done_callback(lambda done: os.close(fd) if done.cancelled() else None)
 
 
-def _each(update: Callable[[bytes], Any], batch: list[bytes]) -> Callable[[], None]:
+def _each(update: Callable[[bytes | memoryview], Any], batch: list[bytes | memoryview]) -> Callable[[], None]:
     def run() -> None:
         for chunk in batch:
             update(chunk)
