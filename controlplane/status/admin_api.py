@@ -18,7 +18,12 @@ from controlplane.status.sources import Sources
 log = logging.getLogger(__name__)
 
 _REMEMBER_S = 1.0
-_PATIENCE_S = 5.0
+_PATIENCE_S = 7.0
+"""With one check: a host that has lost its power is found within it, and another one asked."""
+_HOLD_UP_S = 0.5
+"""The longest that a look holds up who asks, while what the one before found still stands: a balancer that waits 3 s
+would take every gateway for dead because one node behind them is."""
+_STANDS_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,9 @@ class Check:
 
 
 class AdminApi:
-    """The admin port's handler. Checks run at once and are remembered for a second, so that probes cost little."""
+    """The admin port's handler. Checks run at once and are remembered for a second, so that probes cost little. While a
+    look takes long, what the last one found is said, at most _STANDS_S after its end: who hangs is not ready when a
+    check has given up, and not before."""
 
     def __init__(
         self,
@@ -47,7 +54,7 @@ class AdminApi:
         self._clock = clock
         self._looked_at = float("-inf")
         self._found: dict[str, str] = {}
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
 
     def __call__(self, request: Request) -> Response | Awaitable[Response]:
         if request.method not in ("GET", "HEAD"):
@@ -63,7 +70,7 @@ class AdminApi:
                 return Response(404, _TEXT, b"here are /healthz, /readyz and /metrics\n")
 
     async def _ready(self) -> Response:
-        found = await self._look()
+        found = await self._found_now()
         ready = not any(found[name] and check.needed for name, check in self._checks.items())
         body = {
             "ready": ready,
@@ -75,13 +82,18 @@ class AdminApi:
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
         return Response(200 if ready else 503, headers, json.dumps(body, indent=2).encode() + b"\n")
 
-    async def _look(self) -> dict[str, str]:
-        async with self._looking:
-            if self._clock.monotonic() - self._looked_at > _REMEMBER_S:
-                errors = await asyncio.gather(*(error_of(check) for check in self._checks.values()))
-                self._found = dict(zip(self._checks, errors, strict=True))
-                self._looked_at = self._clock.monotonic()
-            return self._found
+    async def _found_now(self) -> dict[str, str]:
+        age = self._clock.monotonic() - self._looked_at
+        if age > _REMEMBER_S:
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.get_running_loop().create_task(self._look())
+            await asyncio.wait({self._looking}, timeout=_HOLD_UP_S if age < _STANDS_S else None)
+        return self._found
+
+    async def _look(self) -> None:
+        errors = await asyncio.gather(*(error_of(check) for check in self._checks.values()))
+        self._found = dict(zip(self._checks, errors, strict=True))
+        self._looked_at = self._clock.monotonic()
 
     async def _metrics(self) -> Response:
         # Not at the top: nobody may ever ask, and it brings in an HTTP server of its own.

@@ -42,8 +42,8 @@ _STABLE_S: Final = 60.0
 """Who lived for so long is replaced at once again."""
 _GATHER_S: Final = 5.0
 """How often tallies are fetched, so that little of them dies with a worker."""
-_PATIENCE_S: Final = 6.0
-"""A worker's own checks end within 5 s: who has not answered by then hangs, or is just starting."""
+_PATIENCE_S: Final = 8.0
+"""A worker's own checks end within 7 s: who has not answered by then hangs, or is just starting."""
 _LEAVE_S: Final = 15.0
 """After the grace: for the clean-up of cancelled requests, and of what they have begun."""
 

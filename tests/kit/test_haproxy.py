@@ -3,6 +3,7 @@ public. Only what needs the system's users and folders is left out of it."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import http.server
 import re
@@ -21,7 +22,9 @@ import pytest
 
 from tests.kit.conftest import ROOT
 from tests.kit.test_families import Role
+from tests.support.power import cut_power
 
+SILENCE_S = 4
 NEEDS_THE_SYSTEM = re.compile(r"^ +(log /dev/log|user |group |chroot |stats socket ).*\n", re.MULTILINE)
 
 
@@ -42,15 +45,25 @@ class Node:
 
     name: str
     ready: bool = True
+    loses_power: bool = False
+    """At the next request."""
     seen: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         node = self
+        self.mended = threading.Event()
 
         class Service(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 node.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-                self.answer(200, node.name)
+                if node.loses_power:
+                    time.sleep(0.3)  # what was sent to it is acknowledged, and what it sent
+                    cut_power(self.connection)
+                    node.mended.wait(60)
+                else:
+                    self.answer(200, node.name)
+
+            do_PUT = do_GET  # noqa: N815 - the name is http.server's
 
             def answer(self, status: int, text: str) -> None:
                 self.send_response(status)
@@ -72,6 +85,7 @@ class Node:
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
     def close(self) -> None:
+        self.mended.set()
         for server in self.servers:
             server.shutdown()
             server.server_close()
@@ -103,19 +117,29 @@ class Balancer:
     blobs: int
     statistics: int
 
-    def get(self, port: int, path: str, tls: bool = True) -> tuple[int, str]:
+    @contextlib.contextmanager
+    def link(self, port: int, tls: bool = True) -> Iterator[http.client.HTTPConnection]:
         context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
         link: http.client.HTTPConnection
         link = (
-            http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=context)
-            if tls else http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=context)
+            if tls else http.client.HTTPConnection("127.0.0.1", port, timeout=20)
         )  # fmt: skip
         try:
+            yield link
+        finally:
+            link.close()
+
+    def get(self, port: int, path: str, tls: bool = True) -> tuple[int, str]:
+        with self.link(port, tls) as link:
             link.request("GET", path)
             answer = link.getresponse()
             return answer.status, answer.read().decode()
-        finally:
-            link.close()
+
+    def up(self) -> set[str]:
+        """Servers that pass their check."""
+        metrics = self.get(self.statistics, "/metrics", tls=False)[1]
+        return set(re.findall(r'haproxy_server_check_status\{[^}]*server="(\w+)",state="L7OK"\} 1', metrics))
 
     def wait(self, condition: Any, what: str) -> None:
         end = time.monotonic() + 60
@@ -144,7 +168,7 @@ def balancer(tmp_path: Path, nodes: list[Node]) -> Iterator[Balancer]:
         tmp_path, haproxy_bind_address="127.0.0.1", haproxy_s3_port=found.s3, haproxy_blob_port=found.blobs,
         haproxy_stats_port=found.statistics, haproxy_s3_servers=servers[:2], haproxy_blob_servers=servers[2:],
         haproxy_s3_check_path="/readyz", haproxy_s3_check_port=1, haproxy_s3_check_status="200",
-        haproxy_blob_check_port=2, haproxy_check_interval_ms=200,
+        haproxy_blob_check_port=2, haproxy_check_interval_ms=200, haproxy_server_silence_s=SILENCE_S,
     )  # fmt: skip
     text = file.read_text()
     for node in nodes:
@@ -204,10 +228,34 @@ def test_a_server_whose_check_fails_gets_no_requests_until_it_passes(balancer: B
     nodes[0].ready = False
     balancer.wait(lambda: answers() == {"two"}, "only the other one is asked")
     nodes[1].ready = False
-    balancer.wait(lambda: balancer.get(balancer.s3, "/bucket")[0] == 503, "none is left, and it says so")
+    balancer.wait(lambda: balancer.up() == {"blobs"}, "none of S3 is left")
+    balancer.wait(lambda: answers() == {"one", "two"}, "their own answer is better than none")
     assert balancer.get(balancer.blobs, "/blobs/x")[0] == 200
-    nodes[0].ready = nodes[1].ready = True
+    nodes[0].ready = True
+    balancer.wait(lambda: answers() == {"one"}, "the sound one is asked alone")
+    nodes[1].ready = True
     balancer.wait(lambda: answers() == {"one", "two"}, "both are asked again")
+
+
+def told(balancer: Balancer, method: str) -> str:
+    try:
+        with balancer.link(balancer.s3) as link:
+            link.request(method, "/bucket/key", b"x" * 8_000_000 if method == "PUT" else None)
+            return str(link.getresponse().status)
+    except ConnectionError:
+        return "the connection ends"
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_who_waits_for_a_server_that_lost_its_power_is_told_soon(
+    balancer: Balancer, nodes: list[Node], method: str
+) -> None:
+    """GET: the request was acknowledged, and the answer is waited for. PUT: some of the body is not acknowledged."""
+    for node in nodes[:2]:
+        node.loses_power = True
+    began = time.monotonic()
+    assert told(balancer, method) in ("502", "the connection ends")
+    assert time.monotonic() - began < SILENCE_S + 5
 
 
 def test_statistics_are_for_people_and_for_prometheus(balancer: Balancer) -> None:

@@ -24,6 +24,8 @@ BACKOFF_MOST_S: Final = 1.0
 _JOIN_BELOW: Final = 64 * 1024
 _RETRYABLE: Final = frozenset({500, 502, 503, 504})
 _HTML: Final = "text/html"
+_CHECK_S: Final = 3.0
+"""The time of a node for GET /, when it is asked to see whether any works: readiness is waiting."""
 _FACTS: Final = frozenset({"acl", "policy", "location", "versioning"})
 Again: TypeAlias = Callable[[Ask, Site | None], Awaitable["RiakCsReply"]]
 """Sends a request, if it can be to another node than that one."""
@@ -153,7 +155,7 @@ class RiakCsClient:
 
     async def check(self) -> None:
         """GET / without credentials: 403 from a Riak CS that can look up users, 503 when its Riak is away."""
-        reply = await self.send(Ask("GET", None))
+        reply = await self._send(Ask("GET", None), soon_s=min(_CHECK_S, self._options.first_answer_s))
         reply.close()
         if reply.status >= 500:
             raise Unavailable(f"Riak CS at {self._where} answers {reply.status}: is its Riak node up?")
@@ -181,8 +183,11 @@ class RiakCsClient:
         finally:
             kept.end()
 
-    async def _send(self, ask: Ask, avoid: Site | None = None, *, once: bool = False) -> RiakCsReply:
-        """`once`: the body cannot be sent again when it has begun."""
+    async def _send(
+        self, ask: Ask, avoid: Site | None = None, *, once: bool = False, soon_s: float = 0.0
+    ) -> RiakCsReply:
+        """`once`: the body cannot be sent again when it has begun. `soon_s`: how long each node may take to begin its
+        answer, while another one can be asked; 0: as long as it is due to such a request."""
         require_permitted(ask)
         attempt = 0
         stale = False
@@ -197,8 +202,8 @@ class RiakCsClient:
                     lease = await self._pool.acquire(max_idle_s=idle_s, avoid=avoid)
                 begun = True
                 others = attempt < self._options.attempts and len(self._options.endpoints) > 1
-                within_s = self._options.first_answer_s if others and is_look_up(ask) else 0.0
-                reply = await self._exchange(ask, lease, within_s)
+                due_s = soon_s or (self._options.first_answer_s if is_look_up(ask) else 0.0)
+                reply = await self._exchange(ask, lease, due_s if others else 0.0)
             except ExchangeFailed as error:
                 site = error.site if isinstance(error.site, Site) else (lease.site if lease else None)
                 again = not begun or (ask.repeatable and not once)

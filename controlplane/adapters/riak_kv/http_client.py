@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +12,10 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import aiohttp
+from aiohttp.connector import AddrInfoType
 from yarl import URL
 
+from controlplane.adapters.peer_host import ended_when_silent
 from controlplane.adapters.riak_kv.kv import STRICT, Fetched, Indexes, IndexPage, Quorum
 from controlplane.adapters.riak_kv.multipart import MalformedParts, split_parts
 from controlplane.adapters.riak_kv.nodes import Nodes
@@ -230,7 +233,9 @@ class RiakHttp:
                 headers["Authorization"] = f"Basic {login}"
             self._session = aiohttp.ClientSession(
                 headers=headers,
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=options.connections, ssl=_tls(options)),
+                connector=aiohttp.TCPConnector(
+                    limit=0, limit_per_host=options.connections, ssl=_tls(options), socket_factory=self._socket
+                ),
                 # Waiting for a free connection counts as well: at twice the time the bound is felt.
                 timeout=aiohttp.ClientTimeout(
                     total=options.timeout_s + options.connect_timeout_s, sock_connect=options.connect_timeout_s
@@ -238,6 +243,13 @@ class RiakHttp:
                 auto_decompress=False,
             )
         return self._session
+
+    def _socket(self, address: AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        ended_when_silent(sock, self._options.silence_s)
+        return sock
 
     def _failure(self, answer: _Answer) -> Exception:
         kind = self._options.bucket_type

@@ -26,6 +26,8 @@ class RiakKvOptions:
     connect_timeout_s: float = 2.0
     timeout_s: float = 10.0
     """Of one request to one node."""
+    silence_s: float = 4.0
+    """A host whose kernel acknowledges nothing for so long is taken for dead, also by connections that were idle."""
 
     def __post_init__(self) -> None:
         if not self.endpoints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
+from controlplane.adapters.peer_host import ended_when_silent
 from controlplane.adapters.riak_kv.kv import STRICT, Fetched, Indexes, IndexPage, Quorum
 from controlplane.adapters.riak_kv.nodes import Nodes
 from controlplane.adapters.riak_kv.options import RiakKvOptions
@@ -214,6 +215,7 @@ class RiakPb:
         host, _, port = place.rpartition(":")
         async with asyncio.timeout(self._options.connect_timeout_s):
             fresh = await asyncio.open_connection(host.strip("[]"), int(port))
+        ended_when_silent(fresh[1].get_extra_info("socket"), self._options.silence_s)
         return await self._over(place, fresh, frame)
 
     async def _over(self, place: str, connection: _Connection, frame: bytes) -> tuple[int, bytes]:

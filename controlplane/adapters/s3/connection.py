@@ -9,8 +9,8 @@ from typing import Final, cast
 
 import httptools
 
+from controlplane.adapters.peer_host import TcpSocket, have_it_probed, is_silent
 from controlplane.adapters.s3.head_shapes import NotInStep
-from controlplane.adapters.s3.peer_host import TcpSocket, have_it_probed, is_silent
 from controlplane.adapters.s3.pipeline import Replies
 from controlplane.adapters.s3.plain_head import plain_head
 from controlplane.http.block_reads import LEAST_BLOCK, BlockReader, Blocks

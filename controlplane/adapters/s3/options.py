@@ -93,7 +93,7 @@ class S3Options:
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 30.0
     """The longest pause of the server within a request, and the longest wait for a free connection."""
-    silence_s: float = 10.0
+    silence_s: float = 5.0
     """A host whose kernel acknowledges nothing for so long is taken for dead; it may be far away."""
     attempts: int = 4
     """Tries of a request that may safely be sent again."""

@@ -2,8 +2,8 @@
 
 A process that is slow or stopped says nothing, but the kernel under it acknowledges what comes. A host without power,
 or behind a cut cable, does not even that, and sends no reset: without a look at the acknowledgements a request waits
-for it as long as for a slow answer. TCP_USER_TIMEOUT is no such look: it also ends connections to a living host whose
-process does not take more of a body for a while.
+for it as long as for a slow answer. For bodies TCP_USER_TIMEOUT is no such look: it also ends connections to a living
+host whose process does not take more of one for a while.
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ def have_it_probed(sock: TcpSocket, silence_s: float) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, (seconds + 1) // 2)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, seconds // 2)
+
+
+def ended_when_silent(sock: TcpSocket, silence_s: float) -> None:
+    """For messages that are small or taken at once: the kernel itself ends the connection, also when the other process
+    takes nothing of what waits for it for so long."""
+    have_it_probed(sock, silence_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(silence_s * 1000))
 
 
 def is_silent(sock: TcpSocket, silence_s: float) -> bool:
