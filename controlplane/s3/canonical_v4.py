@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import repeat
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
 
@@ -33,7 +34,7 @@ def strings_to_sign(
 ) -> tuple[tuple[str, ...], bytes]:
     """The strings to sign, the likeliest first, and the canonical request behind that one."""
     scope_text = scope.text
-    signed = _template_of(names) % tuple([values.get(name, b"") for name in names])
+    signed = _template_of(names) % tuple(map(values.get, names, repeat(b"")))
     if not parts and _ODD_BLANKS.search(signed) is None and _PLAIN_PATH.match(path):  # as nearly all are
         request = b"%b\n%b\n\n%b\n%b\n%b" % (method.encode(), path.encode(), signed, joined_names, declared)
         return (string_to_sign(timestamp, scope_text, request),), request

@@ -42,12 +42,12 @@ def head_of(ask: Ask, host: str, now: float) -> bytes:
     """Request line and header fields, the empty line included. Values were checked where they came in."""
     path = target_of(ask)
     date = http_date(int(now))
-    lines = [f"{ask.method} {path}{'?' + wire_query(ask.query) if ask.query else ''} HTTP/1.1\r\nhost: {host}\r\n"]
+    query = "?" + wire_query(ask.query) if ask.query else ""
+    head = f"{ask.method} {path}{query} HTTP/1.1\r\nhost: {host}\r\n"
     if ask.signer is not None:
-        proof = authorization(ask.signer, ask.method, path, ask, date)
-        lines.append(f"date: {date}\r\nauthorization: {proof}\r\n")
-    lines += [f"{name}: {value}\r\n" for name, value in ask.headers.items()]
+        head += f"date: {date}\r\nauthorization: {authorization(ask.signer, ask.method, path, ask, date)}\r\n"
+    if ask.headers:
+        head += "".join([f"{name}: {value}\r\n" for name, value in ask.headers.items()])
     if ask.method in _WITH_LENGTH:
-        lines.append(f"content-length: {ask.length}\r\n")
-    lines.append("\r\n")
-    return "".join(lines).encode("utf-8", "surrogateescape")
+        head += f"content-length: {ask.length}\r\n"
+    return f"{head}\r\n".encode("utf-8", "surrogateescape")

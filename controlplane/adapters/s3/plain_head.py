@@ -31,11 +31,9 @@ def plain_head(data: bytes) -> tuple[int, dict[str, str], int, int] | None:
     lines = raw.split(b"\r\n")
     if raw.translate(None, _PERMITTED) or raw.count(b"\r") + 1 != len(lines) or raw.count(b"\n") + 1 != len(lines):
         return None
-    found = [_known_field(line) for line in lines] if len(raw) <= _KEPT_BYTES else [_field(line) for line in lines]
-    fields = [field for field in found if field is not None]
-    headers = dict(fields)
-    if len(headers) != len(lines):
-        return None  # a line that is no field, or a name that is there twice
+    headers = dict(map(_known_field if len(raw) <= _KEPT_BYTES else _field, lines))
+    if len(headers) != len(lines) or "" in headers:
+        return None  # a name that is there twice, or a line that is no field
     length = headers.get("content-length", "")
     if not (length.isascii() and length.isdigit()) or len(length) > _MOST_DIGITS:
         return None
@@ -44,10 +42,10 @@ def plain_head(data: bytes) -> tuple[int, dict[str, str], int, int] | None:
     return status, headers, end + 4, int(length)
 
 
-def _field(line: bytes) -> tuple[str, str] | None:
+def _field(line: bytes) -> tuple[str, str]:
+    """Without a name when the line is no field."""
     name, colon, value = line.partition(b":")
-    lower = _lower(name)
-    return (lower, value.strip(b" \t").decode("utf-8", "replace")) if colon and lower else None
+    return _lower(name) if colon else "", value.strip(b" \t").decode("utf-8", "replace")
 
 
 _known_field: Final = lru_cache(maxsize=1024)(_field)

@@ -36,12 +36,10 @@ _PASSED: Final = {
         "content-disposition", "cache-control", "expires",
     )
 }  # fmt: skip
-_LINES: Final = {
-    name: b"\r\n%b: " % value for name, value in _PASSED.items() if name not in ("accept-ranges", "content-range")
-}
+_LINES: Final = {name: f"\r\n{name}: " for name in _PASSED if name not in ("accept-ranges", "content-range")}
 _PERHAPS_SHOWN: Final = ("x-amz-meta-", "content-range", "accept-ranges")
-_FIRST_LINES: Final = b"\r\n%b: %b\r\nx-amz-request-id: " % _SERVER
-_ACCEPT_RANGES_LINE: Final = b"\r\n%b: %b" % _ACCEPT_RANGES
+_FIRST_LINES: Final = "\r\nserver: Millrace\r\nx-amz-request-id: "
+_ACCEPT_RANGES_LINE: Final = "\r\naccept-ranges: bytes"
 _OWN_CHECKSUM: Final = OWN_METADATA + "checksum-"
 
 
@@ -113,7 +111,8 @@ def object_fields(request: Request, found: Mapping[str, str]) -> Fields:
 
 def plain_lines(request: Request, found: Mapping[str, str]) -> bytes | None:
     """The same fields as they are written, for an object with no more than the usual ones; None: it has more."""
-    lines = [_FIRST_LINES, request.id.encode(), _ACCEPT_RANGES_LINE]
+    lines = [_FIRST_LINES, request.id, _ACCEPT_RANGES_LINE]
+    values = []
     prefixes = _LINES
     for name, value in found.items():
         prefix = prefixes.get(name)
@@ -122,11 +121,11 @@ def plain_lines(request: Request, found: Mapping[str, str]) -> bytes | None:
                 name.startswith(_OWN_CHECKSUM) or (name == "accept-ranges" and value == "bytes")
             ):
                 return None
-        elif value.isascii() and value.isprintable():
-            lines += (prefix, value.encode())
         else:
-            return None
-    return b"".join(lines)
+            lines += (prefix, value)
+            values.append(value)
+    shown = "".join(values)
+    return "".join(lines).encode() if shown.isascii() and shown.isprintable() else None
 
 
 def _bytes(value: str) -> bytes:

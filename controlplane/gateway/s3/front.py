@@ -106,7 +106,7 @@ class S3Front:
     async def _answer(self, request: Request) -> Response:
         log_request_id.set(request.id)
         try:
-            response = await self._carry_out(request)
+            response = await self._begun(request)
         except S3Fault as fault:
             response = _refusal(request, fault)
         except MillraceError as error:
@@ -124,7 +124,8 @@ class S3Front:
                 log.warning("CORS of s3://%s cannot be read: %s", request.context.bucket, error)
         return response
 
-    async def _carry_out(self, request: Request) -> Response:
+    def _begun(self, request: Request) -> Awaitable[Response]:
+        """What is left to be awaited; of most requests that is the handler. Raises S3Fault."""
         if request.target == b"*":
             raise S3Fault(Code.METHOD_NOT_ALLOWED)
         address = locate((request.header(b"host") or b"").decode("latin-1"), request.path, self._root_hosts)
@@ -137,16 +138,33 @@ class S3Front:
         call = Call(request, operation, address, query, self._proxies)
         request.context = call
         if operation is Operation.PREFLIGHT:
-            return await self._handlers[operation](call)
-        if (proof := self._authenticator.prove(call)) is not None:
+            return self._handlers[operation](call)
+        proof = self._authenticator.prove(call)
+        admission = self._admission(call) if proof is None else None
+        if proof is None and admission is None:
+            return self._handled(call)
+        return self._looked_up(call, proof, admission)
+
+    async def _looked_up(
+        self, call: Call, proof: Awaitable[None] | None, admission: Awaitable[None] | None
+    ) -> Response:
+        """The caller or the bucket is not known at once."""
+        if proof is not None:
             await proof
-        # A form's credentials are in the form.
-        if operation is not Operation.POST_OBJECT and (admission := self._authoriser.admit(call)) is not None:
+            admission = self._admission(call)
+        if admission is not None:
             await admission
-        handler = self._handlers.get(operation)
+        return await self._handled(call)
+
+    def _admission(self, call: Call) -> Awaitable[None] | None:
+        # A form's credentials are in the form.
+        return None if call.operation is Operation.POST_OBJECT else self._authoriser.admit(call)
+
+    def _handled(self, call: Call) -> Awaitable[Response]:
+        handler = self._handlers.get(call.operation)
         if handler is None:
-            raise S3Fault(Code.NOT_IMPLEMENTED, f"{operation.value} is not served by this store.")
-        return await handler(call)
+            raise S3Fault(Code.NOT_IMPLEMENTED, f"{call.operation.value} is not served by this store.")
+        return handler(call)
 
 
 def _refusal(request: Request, fault: S3Fault) -> Response:

@@ -97,7 +97,9 @@ class ObjectReading:
         """A request that asks for nothing but the object: most are. The same answer with less work."""
         request = call.request
         ask = call.ask("HEAD" if request.method == "HEAD" else "GET")
-        reply = await self._send(call, ask)
+        reply = await self._mirror.send(call, ask, call.bucket_facts)
+        if WRITER in reply.headers:
+            await self._check_writer(call, ask, reply)
         if reply.status != 200:
             raise await self._missing(call, reply)
         found = reply.headers
@@ -151,13 +153,16 @@ class ObjectReading:
     async def _send(self, call: Call, ask: Ask) -> Reply:
         reply = await self._mirror.send(call, ask, call.bucket_facts)
         if WRITER in reply.headers:
-            try:
-                version = call.parameter("versionId")
-                await self._authoriser.check_writer(call, ask, version, call.bucket_facts, reply.headers)
-            except BaseException:
-                reply.close()
-                raise
+            await self._check_writer(call, ask, reply)
         return reply
+
+    async def _check_writer(self, call: Call, ask: Ask, reply: Reply) -> None:
+        try:
+            version = call.parameter("versionId")
+            await self._authoriser.check_writer(call, ask, version, call.bucket_facts, reply.headers)
+        except BaseException:
+            reply.close()
+            raise
 
     async def _missing(self, call: Call, reply: Reply) -> S3Fault:
         """Whoever may not list the bucket does not learn what is not in it."""
