@@ -29,6 +29,8 @@ _RETRYABLE_CODES: Final = frozenset(
         "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded",
     }
 )  # fmt: skip
+_PERHAPS_PASSING_CODES: Final = frozenset({"InvalidAccessKeyId"})
+"""Riak CS says so of its users for moments after a Riak node went down (cli/node-down.txt). What lasts is true."""
 _THROTTLED_CODES: Final = frozenset(
     {"SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded"}
 )
@@ -72,9 +74,11 @@ class Failure:
 
     @property
     def retryable(self) -> bool:
-        if self.code in _FULL_CODES:
-            return False
-        return self.status in _RETRYABLE_STATUS or self.code in _RETRYABLE_CODES
+        return self.is_outage or self.code in _PERHAPS_PASSING_CODES
+
+    @property
+    def is_outage(self) -> bool:
+        return self.code not in _FULL_CODES and (self.status in _RETRYABLE_STATUS or self.code in _RETRYABLE_CODES)
 
     def __str__(self) -> str:
         try:
@@ -113,7 +117,7 @@ def error_of(failure: Failure, what: str) -> MillraceError:
         return Rejected(text)
     if status == HTTPStatus.TOO_MANY_REQUESTS or code in _THROTTLED_CODES:
         return Throttled(text, wait)
-    if failure.retryable or status >= 500 or code in _LOST_UPLOAD_CODES:
+    if failure.is_outage or status >= 500 or code in _LOST_UPLOAD_CODES:
         return Unavailable(text, wait)
     if code in _CORRUPT_CODES:
         return Corrupt(text)

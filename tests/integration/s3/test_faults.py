@@ -267,6 +267,23 @@ async def test_nobody_listens(clock: ImpatientClock) -> None:
     await store.aclose()
 
 
+async def test_a_user_that_riak_cs_cannot_read_for_a_moment_is_tried_again_and_a_wrong_key_stays_one(
+    server: FaultyS3, store: S3ObjectStore, clock: ImpatientClock
+) -> None:
+    """As recorded right after a Riak node had gone down (cli/node-down.txt)."""
+    unknown = Fault(status=403, body=error("InvalidAccessKeyId"))
+    server.faults = [Fault(**vars(unknown)) for _ in range(2)]
+    await store.put(K, b"data", content=content_of(b"data"))
+    server.faults = [Fault(**vars(unknown)) for _ in range(2)]
+    assert (await store.head(K)).content == content_of(b"data")
+    for call in (store.get(K), store.check(), store.put(K, b"x")):
+        server.faults = [Fault(**vars(unknown)) for _ in range(20)]
+        clock.slept.clear()
+        with pytest.raises(Forbidden, match="check access_key"):
+            await call
+        assert len(clock.slept) == 3
+
+
 ANSWERS = [
     (404, error("NoSuchKey"), NotFound),
     (404, error("NoSuchBucket"), Missing),
