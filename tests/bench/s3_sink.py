@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from hashlib import md5
+from typing import cast
 
 import httptools
 import uvloop
@@ -28,8 +29,7 @@ def etag_of(size: int) -> str:
 
 class Sink(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
         self.parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
