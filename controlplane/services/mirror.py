@@ -248,6 +248,9 @@ class Mirror:
         closed: list[Done] = []
         left: list[tuple[Outcome, Postpone | Bury]] = []
         for outcome in self._outcomes:
+            if isinstance(outcome, Done):  # nearly all; settle() would say the same
+                closed.append(outcome)
+                continue
             action = settle(outcome, self._schedules, now, self._jitter())
             if isinstance(action, Close):
                 closed.append(action.done)
@@ -287,8 +290,11 @@ class Mirror:
                 await self._record_failure(task)
 
     def _let_go(self, tasks: Iterable[Task]) -> None:
+        by_rule: dict[str, list[int]] = {}
         for task in tasks:
-            self._lanes.of(task.draft.rule).taken.discard(task.seq)
+            by_rule.setdefault(task.draft.rule, []).append(task.seq)
+        for rule, seqs in by_rule.items():
+            self._lanes.of(rule).taken.difference_update(seqs)
 
     async def _record_failure(self, task: Task) -> None:
         """Let the catalog say what the journal says: the promised copy is a dead letter."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from controlplane.model.copy_record import Tags
@@ -27,6 +28,8 @@ class SourceTags:
         self._source = source
         self._private = private
         self._subresources = Subresources(source.store(private), clock, _KEEP_S)
+        self._coming: dict[Bucket, asyncio.Future[bool]] = {}
+        self._under_way: dict[Bucket, asyncio.Future[bool]] = {}
 
     async def of(self, bucket: Bucket, info: ObjectInfo, *, now: bool = False) -> Tags:
         """The tags of this very object. Without `now` a bucket that got its first tagged object within the last seconds
@@ -58,9 +61,37 @@ class SourceTags:
 
     async def any_in(self, bucket: Bucket, *, now: bool = False) -> bool:
         """Whether objects of the bucket may have tags. Raises Unavailable, Rejected."""
+        return await (self._look(bucket) if now else self._has_mark(bucket, fresh=False))
+
+    async def _has_mark(self, bucket: Bucket, *, fresh: bool) -> bool:
         try:
-            return await self._subresources.bucket_document(bucket, Kind.OBJECTS, fresh=now) is not None
+            return await self._subresources.bucket_document(bucket, Kind.OBJECTS, fresh=fresh) is not None
         except Rejected:
             if await self._source.has(self._private):
                 raise
             return False
+
+    def _look(self, bucket: Bucket) -> Awaitable[bool]:
+        """What is asked after this call is made. All who come while another look is under way share the next."""
+        coming = self._coming.get(bucket)
+        if coming is None or coming.done():
+            coming = self._coming[bucket] = asyncio.ensure_future(self._look_after(bucket, self._under_way.get(bucket)))
+            coming.add_done_callback(_heard)
+        return asyncio.shield(coming)
+
+    async def _look_after(self, bucket: Bucket, before: asyncio.Future[bool] | None) -> bool:
+        if before is not None:
+            await asyncio.wait([before])
+        # Who comes from here on may know of tags that this look misses.
+        current = self._under_way[bucket] = self._coming.pop(bucket)
+        try:
+            return await self._has_mark(bucket, fresh=True)
+        finally:
+            if self._under_way.get(bucket) is current:
+                del self._under_way[bucket]
+
+
+def _heard(look: asyncio.Future[bool]) -> None:
+    """Nobody may have waited to its end: then its error is not to be told as one that nobody has seen."""
+    if not look.cancelled():
+        look.exception()

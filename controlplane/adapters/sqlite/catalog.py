@@ -33,7 +33,7 @@ _COPIES = (
     "SELECT key, source_etag, size, source_mtime, target_etag, absent_since FROM object_copy"
     " WHERE store = ? AND bucket = ?"
 )
-_COPY = _COPIES + " AND key = ?"
+_ASKED_AT_ONCE = 256
 _to_copy = partial(tuple.__new__, Copy)
 """Copy._make() without its steps in Python: a scan reads millions."""
 
@@ -180,10 +180,13 @@ class SqliteCatalog:
     async def copies_of(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> Mapping[Key, Copy]:
         def read(connection: sqlite3.Connection) -> Mapping[Key, Copy]:
             found: dict[Key, Copy] = {}
-            for key in keys:
-                row = connection.execute(_COPY, (store, bucket, key)).fetchone()
-                if row is not None:
-                    found[key] = _to_copy(row)
+            # One statement for many: each gives up the interpreter lock, and a busy loop is slow to give it back.
+            for at in range(0, len(keys), _ASKED_AT_ONCE):
+                some = keys[at : at + _ASKED_AT_ONCE]
+                query = f"{_COPIES} AND key IN ({', '.join('?' * len(some))})"
+                for row in connection.execute(query, (store, bucket, *some)).fetchall():
+                    copy = _to_copy(row)
+                    found[copy.key] = copy
             return found
 
         return await self._reader.read(read)

@@ -6,13 +6,15 @@ import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from controlplane.model.copy_record import CopyRecord, Tags, decode_copy_record
 from controlplane.model.keys import Key
 from controlplane.model.mirror_rules import MirrorRule
-from controlplane.ports.errors import Full
+from controlplane.ports.errors import Full, MillraceError, Unavailable
+from controlplane.services.source_tags import SourceTags
 from tests.support.fakes import failing
 from tests.support.object_node import OWNER, PRIVATE, B, ObjectNode, object_nodes
 from tests.support.virtual_time import VirtualClock
@@ -104,6 +106,51 @@ async def test_without_tags_a_batch_costs_a_look_or_two_not_one_for_each_object(
     batches = sum(op == "put" for op, _ in node.targets["t"].bulks[B].batches)
     assert 1 <= batches <= 50
     assert node.source.store(PRIVATE).calls["get"] <= 2 * batches
+
+
+async def test_who_asks_while_a_look_is_under_way_shares_the_next_one(
+    new_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a look that began before does not see, a question that came later must be told."""
+    node = new_node()
+    await node.put("a", b"abc")
+    private = node.source.store(PRIVATE)
+    real, asked = private.get, [0]
+
+    async def slow(*args: Any, **more: Any) -> Any:
+        asked[0] += 1
+        try:
+            answer: Any = await real(*args, **more)
+        except MillraceError as error:
+            answer = error
+        await node.clock.sleep(1.0)  # on its way
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    tags = SourceTags(node.source, PRIVATE, node.clock)
+    with monkeypatch.context() as patched:
+        patched.setattr(private, "get", slow)
+        first = asyncio.ensure_future(tags.any_in(B, now=True))
+        await node.clock.sleep(0.5)
+    await node.tag("a", TAGS)
+    with monkeypatch.context() as patched:
+        patched.setattr(private, "get", slow)
+        later = [asyncio.ensure_future(tags.any_in(B, now=True)) for _ in range(20)]
+        await node.clock.sleep(0.1)
+        later[3].cancel()
+        assert not await first
+        assert await asyncio.gather(*later, return_exceptions=True) == [
+            True if number != 3 else mock.ANY for number in range(20)
+        ]
+        assert later[3].cancelled()
+        assert asked == [2]
+    private.fault = failing()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await tags.any_in(B, now=True)
+    private.fault = None
+    assert await tags.any_in(B, now=True)
 
 
 async def lost(node: ObjectNode, tags: Tags = TAGS) -> None:
