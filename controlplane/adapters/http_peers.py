@@ -18,6 +18,7 @@ from controlplane.ports.peers import ASKER, OBJECT, Asker, noted_object
 _CONNECT_S = 1.0
 _SILENT_S = 10.0
 """A provider that says nothing for so long is taken for dead."""
+_NOT_YET = 202
 _NOTE_BYTES = 64 * 1024
 _FAULTS = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -36,7 +37,8 @@ class HttpPeers:
         if asker is not Asker.GATEWAY:
             headers[ASKER] = asker.value
         try:
-            answer = await self._opened().get(where, headers=headers)
+            while (answer := await self._opened().get(where, headers=headers)).status == _NOT_YET:
+                answer.release()  # it waits for its store, and lives
         except _FAULTS as error:
             raise Unavailable(f"peer {url}: {type(error).__name__}: {error}") from error
         try:
@@ -61,7 +63,9 @@ class HttpPeers:
             if self._ca_file is not None:
                 context = ssl.create_default_context(cafile=str(self._ca_file))
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S)
-            connector = aiohttp.TCPConnector(ssl=context, limit=0)
+            # A connection for each fetch: a reused one may have timed out in aiohttp while it was idle, and would make a
+            # peer that lives look dead (sock_read is begun again when reading resumes behind the end of a body).
+            connector = aiohttp.TCPConnector(ssl=context, limit=0, force_close=True)
             self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, max_field_size=_NOTE_BYTES)
         return self._session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final, Protocol
 
 from controlplane.gateway.representation import Fields, blob_fields, body_of
@@ -14,6 +15,7 @@ from controlplane.services.fetch_sharing import FetchSharing
 from controlplane.services.object_replies import Streamed
 from controlplane.services.reading import BlobReader
 
+_ANSWER_WITHIN_S: Final = 3.0
 _ASKER = ASKER.encode()
 _OBJECT = OBJECT.encode()
 _ASKERS: Final = {asker.value.encode(): asker for asker in Asker}
@@ -33,7 +35,15 @@ class PeerApi:
         """The S3 front's, once it serves."""
 
     async def get(self, request: Request, name: str) -> Response:
-        """Raises NotFound, Rejected, MalformedDigest, Unavailable."""
+        """202 when it is fetched here and nothing has come yet: so who waits for a slow store knows that he does not wait
+        for a dead peer. Raises NotFound, MalformedDigest, and what became of the fetch."""
+        try:
+            async with asyncio.timeout(_ANSWER_WITHIN_S):
+                return await self._get(request, name)
+        except TimeoutError:
+            return Response(202)
+
+    async def _get(self, request: Request, name: str) -> Response:
         given = request.header(_ASKER)
         asker = Asker.GATEWAY
         if given is not None:
