@@ -63,8 +63,8 @@ class HttpPeers:
             if self._ca_file is not None:
                 context = ssl.create_default_context(cafile=str(self._ca_file))
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENT_S)
-            # A connection for each fetch: a reused one may have timed out in aiohttp while it was idle, and would make a
-            # peer that lives look dead (sock_read is begun again when reading resumes behind the end of a body).
+            # A connection for each fetch: in aiohttp a reused one may have timed out while it was idle, and a peer that
+            # lives would look dead (sock_read is begun anew when reading resumes behind the end of a body).
             connector = aiohttp.TCPConnector(ssl=context, limit=0, force_close=True)
             self._session = aiohttp.ClientSession(timeout=timeout, connector=connector, max_field_size=_NOTE_BYTES)
         return self._session

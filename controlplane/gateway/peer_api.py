@@ -35,8 +35,8 @@ class PeerApi:
         """The S3 front's, once it serves."""
 
     async def get(self, request: Request, name: str) -> Response:
-        """202 when it is fetched here and nothing has come yet: so who waits for a slow store knows that he does not wait
-        for a dead peer. Raises NotFound, MalformedDigest, and what became of the fetch."""
+        """202 when it is fetched here and nothing has come yet: so a slow store is not taken for a dead peer. Raises
+        NotFound, MalformedDigest, and what became of the fetch."""
         try:
             async with asyncio.timeout(_ANSWER_WITHIN_S):
                 return await self._get(request, name)
