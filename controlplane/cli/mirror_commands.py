@@ -43,6 +43,7 @@ def status(arguments: Namespace) -> int:
 async def _status(settings: Settings, rate_s: float) -> dict[str, Any]:
     from controlplane.model.manifest import LocationState
     from controlplane.wiring.adapters import PERSISTENT, open_catalog
+    from controlplane.wiring.scan_status import scan_status
 
     async with open_for(settings) as journal:
         stats: JournalStats = await journal.stats()
@@ -73,6 +74,7 @@ async def _status(settings: Settings, rate_s: float) -> dict[str, Any]:
         "oldest_age_s": None if oldest is None else round(max(now - oldest, 0.0), 3),
         "limit": stats.limit,
         "blobs": {state.value: counts.get(state, 0) for state in LocationState},
+        "scan": await scan_status(settings),
     }
 
 
@@ -172,6 +174,7 @@ def _tell(facts: dict[str, Any], *, late: bool) -> None:
     used = facts["pending"] + facts["failed"]
     output.line(f"journal:      {used} of at most {facts['limit']} entries")
     output.line(f"blobs:        {', '.join(f'{count} {state}' for state, count in facts['blobs'].items())}")
+    _tell_scan(facts["scan"])
     if facts["rules"]:
         output.table(
             ("RULE", "STATE", "PENDING", "BYTES", "OLDEST", "FAILED", "COPIED", "LAG P50", "P99"),
@@ -188,6 +191,35 @@ def _tell(facts: dict[str, Any], *, late: bool) -> None:
     for rule in facts["rules"]:
         if rule["stalled"]:
             output.line(f"unhealthy:    {rule['name']} has work and does nothing: see the agent's log")
+
+
+def _tell_scan(scan: dict[str, Any] | None) -> None:
+    if scan is None:
+        return
+    if scan["error"]:
+        output.line(f"scan:         not known: {scan['error']}")
+    if scan["under_way"] is not None:
+        now = scan["under_way"]
+        nodes = ", ".join(
+            f"{name} {each['keys']:,}{' (gone)' if each['there'] is False else ''}"
+            for name, each in now["nodes"].items()
+        )
+        output.line(
+            f"scan:         {_found(now['totals'])}, for {output.span(max(time.time() - now['started_at'], 0))}"
+        )
+        output.line(f"  by nodes:   {nodes or 'none so far'}")
+    if scan["last"] is not None:
+        ago = output.span(max(time.time() - scan["last"]["finished_at"], 0))
+        output.line(f"last scan:    {ago} ago: {_found(scan['last']['totals'])}")
+    elif scan["under_way"] is None and not scan["error"]:
+        output.line("scan:         none so far")
+
+
+def _found(totals: Mapping[str, int]) -> str:
+    return (
+        f"{totals['listed_at_source']:,} keys compared, {totals['missing']} missing, {totals['different']} different, "
+        f"{totals['extra']} extra"
+    )
 
 
 def _row(rule: dict[str, Any]) -> tuple[str, ...]:

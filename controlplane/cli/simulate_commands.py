@@ -56,6 +56,7 @@ def _load(arguments: Namespace) -> Load:
         page_s=arguments.page_ms / 1000,
         page=arguments.page,
         scan_workers=arguments.scan_workers,
+        scan_nodes=min(arguments.scan_nodes, arguments.nodes),
         writes_s=arguments.writes,
         outage_s=arguments.outage_hours * 3600,
         journal_limit=arguments.journal_limit,
@@ -67,7 +68,7 @@ def _load(arguments: Namespace) -> Load:
 def _tell(load: Load, measured: Measured, shards: Shards, found: Estimate, arguments: Namespace) -> None:
     rows = [
         *_shard_rows(load, measured, shards, found, arguments),
-        *_scan_rows(measured, found),
+        *_scan_rows(load, measured, found),
         *_store_rows(load, measured, found),
     ]
     output.table(("what", "how much", "by"), rows)
@@ -95,12 +96,12 @@ def _shard_rows(load: Load, measured: Measured, shards: Shards, found: Estimate,
     ]
 
 
-def _scan_rows(measured: Measured, found: Estimate) -> Rows:
+def _scan_rows(load: Load, measured: Measured, found: Estimate) -> Rows:
     assumed = "your figures"
     return [
         ("a scan's own work, all equal", f"{measured.scan_keys_s:,.0f} keys/s of CPU", "measured here"),
-        ("one scan: its own work", f"{found.scan_cpu_days * 24:,.1f} h of CPU", "measured here"),
-        ("one scan: waiting for listings", f"{found.scan_wait_days * 24:,.1f} h", assumed),
+        ("one scan: its own work, all nodes", f"{found.scan_cpu_days * 24:,.1f} h of CPU", "measured here"),
+        (f"one scan: waiting for listings, {load.scan_nodes} nodes", f"{found.scan_wait_days * 24:,.1f} h", assumed),
         ("list requests at each store", f"{found.pages_day:,.0f} a day, {found.pages_s:,.0f}/s", assumed),
         ("list requests at the target cost", f"{found.list_cost_day:,.2f} a day", assumed),
     ]

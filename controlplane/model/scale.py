@@ -16,6 +16,9 @@ DAY_S: Final = 86_400.0
 _MOST_OF_THE_MEAN: Final = 2.0
 """An agent with more than this many times the mean of the shards is a bend."""
 
+_MOST_SCANNING: Final = 50
+"""Every node of a shared scan changes one document each 10 s (services/shared_scan.py), and reads it each second."""
+
 _BUSY_ETCD_BYTES_S: Final = 20e6
 """Answers beyond this are more than a small etcd cluster should be asked for all day."""
 
@@ -33,7 +36,9 @@ class Load:
     """For one listing of `page` keys; of the slower of both stores."""
     page: int
     scan_workers: int
-    """Listings under way at once in a scan."""
+    """Listings under way at once in a scan, on each node that takes part."""
+    scan_nodes: int
+    """That share a scan."""
     writes_s: float
     """Objects written a second, all nodes."""
     outage_s: float
@@ -95,9 +100,9 @@ class Estimate:
     list_cost_day: float
     """At the target, in the currency of the price."""
     scan_cpu_days: float
-    """CPU-days of comparing for one scan."""
+    """CPU-days of comparing for one scan, all nodes together."""
     scan_wait_days: float
-    """Days that one scan waits for listings, with all its workers."""
+    """Days that one scan waits for listings, with all workers of all its nodes."""
     catalog_bytes: float
     """All copies, in one place."""
     catalog_bytes_node: float
@@ -114,7 +119,7 @@ class Estimate:
 def estimate(load: Load, measured: Measured, shards: Shards) -> Estimate:
     pages = load.objects / load.page
     pages_day = pages / load.scan_days
-    scan_wait_days = pages * load.page_s / load.scan_workers / DAY_S
+    scan_wait_days = pages * load.page_s / load.scan_workers / load.scan_nodes / DAY_S
     catalog = load.objects * measured.catalog_row_bytes
     working = max(1, shards.working)
     backlog = load.writes_s * load.outage_s
@@ -158,23 +163,34 @@ def _bends(load: Load, measured: Measured, shards: Shards, found: Estimate) -> l
                 "fewer members: each asks once a second, however long its lease is",
             )
         )
-    one_pass = max(found.scan_cpu_days, found.scan_wait_days)
+    cpu_days = found.scan_cpu_days / load.scan_nodes
+    one_pass = max(cpu_days, found.scan_wait_days)
     if one_pass > load.scan_days:
-        slow = "comparing" if found.scan_cpu_days > found.scan_wait_days else "listing"
+        slow = "comparing" if cpu_days > found.scan_wait_days else "listing"
         bends.append(
             Bend(
-                f"one scan takes {one_pass:.1f} days of {slow} in its process, more than the {load.scan_days:g} given",
-                "more mirror.scan.workers (as far as the stores list that fast), or a longer mirror.scan.interval_s; "
+                f"one scan takes {one_pass:.1f} days of {slow} on {load.scan_nodes} nodes, more than the "
+                f"{load.scan_days:g} given",
+                "more nodes that scan, or mirror.scan.workers (as far as the stores list that fast), or a longer "
+                "mirror.scan.interval_s; "
                 "the journal carries every write in the meantime",
             )
         )
-    if found.catalog_bytes > load.disk_bytes:
+    if load.scan_nodes > _MOST_SCANNING:
         bends.append(
             Bend(
-                f"the catalog of all copies takes {found.catalog_bytes / 1e9:,.0f} GB on the node that scans, "
+                f"{load.scan_nodes} nodes scan together, and all change one document in etcd",
+                f"mirror.scan.interval_s = 0 on all but {_MOST_SCANNING} of them",
+            )
+        )
+    catalog = found.catalog_bytes / load.scan_nodes
+    if catalog > load.disk_bytes:
+        bends.append(
+            Bend(
+                f"the catalog of copies takes {catalog / 1e9:,.0f} GB on each of {load.scan_nodes} nodes that scan, "
                 f"more than {load.disk_bytes / 1e9:,.0f} GB",
-                "a disk for it, or the catalog in Riak KV (catalog.kind); without a row a scan asks the target with a "
-                "HEAD for each object",
+                "more nodes that scan, a disk for it, or the catalog in Riak KV (catalog.kind); without a row a scan "
+                "asks the target with a HEAD for each object",
             )
         )
     if found.fits_outage_s < load.outage_s:

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from controlplane.ports.directory import Directory
 from controlplane.ports.errors import StorageFull, Unavailable
-from controlplane.ports.scan_checkpoints import ScanCheckpoints
 
 log = logging.getLogger(__name__)
 
@@ -67,25 +66,3 @@ class SharedDocuments:
             log.error("%s in the directory is damaged: it is ignored, and will be replaced", self._name(name))
             return None
         return document
-
-
-class SplitDocuments:
-    """Implements ports.scan_checkpoints.ScanCheckpoints: some documents here, all others there."""
-
-    def __init__(self, shared: ScanCheckpoints, local: ScanCheckpoints, *, here: frozenset[str]) -> None:
-        """`here`: the names of those that are of use to this node only, or too large to be shared."""
-        self._shared = shared
-        self._local = local
-        self._here = here
-
-    def _of(self, name: str) -> ScanCheckpoints:
-        return self._local if name in self._here else self._shared
-
-    async def load(self, name: str) -> Mapping[str, Any] | None:
-        return await self._of(name).load(name)
-
-    async def save(self, name: str, document: Mapping[str, Any]) -> None:
-        await self._of(name).save(name, document)
-
-    async def remove(self, name: str) -> None:
-        await self._of(name).remove(name)

@@ -229,6 +229,11 @@ def test_the_agents_scan_goes_on_after_sigkill_and_repairs_all(scanned: Scanned,
         metrics = node.metrics("agent")
         assert metrics["millrace_scan_last_timestamp_seconds"] > 0
         assert metrics["millrace_scan_keys_total"] > 0
+        _, facts = scanned.mirror_document("status")
+        last = facts["scan"]["last"]
+        assert (facts["scan"]["error"], last["failed_buckets"]) == ("", 0)
+        assert sum(last["nodes"].values()) == last["totals"]["listed_at_source"] >= 40
+        assert b"keys compared" in node.cli("mirror", "status").stdout
     finally:
         node.stop("agent")
         node.config.write_text(config)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from controlplane.model.scale import Load, Measured, Shards, estimate
 
 LOAD = Load(
-    objects=1_000_000, nodes=4, scan_days=2, page_s=0.1, page=1000, scan_workers=10, writes_s=100, outage_s=3600,
-    journal_limit=1_000_000, disk_bytes=10**12, list_price=0.005,
+    objects=1_000_000, nodes=4, scan_days=2, page_s=0.1, page=1000, scan_workers=10, scan_nodes=1, writes_s=100,
+    outage_s=3600, journal_limit=1_000_000, disk_bytes=10**12, list_price=0.005,
 )  # fmt: skip
 MEASURED = Measured(scan_keys_s=250_000, catalog_row_bytes=200, journal_entry_bytes=250, plan_s=0.001)
 SHARDS = Shards(
@@ -41,6 +41,7 @@ def test_the_figures_of_a_small_cluster() -> None:
         ({"objects": 10**11}, {}, {}, "days of listing"),
         ({"objects": 10**10, "page_s": 0.001}, {"scan_keys_s": 1000.0}, {}, "days of comparing"),
         ({"objects": 10**11, "scan_days": 365.0}, {}, {}, "20,000 GB"),
+        ({"scan_nodes": 100}, {}, {}, "100 nodes scan together"),
         ({"outage_s": 50_000}, {}, {}, "full after 11.1 hours"),
         ({}, {"plan_s": 0.5}, {}, "0.5 s of CPU"),
     ],
@@ -50,6 +51,15 @@ def test_what_is_beyond_the_design_is_said(
 ) -> None:
     found = estimate(replace(LOAD, **load), replace(MEASURED, **measured), replace(SHARDS, **shards))  # type: ignore[arg-type]
     assert any(said in bend.what and bend.then for bend in found.bends), found.bends
+
+
+def test_nodes_that_share_a_scan_divide_its_time_and_not_its_cost() -> None:
+    alone, shared = estimate(LOAD, MEASURED, SHARDS), estimate(replace(LOAD, scan_nodes=4), MEASURED, SHARDS)
+    assert shared.scan_wait_days == pytest.approx(alone.scan_wait_days / 4)
+    assert (shared.pages_day, shared.scan_cpu_days) == (alone.pages_day, alone.scan_cpu_days)
+    too_slow = replace(LOAD, objects=10**11, disk_bytes=10**15)
+    assert any("days of listing" in bend.what for bend in estimate(too_slow, MEASURED, SHARDS).bends)
+    assert not estimate(replace(too_slow, scan_nodes=40), MEASURED, SHARDS).bends
 
 
 def test_who_writes_nothing_never_fills_a_journal() -> None:

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.rate import Limit
 from controlplane.model.scan_guard import GuardLimits
 from controlplane.model.scan_join import Kind
 from controlplane.ports.errors import Unavailable
+from controlplane.services.lanes import LanePlan, Lanes
 from tests.support.object_node import B, FakeBuckets
 from tests.support.scan_team import DAY, TTL_S, Team
 from tests.support.scan_world import PLACES, WEEK, Place, World
@@ -319,16 +321,28 @@ async def test_i6_a_listing_that_fails_in_the_middle_deletes_nothing(world: Worl
 
 
 async def test_together_they_keep_to_a_rules_limit(world: World) -> None:
-    """Each takes for all of them out of a bucket of its own."""
+    """Each node has the limit for itself, as for its copies, and takes for all that scan."""
     await world.fill(EQUAL)
-    asked: list[tuple[str, int]] = []
+    world.source.latency = world.target.latency = 0.01
+    limit_s = 20.0
+    plan = LanePlan((), (Limit(requests_per_s=limit_s),))
+    team = Team(world, page=2, workers=4)
+    for name in "abc":
+        lanes = Lanes(world.clock, {world.rules[0].name: plan}, concurrency=4)
 
-    async def admit(rule: MirrorRule, requests: int) -> bool:
-        asked.append((rule.name, requests))
-        return True
+        async def admit(rule: MirrorRule, requests: int, lanes: Lanes = lanes) -> bool:
+            return await lanes.admit(rule.name, requests, 0)
 
-    world.source.latency = world.target.latency = 1.0
-    team = Team(world, "a", "b", admit=admit, page=4)
+        team.nodes[name] = team.make(name, admit=admit)
+    began = world.clock.monotonic()
+    before = sum(world.source.calls.values()) + sum(world.target.calls.values())
     await team.run()
-    both = [requests for _, requests in asked if requests == 2]
-    assert len(both) > len(asked) * 0.8
+    took_s = world.clock.monotonic() - began
+    requests = sum(world.source.calls.values()) + sum(world.target.calls.values()) - before
+    last = await team.last()
+    assert last["totals"]["same"] == 400
+    assert min(last["nodes"].values()) > 0
+    assert requests >= 400
+    # Each bucket holds a second's worth at first, and nobody else is seen in the first moment.
+    assert requests <= limit_s * (took_s + 3)
+    assert requests >= limit_s * took_s * 0.5
