@@ -333,8 +333,25 @@ class Board:
         self._give_up(live)
         if limits is not None:
             self._skip_the_dead(limits, able)
-        node = node_of(session)
+        task = self._next(session, live, pieces, limits, able, following)
+        if task is None:
+            # Who waits already keeps its place: looking again changes nothing.
+            self.hungry += [session] if session not in self.hungry else []
+            return Wait()
         self.hungry = [name for name in self.hungry if name != session]
+        return task
+
+    def _next(
+        self,
+        session: str,
+        live: Collection[str],
+        pieces: int,
+        limits: GuardLimits | None,
+        able: Container[str],
+        following: tuple[str, OpenUnit] | None,
+    ) -> Task | None:
+        """None: others have all there is."""
+        node = node_of(session)
         task = self._step(session, node, live, limits, able) or self._pieces(session, node, live, pieces, own=True)
         if task is not None:
             return task
@@ -345,12 +362,9 @@ class Board:
             # What another node knows better is left to it for now; the next look opens the next one.
             return self._pieces(session, node, live, pieces, own=True) or Wait()
         task = self._pieces(session, node, live, pieces, own=False)
-        if task is not None:
-            return task
-        if following is None and not self.units:
+        if task is None and following is None and not self.units:
             return Over()
-        self.hungry.append(session)
-        return Wait()
+        return task
 
     def _skip_the_dead(self, limits: GuardLimits, able: Container[str]) -> None:
         """What only a node that is gone could do is left for the next scan."""

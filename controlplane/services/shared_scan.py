@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -224,11 +224,24 @@ class SharedScan:
             case Scan():
                 await self._scan(unit, task, claimed.open_unit)
             case Close():
-                await self._close(unit, task.order, claimed.open_unit)
+                await self._while_here(self._close(unit, task.order, claimed.open_unit))
             case Vote():
-                await self._vote(unit, task, claimed.open_unit)
+                await self._while_here(self._vote(unit, task, claimed.open_unit))
             case Delete():
-                await self._delete(unit, task, claimed.open_unit)
+                await self._while_here(self._delete(unit, task, claimed.open_unit))
+
+    async def _while_here(self, work: Coroutine[Any, Any, None]) -> None:
+        """It may wait long, as for room in the journal; it ends when this node is to stop, or its lease may be over.
+        Another node, or this one later, does it from its beginning."""
+        running = asyncio.ensure_future(work)
+        try:
+            while not (running.done() or self._stopping.is_set()) and self._seat.is_sure:
+                await self._look_in_a_moment(running)
+        finally:
+            running.cancel()
+            (outcome,) = await asyncio.gather(running, return_exceptions=True)
+        if isinstance(outcome, Exception):
+            raise outcome
 
     async def _look_in_a_moment(self, *others: asyncio.Future[None]) -> None:
         """Or as soon as one of `others` is done, or all is to end."""
@@ -362,8 +375,7 @@ class SharedScan:
     async def _close(self, unit: Unit, order: str, there: OpenUnit) -> None:
         found = Counts()
 
-        async def moved(_: int) -> None:
-            self._go_on()
+        async def moved(_: int) -> None: ...
 
         try:
             await self._stretches.save(unit, there, self._run, self._node)
@@ -377,8 +389,6 @@ class SharedScan:
                     trust_catalog=True,
                     moved=moved,
                 )
-        except Stopped:
-            return
         except MillraceError as error:
             await self._fail(order, str(error))
             return
@@ -416,7 +426,3 @@ class SharedScan:
             await self._fail(task.order, str(error))
             return
         await self._change(lambda board, live: board.deleted(task.order, task.node, enqueued, self._able(live)))
-
-    def _go_on(self) -> None:
-        if self._stopping.is_set() or not self._seat.is_sure:
-            raise Stopped

@@ -373,3 +373,15 @@ def test_who_was_last_at_a_key_is_who_has_its_piece(last: list[tuple[Key, str]],
 def test_a_board_of_others_is_told_from_ours(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whatever the reason
         read_board(text)
+
+
+def test_waiting_changes_nothing_that_would_have_to_be_written() -> None:
+    board = board_with(unit_of(Piece(Key(""), None, Key(""), "a", "a/1")))
+    live = {"a/1", "b/1", "c/1"}
+    for session in ("b/1", "c/1"):
+        assert isinstance(claim(board, session, live), Wait)
+    before = write_board(board)
+    for session in ("b/1", "c/1", "c/1", "b/1"):
+        assert isinstance(claim(board, session, live), Wait)
+    assert write_board(board) == before
+    assert board.hungry == ["b/1", "c/1"]

@@ -223,6 +223,22 @@ async def test_an_orderly_stop_keeps_what_is_done(world: World) -> None:
     assert done > 0
 
 
+async def test_a_node_that_waits_for_room_in_its_journal_can_be_stopped(world: World) -> None:
+    await world.fill([*GONE, *KEPT])
+    team = Team(world, "a", limits=GuardLimits(10**6, 1.0))
+    await team.run()
+    await world.clock.sleep(WEEK + DAY)
+    world.node.journal = type(world.node.journal)(0)  # no room at all
+    team.nodes["a"] = team.make("a")
+    running = asyncio.ensure_future(team.run())
+    await world.clock.sleep(60)
+    assert not running.done()
+    team.nodes["a"].duty.stop()
+    await asyncio.wait_for(running, 5)
+    assert team.board.text is not None
+    assert not team.board.sessions()
+
+
 # What nodes know by catalogs of their own
 
 
