@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from controlplane.model.keys import Key
 from controlplane.model.scan_join import Listed
-from controlplane.ports.errors import NotFound
+from controlplane.ports.errors import Missing, NotFound
 from controlplane.ports.listing import ListedPage
 from controlplane.ports.object_store import ObjectStore
 
@@ -34,7 +34,7 @@ class StoreListing:
             await self._admit(1)
         try:
             page = await self._store.list(prefix=self._prefix, after=after, limit=limit)
-        except NotFound:
+        except (NotFound, Missing):
             if not self._may_be_missing:
                 raise
             return ListedPage((), more=False)
