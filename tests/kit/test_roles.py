@@ -46,6 +46,26 @@ def test_argument_specs_and_defaults_name_the_same_keys(role):
         assert key.startswith(f"{role.name}_"), f"{key} lacks the role's prefix"
 
 
+@pytest.mark.parametrize("role", ROLES, ids=names(ROLES))
+def test_every_variable_that_a_role_is_given_is_specified(role):
+    """Under the entry point that takes it. Not those that it notes for others."""
+    specs = read(role / "meta/argument_specs.yml")["argument_specs"].values()
+    known = {key for spec in specs for key in spec.get("options") or {}}
+    used, noted = set(), set()
+    for _, task in tasks(role):
+        noted |= (task.get("ansible.builtin.set_fact") or {}).keys()
+    for folder in ("tasks", "templates", "vars", "defaults", "handlers"):
+        for path in (role / folder).glob("*"):
+            text = path.read_text()
+            inside = re.findall(r"{[{%].*?[%}]}", text, re.DOTALL)
+            if path.suffix == ".yml":
+                inside += re.findall(r"(?m)^ *(?:when|that|until|changed_when|failed_when|- ): *(.*)$", text)
+            for piece in inside:
+                used |= set(re.findall(rf"(?<![\w.|-])(?<!\| ){role.name}_[a-z0-9_]+\b", re.sub(r"'[^']*'", "", piece)))
+    assert len(used) > 3
+    assert used - known - noted == set()
+
+
 @pytest.mark.parametrize("role", OWN, ids=names(OWN))
 def test_argument_specs_repeat_the_defaults(role):
     options = read(role / "meta/argument_specs.yml")["argument_specs"]["main"]["options"]
