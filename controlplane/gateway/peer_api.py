@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final, Protocol
 
+from controlplane.gateway.reply_chunks import ReplyChunks
 from controlplane.gateway.representation import Fields, blob_fields, body_of
 from controlplane.http import Request, Response, StreamBody
 from controlplane.model.content import parse_guid
@@ -67,7 +68,7 @@ class PeerApi:
         if kind != "objects" or self.objects is None:
             raise NotFound("only blobs and objects are fetched")
         info, reply = await self.objects.open_shown(name, asker)
-        return Response(200, _fields(info, name), StreamBody(_Read(reply), info.size))
+        return Response(200, _fields(info, name), StreamBody(ReplyChunks(reply), info.size))
 
 
 def _fields(info: ObjectInfo, name: str) -> Fields:
@@ -76,27 +77,8 @@ def _fields(info: ObjectInfo, name: str) -> Fields:
     return ((_OBJECT, object_note(info).encode()),)
 
 
-class _Read:
-    """The bytes of a reply, which is closed when the engine closes the iterator, also if it was never begun."""
-
-    def __init__(self, reply: Streamed) -> None:
-        self._reply = reply
-
-    def __aiter__(self) -> _Read:
-        return self
-
-    async def __anext__(self) -> bytes:
-        chunk = await self._reply.read()
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
-
-    async def aclose(self) -> None:
-        self._reply.close()
-
-
 class _PassedOn:
-    """The same of an open object."""
+    """The bytes of an open object, which is closed when the engine closes the iterator, also if it was never begun."""
 
     def __init__(self, reader: ObjectReader) -> None:
         self._reader = reader

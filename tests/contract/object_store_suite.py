@@ -96,6 +96,8 @@ class ObjectStoreContract:
     large_bytes: ClassVar[int] = 20 * 1024 * 1024
     """Of the object that must take many chunks, and several parts where the store has parts."""
     longest_key_bytes: ClassVar[int] = 1024
+    absent: ClassVar[tuple[str, ...]] = ("absent", "there", "there/", "there/too/deep")
+    """Keys that are not there beside "there/too"."""
     atomic_if_absent: ClassVar[bool] = True
     """False for a store that can only look before it writes: then racing writers are not tested."""
     compares: ClassVar[bool] = True
@@ -352,7 +354,7 @@ class ObjectStoreContract:
 
     async def test_what_is_not_there_is_not_found(self, store: ObjectStore) -> None:
         await store.put(Key("there/too"), b"x")
-        for key in ("absent", "there", "there/", "there/too/deep"):
+        for key in self.absent:
             with pytest.raises(NotFound):
                 await store.head(Key(key))
             with pytest.raises(NotFound):

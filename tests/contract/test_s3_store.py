@@ -14,8 +14,7 @@ from controlplane.adapters.s3_admin import S3BucketAdmin
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.keys import Key, StoreName
 from controlplane.ports.bulk_store import SmallPut
-from controlplane.ports.errors import NotFound
-from controlplane.ports.object_store import ByteRange, ObjectStore
+from controlplane.ports.object_store import ObjectStore
 from tests.contract.object_store_suite import ObjectStoreContract, in_order, list_all
 from tests.support.fakes import content_of
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, moto_server, seaweedfs_server
@@ -107,6 +106,7 @@ class TestSeaweedfs(ObjectStoreContract):
     odd_keys = (*(key for key in ObjectStoreContract.odd_keys if not key.startswith("a/")), "slash/ed", "slash/es")
     path_like_keys = (".hidden", "d/.e", "d/...", "d.")
     longest_key_bytes = 250
+    absent = ("absent", "there", "there/too/deep", "there/tooth")
 
     @pytest.fixture
     async def store(self, seaweedfs: S3Server) -> AsyncIterator[S3ObjectStore]:
@@ -119,16 +119,6 @@ class TestSeaweedfs(ObjectStoreContract):
 
     async def test_bulk(self, store: S3ObjectStore) -> None:
         await require_bulk_as_single(store, pipelines=True)
-
-    async def test_what_is_not_there_is_not_found(self, store: ObjectStore) -> None:
-        await store.put(Key("there/too"), b"x")
-        for key in ("absent", "there", "there/too/deep", "there/tooth"):
-            with pytest.raises(NotFound):
-                await store.head(Key(key))
-            with pytest.raises(NotFound):
-                await store.get(Key(key))
-            with pytest.raises(NotFound):
-                await store.get(Key(key), byte_range=ByteRange(0, 0))
 
     async def test_pages_follow_each_other_without_gap_or_repeat(self, store: ObjectStore) -> None:
         keys = ["a/1", "a/2", "a/20", "a0", "b/1", "b/2", "c"]

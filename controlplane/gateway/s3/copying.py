@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from controlplane.gateway.reply_chunks import ReplyChunks
 from controlplane.gateway.s3.answers import xml
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.call import Call, require_served
@@ -18,7 +19,6 @@ from controlplane.gateway.s3.conditional import Commit
 from controlplane.gateway.s3.mirror_reads import MirrorReads
 from controlplane.gateway.s3.multipart import part_query, upload_id_of
 from controlplane.gateway.s3.patience import Patience
-from controlplane.gateway.s3.reading import ReplyChunks
 from controlplane.gateway.s3.stored_headers import carried_over, refuse_unserved, stored_headers
 from controlplane.gateway.s3.stored_object import length_of, modified_at
 from controlplane.gateway.s3.writing import Stored, WriteServices, asked_tags

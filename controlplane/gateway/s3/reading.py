@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 from controlplane.gateway.ranges import Wanted, wanted_range
+from controlplane.gateway.reply_chunks import ReplyChunks
 from controlplane.gateway.s3.answers import Fields, fields, object_fields, plain_lines
 from controlplane.gateway.s3.authorise import Authoriser
 from controlplane.gateway.s3.call import Call
@@ -206,27 +207,6 @@ async def _whole_body(reply: Reply, size: int) -> bytes:
     if len(body) != size:
         raise Unavailable(f"Riak CS sent {len(body)} of {size} bytes")
     return body
-
-
-class ReplyChunks:
-    """The body of an answer for the engine, which closes it."""
-
-    __slots__ = ("_reply",)
-
-    def __init__(self, reply: Reply) -> None:
-        self._reply = reply
-
-    def __aiter__(self) -> ReplyChunks:
-        return self
-
-    async def __anext__(self) -> bytes:
-        chunk = await self._reply.read()
-        if not chunk:
-            raise StopAsyncIteration
-        return chunk
-
-    async def aclose(self) -> None:
-        self._reply.close()
 
 
 def _wanted_range(call: Call) -> Wanted | None:
