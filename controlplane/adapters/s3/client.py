@@ -264,6 +264,8 @@ class S3Client:
             await lease.connection.pipeline(wire(lease.site), replies)
             self._pool.succeeded(lease.site)
         except ExchangeFailed as error:
+            if error.hung and lease is not None:
+                self._pool.failed(lease.site, at_once=True)
             log.debug("%d of %d pipelined answers from %s: %s", len(replies.got), count, self.where, error)
         finally:
             if lease is not None:

@@ -17,6 +17,7 @@ import pytest
 
 from controlplane.adapters.riak_cs import RiakCsClient, RiakCsOptions
 from controlplane.adapters.s3 import S3ObjectStore, S3Options
+from controlplane.adapters.s3.client import Request, S3Client
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.keys import Key, StoreName
 from controlplane.ports.errors import Unavailable
@@ -310,6 +311,26 @@ async def test_a_store_finds_a_dead_host_too() -> None:
         took = [await seconds(store.delete(Key("key"))) for _ in range(6)]
         assert max(took) < SILENCE_S + SLACK_S
         await store.aclose()
+
+
+async def test_pipelined_requests_do_not_go_to_a_dead_host_again() -> None:
+    async with Host() as one, Host() as other:
+        options = S3Options((one.url, other.url), "bucket", connect_timeout_s=1.0, silence_s=SILENCE_S)
+        s3 = S3Client(options, SystemClock(), Random(7))
+
+        async def ask() -> int:
+            replies = await s3.pipelined([Request("DELETE", "key"), Request("DELETE", "key")], 2 * len(BODY))
+            return sum(reply is not None for reply in replies)
+
+        for _ in range(8):
+            assert await asyncio.gather(ask(), ask()) == [2, 2]
+        assert one.asked
+        await one.fail()
+        started = time.monotonic()
+        got = [await ask() for _ in range(8)]
+        assert sorted(got)[1:] == [2] * 7, "more than one went to the dead host"
+        assert time.monotonic() - started < SILENCE_S + SLACK_S
+        await s3.aclose()
 
 
 def test_a_socket_without_power_gets_nothing() -> None:
