@@ -15,9 +15,9 @@ MOST_BLOCK: Final = 1024 * 1024
 LEAST_BLOCK: Final = 256 * 1024
 _ALL_AT_MOST: Final = 4 * 1024 * 1024
 """One block of every body together, as long as the blocks are not the smallest."""
-_KEPT: Final = 8 * 1024 * 1024
+_KEPT: Final = 4 * 1024 * 1024
 """Bytes of blocks that nobody uses."""
-_ROOM_LEAST: Final = 64 * 1024
+_ROOM_LEAST: Final = 16 * 1024
 """A block with less room counts as full: a read costs the same for few bytes as for many."""
 
 

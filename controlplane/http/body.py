@@ -98,8 +98,8 @@ class RequestBody:
 
     # The rest is for the connection.
 
-    def feed(self, data: bytes | memoryview) -> bool:
-        """Hold these bytes; True when reading should pause. Views only after in_blocks()."""
+    def feed(self, data: bytes | memoryview, most: int = HIGH_WATER) -> bool:
+        """Hold these bytes; True when reading should pause, for it holds `most`. Views only after in_blocks()."""
         chunks = self._chunks
         if chunks and len(chunks[-1]) < _JOIN_BELOW and len(data) < _JOIN_BELOW:
             chunks[-1] = bytes(chunks[-1]) + bytes(data)
@@ -108,7 +108,7 @@ class RequestBody:
             chunks.append(data)
             self._held += len(data) + _CHUNK_OVERHEAD
         self._wake()
-        return self._held >= HIGH_WATER
+        return self._held >= most
 
     def end(self) -> None:
         self._ended = True

@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from controlplane.http.answering import Answering
 from controlplane.http.block_reads import LEAST_BLOCK, BlockReader
-from controlplane.http.body import NO_BODY, RequestBody
+from controlplane.http.body import HIGH_WATER, NO_BODY, RequestBody
 from controlplane.http.chunked import ChunkDecoder
 from controlplane.http.faults import ClientFault, ClientGone, ClientTooSlow, HeadRefused
 from controlplane.http.flow import BUSY, CLOSING, DRAIN, IDLE, LINGER
@@ -228,7 +228,10 @@ class Connection(Answering, asyncio.Protocol):
                 self._become_idle()
             return rest
         self._body_bytes += len(data)
-        full = request.body.feed(data) if data else False
+        if self._blocks is None:
+            full = request.body.feed(data) if data else False
+        else:  # one block waits at most
+            full = request.body.feed(data, min(HIGH_WATER, self._engine.blocks.block_bytes))
         if ended:
             self.deadline = inf
             request.body.end()
