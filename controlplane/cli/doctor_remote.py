@@ -86,7 +86,9 @@ def _targets(settings: Settings) -> list[tuple[str, Store]]:
         store = rule.target
         if isinstance(store, S3Store | AzureStore | GcsStore):
             store = store.model_copy(update={"prefix": store.prefix.replace("{bucket}", "millrace-doctor")})
-        targets.append((f"{rule.buckets} target", store))
+        # Several rules may be about the same buckets: a check is known by its name.
+        about = rule.name or (f"{rule.buckets}/{rule.prefix}" if rule.prefix else rule.buckets)
+        targets.append((f"{about} target", store))
     return targets
 
 

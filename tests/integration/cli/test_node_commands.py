@@ -239,6 +239,30 @@ def test_etcd_that_is_away_is_not_an_empty_set(tmp_path: Path) -> None:
     assert run("blob", "put", "-", "--config", str(node.config), data=b"x").returncode == 4
 
 
+def test_a_rule_that_has_work_and_does_nothing_is_unhealthy(settings_file: Path) -> None:
+    """And one that is paused, or has nothing to do, is not."""
+    settings = load_settings(settings_file, {})
+    settings.node.data_dir.mkdir()
+
+    async def fill() -> None:
+        journal = await open_journal(settings)
+        content = Content(Md5("0" * 32), Sha256("0" * 64), 1000)
+        await (await open_catalog(settings)).aclose()
+        await journal.append(Draft(Op.PUT, Bucket("b"), Key("blobs/kept"), content), time.time() - 400)
+        await journal.aclose()
+
+    asyncio.run(fill())
+    config = ["--config", str(settings_file)]
+    ran = run("mirror", "status", "--json", "--max-age", "3600", *config)
+    (blobs,) = json.loads(ran.stdout)["rules"]
+    assert (ran.returncode, blobs["stalled"]) == (1, True)
+    assert b"blobs has work and does nothing" in run("mirror", "status", *config).stdout
+    assert run("mirror", "pause", "--all", *config).returncode == 0
+    ran = run("mirror", "status", "--max-age", "3600", *config)
+    assert ran.returncode == 0
+    assert b"paused" in ran.stdout
+
+
 # -- doctor ------------------------------------------------------------------------------------------------------
 
 

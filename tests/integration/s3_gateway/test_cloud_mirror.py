@@ -149,8 +149,9 @@ def test_doctor_tries_the_store(mirrored: Mirrored) -> None:
     mirrored.settle()
     told = json.loads(mirrored.gateway.node.cli("doctor", "--json").stdout)
     found = {check["check"]: (check["result"], check["found"]) for check in told["checks"]}
-    result, said = found["c-* target store"]
+    result, said = found["cloud target store"]
     assert result == "ok", said
+    assert "it compares before it replaces or removes" in said
     assert mirrored.cloud.target["endpoint"] in said
     assert mirrored.cloud.names() == [f"{bucket}/k"]
     shown = json.dumps(told) + mirrored.gateway.node.cli("check-config", "--json").stdout.decode()

@@ -394,6 +394,21 @@ def test_i1_i4_a_gateway_that_is_killed_before_it_acknowledges(mirrored: Mirrore
     assert [path for path in node.folder.rglob("tombstones*/**/*") if path.is_file()] == []
 
 
+def test_a_copy_onto_itself_that_changes_metadata_alone_reaches_the_target(mirrored: Mirrored) -> None:
+    s3, bucket = mirrored.s3, mirrored.bucket()
+    s3.put_object(Bucket=bucket, Key="a", Body=b"abc", ContentType="text/plain", Metadata={"colour": "red"})
+    mirrored.settle()
+    for metadata, kind in (({"colour": "blue"}, "text/plain"), ({"colour": "blue"}, "text/x-new")):
+        s3.copy_object(
+            Bucket=bucket, Key="a", CopySource={"Bucket": bucket, "Key": "a"}, MetadataDirective="REPLACE",
+            Metadata=metadata, ContentType=kind,
+        )  # fmt: skip
+        mirrored.settle()
+        held = mirrored.target.head_object(Bucket="mirror", Key=f"{bucket}/a")
+        assert (held["Metadata"]["colour"], held["ContentType"]) == ("blue", kind)
+    assert mirrored.copy(bucket, "a") == b"abc"
+
+
 def test_tags_are_at_the_target_and_come_back_with_their_object(mirrored: Mirrored) -> None:
     s3, bucket = mirrored.s3, mirrored.bucket()
 
