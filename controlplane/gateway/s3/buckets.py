@@ -6,6 +6,7 @@ from controlplane.gateway.s3.answers import empty, xml
 from controlplane.gateway.s3.bodies import Bodies
 from controlplane.gateway.s3.call import Call, user_of
 from controlplane.http import Response
+from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Upstream
 from controlplane.s3.addressing import check_new_bucket_name
 from controlplane.s3.documents.bucket_documents import (
@@ -86,10 +87,18 @@ class BucketVerbs:
         return empty(request, 200, (b"location", b"/" + call.bucket.encode()))
 
     async def delete(self, call: Call) -> Response:
-        reply = await self._upstream.send(call.ask("DELETE", repeatable=False))
+        # Sent again, the answer to a bucket that went with the first try is another one.
+        died = False
+        try:
+            reply = await self._upstream.send(call.ask("DELETE", repeatable=False))
+        except Unavailable:
+            died = True
+            reply = await self._upstream.send(call.ask("DELETE", repeatable=False))
         self._buckets.forget(call.bucket)
         if reply.status not in (200, 204):
-            raise await refusal(reply, key=False)
+            fault = await refusal(reply, key=False)
+            if not died or fault.code is not Code.NO_SUCH_BUCKET:
+                raise fault
         reply.close()
         await self._forget(call.bucket)
         return Response(204, empty(call.request).headers)

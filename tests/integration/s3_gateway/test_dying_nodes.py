@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import secrets
 import socket
 import threading
 from collections.abc import Iterator
@@ -195,6 +196,18 @@ def test_a_multipart_upload(
     assert mortal.deaths == 1
     assert done.text("ETag").strip('"') == hashlib.md5(hashlib.md5(body).digest()).hexdigest() + "-1"
     assert beneath.ask("GET", f"/{bucket}/key").body == body
+
+
+@pytest.mark.parametrize("death", [Death.BEFORE_DONE, Death.AFTER_DONE])
+@pytest.mark.parametrize("what", ["PUT", "DELETE"])
+def test_a_bucket(what: str, death: Death, before_mortal: Wire, beneath: Wire, mortal: Mortal) -> None:
+    bucket = f"t-{secrets.token_hex(6)}"
+    if what == "DELETE":
+        assert beneath.ask("PUT", f"/{bucket}").status == 200
+    mortal.die_on(f"{what} /{bucket} ", death)
+    assert before_mortal.ask(what, f"/{bucket}").status == (200 if what == "PUT" else 204)
+    assert mortal.deaths == 1
+    assert beneath.ask("DELETE", f"/{bucket}").status == (204 if what == "PUT" else 404)
 
 
 @pytest.mark.parametrize("death", [Death.BEFORE_DONE, Death.AFTER_DONE, Death.HANGS])
