@@ -20,6 +20,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import ObjectStore
 from controlplane.services.copy_judging import is_a_copy
+from controlplane.services.scan_admission import Admit, at_once
 from controlplane.services.scan_queue import JournalSink
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ class ScanDeletes:
         self.grace_s = grace_s
 
     async def apply(
-        self, unit: Unit, state: UnitState, target: ObjectStore, deleted_before: int
+        self, unit: Unit, state: UnitState, target: ObjectStore, deleted_before: int, admit: Admit = at_once
     ) -> tuple[int, Verdict]:
         """How many deletions were enqueued, and what the guard said. Raises Unavailable, Rejected."""
         if not unit.rule.deletes or not state.done:
@@ -76,7 +77,7 @@ class ScanDeletes:
         if not verdict.allowed:
             log.error("%s/%s: nothing is deleted at the target: %s", unit.bucket, unit.prefix, verdict.reason)
             return 0, verdict
-        return await self.enqueue(unit, target, [(unit.floor(), None)], since, candidates), verdict
+        return await self.enqueue(unit, target, [(unit.floor(), None)], since, candidates, admit), verdict
 
     async def enqueue(
         self,
@@ -85,6 +86,7 @@ class ScanDeletes:
         stretches: Iterable[tuple[Key | None, Key | None]],
         since: float,
         most: int,
+        admit: Admit = at_once,
     ) -> int:
         """Only after the guard's leave. `stretches`: keys in (after, until] of the unit. `most`: as many as the guard
         was asked about. How many there were. Raises Unavailable, Rejected."""
@@ -97,7 +99,7 @@ class ScanDeletes:
                 for row in rows:
                     if enqueued + len(drafts) >= most:
                         break
-                    if self._is_due(unit, row, since) and await self._is_gone(source, target, row.key):
+                    if self._is_due(unit, row, since) and await self._is_gone(source, target, row.key, admit):
                         drafts.append(Draft(Op.DELETE_OBJECT, unit.bucket, row.key, rule=unit.rule.name))
                 await self._queue.append(drafts)
                 enqueued += len(drafts)
@@ -122,8 +124,9 @@ class ScanDeletes:
             return False
         return held.etag == witness.etag and round(held.modified_at) == witness.mtime
 
-    async def _is_gone(self, source: ObjectStore, target: ObjectStore, key: Key) -> bool:
+    async def _is_gone(self, source: ObjectStore, target: ObjectStore, key: Key, admit: Admit) -> bool:
         """The source says so by name, and the target still has a copy."""
+        await admit(2)
         try:
             await source.head(key)
         except NotFound:

@@ -22,6 +22,7 @@ from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.proving import read_content
+from controlplane.services.scan_admission import Admit
 from controlplane.services.scan_deletes import ScanDeletes
 from controlplane.services.scan_tags import TagScan
 from controlplane.services.scan_unit import PAGE, Sink, Stopped, UnitScan
@@ -210,10 +211,11 @@ class ScanRun:
                     sink=self._sink,
                     trust_catalog=self._trust_catalog,
                     moved=moved,
+                    admit=admit,
                 )
             if self._deletes is not None:
                 deleted_before = report.totals.deletes_enqueued
-                enqueued, verdict = await self._deletes.apply(unit, state, store, deleted_before)
+                enqueued, verdict = await self._deletes.apply(unit, state, store, deleted_before, admit)
                 state.counts.deletes_enqueued += enqueued
                 if not verdict.allowed:
                     told.held_back = verdict.reason
@@ -232,7 +234,7 @@ class ScanRun:
         progress.unit, progress.state = "", None
         return True
 
-    def _admission(self, unit: Unit) -> Callable[[int], Awaitable[None]]:
+    def _admission(self, unit: Unit) -> Admit:
         async def admit(requests: int) -> None:
             if self._admit is not None and not await self._admit(unit.rule, requests):
                 raise Stopped

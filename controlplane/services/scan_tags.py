@@ -22,12 +22,15 @@ from controlplane.model.scan_state import Counts, Unit
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import ObjectInfo, ObjectStore
+from controlplane.services.scan_admission import Admit, at_once
 from controlplane.services.scan_unit import Sink
 
 log = logging.getLogger(__name__)
 
 _PAGE: Final = 1000
 _SIDE_BY_SIDE: Final = 8
+_REQUESTS: Final = 4
+"""At most, for one object: its record, both sides, its tags."""
 
 
 class TaggedRecord(NamedTuple):
@@ -78,23 +81,24 @@ class TagScan:
         sink: Sink,
         trust_catalog: bool,
         moved: Callable[[int], Awaitable[None]],
+        admit: Admit = at_once,
     ) -> None:
         """To be called after the unit was scanned: what has no copy is not looked at. Raises what stores, catalog and
         sink raise."""
         waiting: list[_Pair] = []
-        async for pair in self._joined(unit):
+        async for pair in self._joined(unit, admit):
             if trust_catalog and pair.record is not None and pair.note is not None and _is_same(pair.record, pair.note):
                 continue
             waiting.append(pair)
             if len(waiting) >= _PAGE:
-                await self._look(unit, waiting, counts, source, target, sink)
+                await self._look(unit, waiting, counts, source, target, sink, admit)
                 await moved(0)
                 waiting = []
-        await self._look(unit, waiting, counts, source, target, sink)
+        await self._look(unit, waiting, counts, source, target, sink, admit)
 
-    async def _joined(self, unit: Unit) -> AsyncIterator[_Pair]:
+    async def _joined(self, unit: Unit, admit: Admit) -> AsyncIterator[_Pair]:
         """Every record and every note once, those of one name together."""
-        records, notes = self._records(unit.bucket), self._notes(unit)
+        records, notes = self._records(unit.bucket, admit), self._notes(unit)
         record, note = await anext(records, None), await anext(notes, None)
         while record is not None or note is not None:
             if note is None or (record is not None and record.name < note.key):
@@ -107,10 +111,11 @@ class TagScan:
                 yield _Pair(record, note)
                 record, note = await anext(records, None), await anext(notes, None)
 
-    async def _records(self, bucket: Bucket) -> AsyncIterator[TaggedRecord]:
+    async def _records(self, bucket: Bucket, admit: Admit) -> AsyncIterator[TaggedRecord]:
         after: Key | None = None
         more = True
         while more:
+            await admit(1)
             page, more = await self._tags.records(bucket, after, _PAGE)
             for record in page:
                 yield record
@@ -124,9 +129,16 @@ class TagScan:
             after = page[-1].key
 
     async def _look(
-        self, unit: Unit, pairs: Sequence[_Pair], counts: Counts, source: ObjectStore, target: ObjectStore, sink: Sink
+        self,
+        unit: Unit,
+        pairs: Sequence[_Pair],
+        counts: Counts,
+        source: ObjectStore,
+        target: ObjectStore,
+        sink: Sink,
+        admit: Admit,
     ) -> None:
-        answers = await asyncio.gather(*(self._look_at(unit, pair, source, target) for pair in pairs))
+        answers = await asyncio.gather(*(self._look_at(unit, pair, source, target, admit) for pair in pairs))
         found: list[Difference] = []
         equal: list[Copy] = []
         gone: list[Key] = []
@@ -151,10 +163,11 @@ class TagScan:
             counts.same -= 1  # the listings had not shown it
 
     async def _look_at(
-        self, unit: Unit, pair: _Pair, source: ObjectStore, target: ObjectStore
+        self, unit: Unit, pair: _Pair, source: ObjectStore, target: ObjectStore, admit: Admit
     ) -> tuple[Key | None, Difference | None]:
         """The object's key, when it is known that nothing has to be done for it; and what differs."""
         async with self._places:
+            await admit(_REQUESTS)
             if pair.record is not None:
                 key = await self._tags.key_in(pair.record.name)
             else:

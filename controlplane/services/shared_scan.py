@@ -23,6 +23,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError, StorageFull, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.scan_board import NoSession
+from controlplane.services.scan_admission import Admit
 from controlplane.services.scan_deletes import ScanDeletes
 from controlplane.services.scan_seat import NoBoard, ScanSeat
 from controlplane.services.scan_stretches import Stretches, StretchRecords
@@ -240,7 +241,7 @@ class SharedScan:
         finally:
             running.cancel()
             (outcome,) = await asyncio.gather(running, return_exceptions=True)
-        if isinstance(outcome, Exception):
+        if isinstance(outcome, Exception) and not isinstance(outcome, Stopped):
             raise outcome
 
     async def _look_in_a_moment(self, *others: asyncio.Future[None]) -> None:
@@ -294,10 +295,7 @@ class SharedScan:
         store, origin = target.store(unit.bucket), self._source.store(unit.bucket)
         deletes = self._deletes if unit.rule.deletes else None
 
-        async def admit(requests: int) -> None:
-            # Each node's own limit is the rule's, so each takes for all of them: together they keep to it.
-            if self._admit is not None and not await self._admit(unit.rule, requests * max(1, self._tally.nodes)):
-                raise Stopped
+        admit = self._admission(unit)
 
         async def moved(keys: int) -> None:
             self._tally.keys += keys
@@ -319,6 +317,14 @@ class SharedScan:
             due_since=None if deletes is None else self._started_at - deletes.grace_s,
             remembers=lambda key: self._catalog_is_shared or last.remembers(self._node, self._run, key),
         )
+
+    def _admission(self, unit: Unit) -> Admit:
+        async def admit(requests: int) -> None:
+            # Each node's own limit is the rule's, so each takes for all of them: together they keep to it.
+            if self._admit is not None and not await self._admit(unit.rule, requests * max(1, self._tally.nodes)):
+                raise Stopped
+
+        return admit
 
     async def _keep_up(self, held: _Held, work: asyncio.Future[None]) -> None:
         """Until the work is done or may not go on: tell how far it has come, and give away what others can have."""
@@ -388,6 +394,7 @@ class SharedScan:
                     sink=self._sink,
                     trust_catalog=True,
                     moved=moved,
+                    admit=self._admission(unit),
                 )
         except MillraceError as error:
             await self._fail(order, str(error))
@@ -421,7 +428,8 @@ class SharedScan:
         stretches = [(piece.start or None, piece.until) for piece in there.pieces if piece.node == task.node]
         store = self._targets[unit.rule.target].store(unit.bucket)
         try:
-            enqueued = await deletes.enqueue(unit, store, stretches, since, there.part(task.node).due)
+            most, admit = there.part(task.node).due, self._admission(unit)
+            enqueued = await deletes.enqueue(unit, store, stretches, since, most, admit)
         except MillraceError as error:
             await self._fail(task.order, str(error))
             return

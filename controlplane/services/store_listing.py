@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from controlplane.model.keys import Key
 from controlplane.model.scan_join import Listed
 from controlplane.ports.errors import Missing, NotFound
 from controlplane.ports.listing import ListedPage
 from controlplane.ports.object_store import ObjectStore
+from controlplane.services.scan_admission import Admit, at_once
 
 
 class StoreListing:
@@ -21,17 +20,15 @@ class StoreListing:
         prefix: str,
         *,
         may_be_missing: bool,
-        admit: Callable[[int], Awaitable[None]] | None = None,
+        admit: Admit = at_once,
     ) -> None:
-        """`admit`: waits until so many requests may be sent."""
         self._admit = admit
         self._store = store
         self._prefix = prefix
         self._may_be_missing = may_be_missing
 
     async def page(self, after: Key | None, limit: int) -> ListedPage:
-        if self._admit is not None:
-            await self._admit(1)
+        await self._admit(1)
         try:
             page = await self._store.list(prefix=self._prefix, after=after, limit=limit)
         except (NotFound, Missing):

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from controlplane.model.keys import Key
 from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import ObjectInfo, ObjectStore
+from controlplane.services.scan_admission import Admit, at_once
 
 _TOGETHER: Final = 64
 _SIDE_BY_SIDE: Final = 8
 
 
 class TargetHeads:
-    def __init__(
-        self, store: ObjectStore, bulk: BulkStore | None, admit: Callable[[int], Awaitable[None]] | None = None
-    ) -> None:
-        """`admit`: waits until so many requests may be sent."""
+    def __init__(self, store: ObjectStore, bulk: BulkStore | None, admit: Admit = at_once) -> None:
         self._admit = admit
         self._store = store
         self._bulk = bulk
@@ -35,8 +33,7 @@ class TargetHeads:
 
     async def _ask_some(self, keys: Sequence[Key]) -> list[ObjectInfo | None]:
         async with self._places:
-            if self._admit is not None:
-                await self._admit(len(keys))
+            await self._admit(len(keys))
             known: Sequence[ObjectInfo | None] = [None] * len(keys)
             if self._bulk is not None:
                 known = await self._bulk.head_many(keys)
