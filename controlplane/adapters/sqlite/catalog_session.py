@@ -35,6 +35,14 @@ def _updating(rows: int) -> tuple[str, str]:
     return read, write
 
 
+@lru_cache
+def _recording(rows: int) -> str:
+    """A statement that records so many copies of one bucket, in one step."""
+    given = ", ".join([f"(?1, ?2, {', '.join(f'?{6 * row + at}' for at in range(3, 9))})" for row in range(rows)])
+    columns = "store, bucket, key, source_etag, size, source_mtime, target_etag, absent_since"
+    return f"INSERT OR REPLACE INTO object_copy ({columns}) VALUES {given}"  # noqa: S608 - question marks
+
+
 class CatalogSession(WriteSession):
     """How many locations are in which state is counted along, and written once a transaction."""
 
@@ -141,12 +149,14 @@ class CatalogSession(WriteSession):
         )
 
     def record_copies(self, store: StoreName, bucket: Bucket, copies: Sequence[Copy]) -> None:
-        self.connection.executemany(
-            "INSERT OR REPLACE INTO object_copy"
-            " (store, bucket, key, source_etag, size, source_mtime, target_etag, absent_since)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            [(store, bucket, *copy) for copy in copies],
-        )
+        done = 0
+        for rows in _UPDATED_AT_ONCE:
+            while len(copies) - done >= rows:
+                values: list[object] = [store, bucket]
+                for copy in copies[done : done + rows]:
+                    values += copy
+                self.connection.execute(_recording(rows), values)
+                done += rows
 
     def forget_copies(self, store: StoreName, bucket: Bucket, keys: Sequence[Key]) -> None:
         self.connection.executemany(
