@@ -177,6 +177,7 @@ class ObjectCopier:
                     continue
                 finally:
                     await reader.aclose()
+            self._states.now_holds(target.rule, bucket, key, copied.etag)
             reach("objects.verified")
             try:
                 again = await self._in_source(bucket, source.head(key))

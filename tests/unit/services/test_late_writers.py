@@ -167,6 +167,28 @@ async def test_conditions_cost_no_request(new_node: NewNode, kind: str) -> None:
     assert counted[0][0]["put"] == 9
 
 
+async def test_what_was_just_put_is_known_when_the_source_has_changed_meanwhile(
+    new_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = new_node()
+    await node.put(K, b"1")
+    await node.drain()
+    target, source = node.targets["t"].store(B), node.source.store(B)
+    real, before = target.put, target.calls["put"]
+
+    async def meanwhile(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(target, "put", real)
+        await source.put(Key(K), b"333", content_type="text/plain")
+        return await real(*args, **options)
+
+    monkeypatch.setattr(target, "put", meanwhile)
+    await node.put(K, b"22")
+    await node.drain()
+    assert node.copies() == {K: b"333"}
+    assert target.calls["put"] - before == 2
+    assert node.tally.retried == 0
+
+
 async def test_a_catalog_that_is_wrong_or_away_only_costs_requests(
     new_node: NewNode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
