@@ -122,17 +122,17 @@ $(CLIENTS)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/clients.tx
 
 # What is measured is what operators run: roles/controlplane makes an environment of the runtime lock by the operating
 # system's Python, which may be built otherwise than the one that a developer has first in the path.
-$(BENCH)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/runtime.txt
-	@rm -rf $(BENCH)
-	@python=$(SYSTEM_PYTHON); \
+$(BENCH)/.lock-installed: $(VENV)/.made .ci/lock/build.txt .ci/lock/runtime.txt force
+	@cat .ci/lock/build.txt .ci/lock/runtime.txt | cmp -s - $@ || { \
+	  python=$(SYSTEM_PYTHON); \
 	  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || python=$(PYTHON); \
-	  $$python -c 'import ensurepip' 2>/dev/null || .ci/system-packages python3-venv:; \
-	  echo "Installing what a node runs into $(BENCH), by $$python"; \
-	  $$python -m venv $(BENCH)
-	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r .ci/lock/build.txt
-	@$(BENCH)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --no-deps --only-binary=:all: \
-	  -r .ci/lock/runtime.txt
-	@touch $@
+	  { $$python -c 'import ensurepip' 2>/dev/null || .ci/system-packages python3-venv:; } && \
+	  echo "Installing what a node runs into $(BENCH), by $$python" && \
+	  rm -rf $(BENCH) && \
+	  $$python -m venv $(BENCH) && \
+	  $(BENCH)/bin/python $(PIP_LOCKED) -r .ci/lock/build.txt && \
+	  $(BENCH)/bin/python $(PIP_LOCKED) --no-deps --only-binary=:all: -r .ci/lock/runtime.txt && \
+	  cat .ci/lock/build.txt .ci/lock/runtime.txt >$@; }
 
 # The Azure Blob server of the tests comes from npm. The lock pins every package by its checksum, and none of their
 # installation scripts is run (.npmrc).
