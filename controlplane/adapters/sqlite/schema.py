@@ -99,6 +99,8 @@ def open_database(path: Path, schema: Schema) -> sqlite3.Connection:
 def _create(path: Path, schema: Schema) -> None:
     """Make the file under another name and link it into place: what is at `path` is always a whole database."""
     if Path(f"{path}-wal").exists():
+        if path.exists():  # another process has made it since, and works with it
+            return
         raise schema.damaged(path, "is missing, but its -wal file is there")
     descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.new-", dir=path.parent)
     os.close(descriptor)

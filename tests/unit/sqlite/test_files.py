@@ -167,6 +167,28 @@ class TestDamage:
             await opened(tmp_path / "j.db")
         assert not (tmp_path / "j.db").exists()
 
+    async def test_a_file_that_another_process_made_after_the_first_look_is_opened(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "j.db"
+        other = await opened(path)
+        await other.append(draft("k"), NOW)
+        assert (tmp_path / "j.db-wal").exists()
+        really = Path.exists
+        looks = 0
+
+        def exists(self: Path) -> bool:
+            nonlocal looks
+            looks += self == path
+            return really(self) and not (self == path and looks == 1)
+
+        monkeypatch.setattr(Path, "exists", exists)
+        journal = await opened(path)
+        assert looks > 1
+        assert (await journal.stats()).pending == 1
+        await journal.aclose()
+        await other.aclose()
+
     async def test_a_damaged_catalog_says_that_it_can_be_removed(self, tmp_path: Path) -> None:
         (tmp_path / "c.db").write_bytes(b"x" * 5000)
         catalog = SqliteCatalog(tmp_path / "c.db")
