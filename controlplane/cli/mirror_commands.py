@@ -43,7 +43,6 @@ def status(arguments: Namespace) -> int:
 async def _status(settings: Settings, rate_s: float) -> dict[str, Any]:
     from controlplane.model.manifest import LocationState
     from controlplane.wiring.adapters import PERSISTENT, open_catalog
-    from controlplane.wiring.scan_status import scan_status
 
     async with open_for(settings) as journal:
         stats: JournalStats = await journal.stats()
@@ -74,8 +73,16 @@ async def _status(settings: Settings, rate_s: float) -> dict[str, Any]:
         "oldest_age_s": None if oldest is None else round(max(now - oldest, 0.0), 3),
         "limit": stats.limit,
         "blobs": {state.value: counts.get(state, 0) for state in LocationState},
-        "scan": await scan_status(settings),
+        "scan": await _scan(settings),
     }
+
+
+async def _scan(settings: Settings) -> dict[str, Any] | None:
+    if not settings.mirror.scan.interval_s:
+        return None
+    from controlplane.wiring.scan_status import scan_status
+
+    return await scan_status(settings)
 
 
 def _rules(

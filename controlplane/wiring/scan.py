@@ -7,7 +7,6 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from controlplane.adapters.filesystem.documents import FileDocuments
@@ -37,14 +36,12 @@ from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import etcd_options
 from controlplane.wiring.riak_cs import build_accounts
 from controlplane.wiring.s3_mirror import S3Mirror
+from controlplane.wiring.scan_places import SHARED_DOCUMENTS, scan_folder
 
 if TYPE_CHECKING:
     from controlplane.adapters.etcd.scan_board import EtcdScanBoards
 
 log = logging.getLogger(__name__)
-
-SHARED_DOCUMENTS = "scan"
-"""In the directory: when the last scan ended, and who had which keys."""
 
 LOCK = "locks/mirror-scan"
 """Without etcd, in a directory that nobody else sees."""
@@ -71,11 +68,6 @@ class SourceBuckets:
         accounts = await self._accounts.all()
         names = {Bucket(name) for account in accounts for name in account.buckets if name != self._private}
         return sorted(name for name in names if rule.covers(name, Key(rule.prefix)))
-
-
-def scan_folder(settings: Settings) -> Path:
-    """Where the agent's scan keeps how far it has come."""
-    return settings.node.data_dir / "scan"
 
 
 def build_queue(settings: Settings, journal: Journal, clock: Clock) -> JournalSink:

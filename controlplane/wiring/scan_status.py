@@ -16,7 +16,7 @@ from controlplane.services.scan_run import RUN
 from controlplane.services.shared_documents import SharedDocuments
 from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import build_directory, etcd_options
-from controlplane.wiring.scan import SHARED_DOCUMENTS, scan_folder
+from controlplane.wiring.scan_places import SHARED_DOCUMENTS, scan_folder
 
 
 async def scan_status(settings: Settings) -> dict[str, Any] | None:
