@@ -48,6 +48,11 @@ class FetchSharing:
         self._siblings = siblings
         self._cluster = cluster
 
+    @property
+    def alone(self) -> bool:
+        """Whether nobody else can fetch: then find() finds nothing."""
+        return self._siblings is None and self._cluster is None
+
     def shows(self, name: str, asker: Asker) -> bool:
         """Whether what is fetched here under that name may be followed by `asker`."""
         if asker is Asker.WORKER:

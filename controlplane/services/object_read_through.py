@@ -242,6 +242,8 @@ class ObjectReadThrough:
             return reader
 
         async def locate() -> Source:
+            if self._sharing.alone:
+                await landed()  # by the fetch before this one
             found = await self._sharing.find(name, landed, resume, None)
             return found or Source(store.name, await store.get(place[1]), None, None)
 

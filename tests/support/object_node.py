@@ -33,7 +33,7 @@ from controlplane.services.mirror import Mirror
 from controlplane.services.object_acls import ObjectAcls
 from controlplane.services.object_copying import ObjectCopier
 from controlplane.services.object_read_through import ObjectReadThrough
-from controlplane.services.object_replies import Told
+from controlplane.services.object_replies import Streamed, Told
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.object_write_log import ObjectWriteLog
 from controlplane.services.s3.object_records import ObjectRecords, identity_of
@@ -120,13 +120,16 @@ class FakeUpstream:
         if ask.method == "DELETE":
             await store.delete(key)
             return Told(204, {})
-        assert ask.method == "HEAD"
         try:
             info = await store.head(key)
         except NotFound:
             return Told(404, {})
         headers = {"etag": f'"{info.etag}"', "content-length": str(info.size), "last-modified": reply_date(info)}
-        return Told(200, headers)
+        if ask.method == "HEAD":
+            return Told(200, headers)
+        assert ask.method == "GET"
+        reader = await store.get(key)
+        return Streamed(200, headers, aiter(reader), info.size, lambda: None)
 
     async def check(self) -> None: ...
 

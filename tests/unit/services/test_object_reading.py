@@ -105,6 +105,22 @@ async def _headers(node: ObjectNode) -> dict[str, str]:
     return dict(reply.headers)
 
 
+async def test_who_comes_when_it_is_back_reads_it_there(new_node: NewNode) -> None:
+    """Riak CS did not have it when it was asked, and the fetch of another has ended since."""
+    node = new_node()
+    await lost(node)
+    target = node.targets["t"].store(B)
+    before = target.calls.get("get", 0)
+    for _ in range(2):
+        reply = await node.through.send(ask(), OWNER)
+        assert reply is not None
+        assert await reply.read_all(100) == b"abcdef"
+        reply.close()
+        await node.through.aclose()
+    assert node.source.store(B).has("a")
+    assert target.calls["get"] - before == 1
+
+
 @pytest.mark.parametrize("data", [b"abcdef", LARGE], ids=["small", "large"])
 async def test_many_askers_are_one_fetch_and_one_fill(new_node: NewNode, data: bytes) -> None:
     node = new_node(memory_bytes=1 << 16)
