@@ -14,9 +14,10 @@ class Scan(Section):
         0,
         ge=0,
         le=86_400 * 366,
-        description="from the end of one scan to the start of the next; 0: the agent never scans",
+        description="from the end of one scan, which agents share where there is an etcd, to the start of the next; "
+        "0: the agent never scans",
     )
-    workers: int = Field(4, ge=1, le=64, description="stretches of a bucket that are listed side by side")
+    workers: int = Field(4, ge=1, le=64, description="stretches of a bucket that each node lists side by side")
     journal_share: float = Field(
         0.5, gt=0, le=1, description="a scan fills the journal up to this share, and waits; the rest is for clients"
     )
