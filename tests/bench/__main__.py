@@ -133,6 +133,12 @@ def _compile() -> None:
         subprocess.run([python, "-m", "compileall", "-q", str(CLIENTS.parent / "controlplane")], check=True)
 
 
+def _find_by_all() -> None:
+    """An environment of what a node runs holds no Millrace, and the processes that a gateway starts do not look into
+    the folder they are started in."""
+    os.environ["PYTHONPATH"] = str(CLIENTS.parent)
+
+
 def main(arguments: list[str]) -> int:
     if arguments and arguments[0] in PARTS:
         sys.argv = arguments
@@ -148,6 +154,7 @@ def main(arguments: list[str]) -> int:
     if unknown := [name for name in chosen if name not in COMPARISONS]:
         parser.error(f"no comparison is called {', '.join(unknown)}; there are {', '.join(COMPARISONS)}")
     _compile()
+    _find_by_all()
     effort = QUICK if options.quick else FULL
     where = machine()
     rows: list[Row] = []
