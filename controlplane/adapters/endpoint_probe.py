@@ -9,7 +9,8 @@ import ssl
 from typing import Final
 from urllib.parse import quote
 
-from controlplane.adapters.s3.connection import Connection, ExchangeFailed
+from controlplane.adapters.s3.connection import Connection
+from controlplane.adapters.s3.exchange_failed import ExchangeFailed
 from controlplane.adapters.s3.options import Endpoint
 from controlplane.ports.errors import Corrupt, Unavailable
 

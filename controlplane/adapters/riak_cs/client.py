@@ -12,7 +12,8 @@ from controlplane.adapters.riak_cs.options import RiakCsOptions
 from controlplane.adapters.riak_cs.permitted import require_permitted
 from controlplane.adapters.riak_cs.resumption import continues, rest_of
 from controlplane.adapters.riak_cs.wire import head_of, target_of
-from controlplane.adapters.s3.connection import Connection, ExchangeFailed
+from controlplane.adapters.s3.connection import Connection
+from controlplane.adapters.s3.exchange_failed import ExchangeFailed
 from controlplane.adapters.s3.options import Endpoint
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
 from controlplane.ports.clock import Clock

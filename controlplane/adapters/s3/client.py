@@ -10,7 +10,8 @@ from functools import lru_cache, partial
 from random import Random
 from typing import Final, Protocol, TypeAlias
 
-from controlplane.adapters.s3.connection import Connection, ExchangeFailed
+from controlplane.adapters.s3.connection import Connection
+from controlplane.adapters.s3.exchange_failed import ExchangeFailed
 from controlplane.adapters.s3.failures import Failure, error_of, failure_of
 from controlplane.adapters.s3.head_shapes import HeadShapes
 from controlplane.adapters.s3.options import S3Options

@@ -10,6 +10,7 @@ from typing import Final, cast
 import httptools
 
 from controlplane.adapters.peer_host import TcpSocket, have_it_probed, is_silent
+from controlplane.adapters.s3.exchange_failed import ExchangeFailed
 from controlplane.adapters.s3.head_shapes import NotInStep
 from controlplane.adapters.s3.pipeline import Replies
 from controlplane.adapters.s3.plain_head import plain_head
@@ -28,29 +29,6 @@ _RESUME_BELOW: Final = 128 * 1024
 @lru_cache(maxsize=512)
 def _lower(name: bytes) -> str:
     return name.decode("latin-1").lower()
-
-
-class ExchangeFailed(Exception):
-    """A request got no whole, well-formed answer."""
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        answered: bool = False,
-        reused: bool = False,
-        hung: bool = False,
-        site: object | None = None,
-    ) -> None:
-        super().__init__(reason)
-        self.site = site
-        """Where it happened, as the pool knows it; None before a site was chosen."""
-        self.answered = answered
-        """Whether any byte of the answer had come."""
-        self.reused = reused
-        """Whether the connection had served another request before: then the server may just have closed it idle."""
-        self.hung = hung
-        """Whether it was given up after a wait: the next request would wait there too."""
 
 
 class Connection(asyncio.Protocol):

@@ -10,7 +10,8 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from controlplane.adapters.s3.connection import Connection, ExchangeFailed
+from controlplane.adapters.s3.connection import Connection
+from controlplane.adapters.s3.exchange_failed import ExchangeFailed
 from controlplane.adapters.s3.options import Endpoint, PoolOptions
 from controlplane.http.block_reads import Blocks
 from controlplane.ports.clock import Clock
