@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import gc
+import os
 import warnings
 from collections.abc import Iterator
 
 import pytest
+from _pytest import runner
 from hypothesis import HealthCheck, settings
 
 # How long an example takes says something of the machine and its other work, not of the code.
 settings.register_profile("millrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("millrace")
+
+
+def _name_current_test(item: pytest.Item, when: str | None) -> None:
+    """PYTEST_CURRENT_TEST as pytest has it, but that it is emptied at the end of a test, never removed.
+
+    Whoever walks over os.environ (boto3 and requests for every client, looking for proxies; dict(os.environ)) takes all
+    names and then asks for each: a name that is removed in between is a KeyError. Threads that live across tests do
+    this while pytest, between two tests, removes that one. Adding and replacing hurt nobody."""
+    os.environ["PYTEST_CURRENT_TEST"] = f"{item.nodeid} ({when})".replace("\0", "(null)") if when else ""
+
+
+# Pytest has no setting for it. tests/unit/test_environment.py tells when this does not reach it any more.
+runner._update_current_test_var = _name_current_test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
