@@ -25,7 +25,8 @@ from tests.contract.hot_cache_suite import HotCacheContract, bytes_of, read
 from tests.contract.hot_cache_suite import Make as MakeCache
 from tests.contract.hot_tier_suite import HotTierContract, Make
 from tests.contract.object_store_suite import content_of
-from tests.support.hot_servers import free_port, memcached_server, redis_server
+from tests.support.hot_servers import memcached_server, redis_server
+from tests.support.ports import free_port
 from tests.support.riak_kv import RiakNode
 
 PASSWORD = "not a secret"

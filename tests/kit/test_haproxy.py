@@ -22,16 +22,11 @@ import pytest
 
 from tests.kit.conftest import ROOT
 from tests.kit.test_families import Role
+from tests.support.ports import free_port
 from tests.support.power import cut_power
 
 SILENCE_S = 4
 NEEDS_THE_SYSTEM = re.compile(r"^ +(log /dev/log|user |group |chroot |stats socket ).*\n", re.MULTILINE)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 class Server(http.server.ThreadingHTTPServer):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -22,6 +21,7 @@ from controlplane.model.sharding import SHARDS, Shard, shard_of
 from controlplane.ports.errors import Conflict, Full, Rejected, Unavailable
 from tests.contract.catalog_suite import FAR, NEAR, at, manifest
 from tests.contract.journal_suite import NOW, draft
+from tests.support.ports import free_port
 from tests.support.riak_kv import RiakNode, given_or_standin
 
 Open = Callable[..., Awaitable[RiakJournal]]
@@ -209,12 +209,6 @@ async def test_of_two_nodes_rows_of_one_copy_the_later_counts_once(riak: RiakNod
 
 
 # -- a Riak that fails ------------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def client(*urls: str, kind: str = "millrace", **options: float) -> RiakHttp:
