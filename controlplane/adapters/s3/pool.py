@@ -73,7 +73,8 @@ class ConnectionPool:
     Endpoints: the least busy one that is not ejected. A failed connect and a wait in vain eject at once, and throw its
     idle connections away; other failures eject after three in a row. For 1 s doubling to 15 s; any answer below 500
     forgives. When all are ejected, the first to return is tried. With a proof, one that was ejected at once is used
-    again when it has answered that, so that no request has to wait for whether it is back.
+    again when it has answered that, so that no request has to wait for whether it is back. Who waits in line is given a
+    place where he could begin now: not at an endpoint that is away while others answer, and at one that is back at once.
     """
 
     def __init__(self, options: PoolOptions, clock: Clock, random: Random, proof: Proof | None = None) -> None:
@@ -101,6 +102,8 @@ class ConnectionPool:
 
     async def acquire(self, *, max_idle_s: float = IDLE_S, avoid: Site | None = None) -> Lease:
         """`avoid` is the site that just failed: another one is preferred. Raises ExchangeFailed."""
+        if self._waiting:
+            self._serve_line()  # an endpoint may be used again whose time is over
         site = None if self._waiting else self._choose(avoid)
         if site is None:
             given = await self._wait_in_line()
@@ -143,10 +146,13 @@ class ConnectionPool:
 
     def succeeded(self, site: Site) -> None:
         site.failures = 0
+        if not site.ejected_until and site.returning is None:
+            return
         site.ejected_until = 0.0
         if site.returning is not None:
             site.returning.cancel()
             site.returning = None
+        self._serve_line()
 
     async def _win_back(self, site: Site, proof: Proof) -> None:
         while True:
@@ -239,12 +245,22 @@ class ConnectionPool:
         return None
 
     def _vacate(self, site: Site) -> None:
-        """A place at `site` became free: it goes to the first in line."""
-        waiter = self._next_waiter()
-        if waiter is None:
-            site.open -= 1
-        else:
-            waiter.set_result(site)
+        """A place at `site` became free."""
+        site.open -= 1
+        self._serve_line()
+
+    def _serve_line(self) -> None:
+        """Give places that are free to the first in line, as long as there are both."""
+        while self._waiting and not self._closed:
+            site = self._choose(None)
+            if site is None or (waiter := self._next_waiter()) is None:
+                return
+            connection = self._idle_connection(site, FRESH_IDLE_S)
+            if connection is None:
+                site.open += 1
+                waiter.set_result(site)
+            else:
+                waiter.set_result(Lease(site, connection))
 
     def _drop(self, connection: Connection) -> None:
         connection.abort()
