@@ -145,8 +145,8 @@ class Gc(Section):
         examples=["/run/millrace-riak-cs-gc.sock"],
     )
     interval_s: Seconds = Field(900, description="from the start of one batch to the start of the next")
-    lease_ttl_s: Seconds = Field(45, description="another node takes over within this when the one that collects dies")
-    command_timeout_s: Seconds = Field(15, ge=1, description="of one command of Riak CS")
+    lease_ttl_s: Seconds = Field(120, description="another node takes over within this when the one that collects dies")
+    command_timeout_s: Seconds = Field(40, ge=1, description="of one command of Riak CS, which starts an Erlang node")
     check_s: Seconds = Field(60, description="how often the local Riak CS is asked what it does")
 
 

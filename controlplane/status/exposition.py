@@ -183,7 +183,9 @@ def _mirror(tally: MirrorTally) -> Iterator[Metric]:
         "millrace_mirror_acls_noted", "Copies beside which an ACL was noted that they could not have.", tally.acls_noted
     )
     yield GaugeMetricFamily("millrace_mirror_in_flight", "Tasks under way.", tally.in_flight)
-    lag = HistogramMetricFamily("millrace_mirror_lag_seconds", "From acknowledgement to proved copy.")
+    lag = HistogramMetricFamily(
+        "millrace_mirror_lag_seconds", "From acknowledgement to proved copy, of copies proved since the start."
+    )
     lag.add_metric((), buckets_of(tally.lag), tally.lag.total)
     yield lag
 

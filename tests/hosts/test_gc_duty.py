@@ -13,7 +13,7 @@ from tests.hosts.cluster import Cluster
 
 AGENTS = ("n3", "n4")
 """The Riak CS nodes with an agent, once n3 has one too."""
-TTL_S = 45
+TTL_S = 120
 LATE_S = 20
 """A round of the lock, two commands of Riak CS, and this machine."""
 REAL_LATE_S = 60

@@ -8,6 +8,7 @@ import pytest
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 
+from controlplane.settings.tree import Gc
 from tests.kit.conftest import ROOT
 
 SOCKET = "/run/millrace-riak-cs-gc.sock"
@@ -82,3 +83,28 @@ def test_two_agents_beside_riak_cs_take_it_over_from_the_timer(
 
     assert (value("riak_cs_gc_member"), value("riak_cs_gc_group")) == (member, group)
     assert value("__gc_settings") == ({"gc": {"socket": SOCKET}} if group else {})
+
+
+def test_an_agent_may_take_as_long_to_stop_as_halting_takes() -> None:
+    """A command under way, and the one that halts; the role knows the default that the settings have."""
+    shipped = Gc().command_timeout_s
+    end_s = {
+        name: float(gc_end_s(gc))
+        for name, gc in {
+            "off": {},
+            "shipped": {"socket": SOCKET},
+            "own": {"socket": SOCKET, "command_timeout_s": 7},
+        }.items()
+    }
+    assert end_s == {"off": 0, "shipped": 2 * shipped, "own": 14}
+    stop_s = DataLoader().load_from_file(str(ROOT / "roles/controlplane/defaults/main.yml"))[
+        "controlplane_stop_timeout_s"
+    ]
+    assert stop_s > 2 * shipped
+
+
+def gc_end_s(gc: dict[str, Any]) -> str:
+    loader = DataLoader()
+    found = loader.load_from_file(str(ROOT / "roles/controlplane/vars/main.yml"), trusted_as_template=True)
+    templar = Templar(loader=loader, variables={**found, "controlplane_settings": {"gc": gc}})
+    return str(templar.template(trust_as_template("{{ __controlplane_gc_end_s }}")))
