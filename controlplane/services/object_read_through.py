@@ -285,7 +285,8 @@ class ObjectReadThrough:
                     await self._put_back(place, owner, info, spooled)
                     await self._unless_deleted(store, place, owner, spooled.content)
         except (MillraceError, TimeoutError) as error:
-            log.warning("%s/%s was served from %s, but not put back into Riak CS: %s", bucket, key, store.name, error)
+            why = str(error) or f"Riak CS had not taken it after {FILL_AT_MOST_S:g} s"
+            log.warning("%s/%s was served from %s, but not put back into Riak CS: %s", bucket, key, store.name, why)
 
     async def _may_fill(self, place: _Place, owner: KeyPair) -> bool:
         """Whether Riak CS still lacks it, and nobody deleted it meanwhile."""

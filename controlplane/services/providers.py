@@ -65,7 +65,8 @@ class Providers:
             async with asyncio.timeout(_ASK_AT_MOST_S):
                 return await self._find_or_claim(name, instead_of)
         except (TimeoutError, MillraceError) as error:
-            log.warning("providers cannot be asked for, each gateway fetches for itself: %s", error)
+            why = str(error) or f"the directory gave no answer within {_ASK_AT_MOST_S:g} s"
+            log.warning("providers cannot be asked for, each gateway fetches for itself: %s", why)
             self._away_until = self._clock.monotonic() + _REST_S
             return None
 

@@ -83,7 +83,7 @@ class Restorer:
                 else:
                     result.left_alone += 1
             except (MillraceError, TimeoutError) as error:
-                what = f"{unit.bucket}/{one.key}: {error or 'it took too long'}"
+                what = f"{unit.bucket}/{one.key}: {str(error) or 'it took too long'}"
                 result.failed += 1
                 if len(result.failures) < _MOST_TOLD:
                     result.failures.append(what)

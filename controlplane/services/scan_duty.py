@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from controlplane.model.lock_plan import Wish
@@ -57,9 +57,7 @@ class ScanDuty:
     async def _is_due(self) -> bool:
         if await self._checkpoints.load(RUN) is not None:
             return True
-        last = await self._checkpoints.load(LAST)
-        finished_at = 0.0 if last is None else float(last.get("finished_at", 0.0))
-        return self._clock.now() - finished_at >= self._every_s
+        return is_long_ago(await self._checkpoints.load(LAST), self._clock.now(), self._every_s)
 
     def _check_lock(self, _: int) -> None:
         if not self._lock.held and self._run is not None:
@@ -77,6 +75,13 @@ class ScanDuty:
     async def end(self) -> None:
         """After the runner has ended: the lock is free at once."""
         await self._lock.give_back()
+
+
+def is_long_ago(last: Mapping[str, Any] | None, now: float, every_s: float) -> bool:
+    """Whether the last scan ended so long ago; or, by the clock of the node that noted it, as far in the future: that
+    clock was wrong, and nobody would scan until its time has come."""
+    finished_at = 0.0 if last is None else float(last.get("finished_at", 0.0))
+    return abs(now - finished_at) >= every_s
 
 
 def summary(report: Report, finished_at: float) -> dict[str, Any]:

@@ -194,8 +194,8 @@ class SharedScan:
         return await self._change(claim)
 
     async def _change(self, change: Callable[[Board, frozenset[str]], T]) -> T:
-        """Again and again while the lease surely lasts, which it does longer than etcd takes for an election. Raises
-        NoBoard, NoSession, StorageFull."""
+        """Again and again while the lease surely lasts, which it does longer than etcd takes for an election; once when
+        all is to end. Raises NoBoard, NoSession, StorageFull."""
         while True:
             try:
                 return await self._seat.change(self._run, change)
@@ -204,6 +204,8 @@ class SharedScan:
             except MillraceError as error:
                 if not self._seat.is_sure:
                     raise NoSession(f"the lease may be over, and the directory does not say: {error}") from error
+                if self._stopping.is_set():
+                    raise NoSession(f"this node stops, and what it did last is not on the board: {error}") from error
                 log.warning("the scan's board cannot be reached: %s", error)
                 await self._look_in_a_moment()
 

@@ -14,7 +14,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.scan_board import NoSession
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
-from controlplane.services.scan_duty import LAST, summary, tell
+from controlplane.services.scan_duty import LAST, is_long_ago, summary, tell
 from controlplane.services.scan_run import RUN, Report
 from controlplane.services.scan_seat import Look, ScanSeat
 from controlplane.services.shared_scan import SharedScan
@@ -80,8 +80,10 @@ class SharedScanDuty:
                 await self._conclude(finished)
         finally:
             keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            (ended,) = await asyncio.gather(keeper, return_exceptions=True)
             await self._seat.leave()
+            if isinstance(ended, Exception):
+                log.error("scan: the lease was not renewed any more: please report it", exc_info=ended)
 
     async def _keep_seat(self) -> None:
         while True:
@@ -126,9 +128,7 @@ class SharedScanDuty:
     async def _is_due(self, look: Look) -> bool:
         if look.posted.text is not None:
             return True
-        last = await self._documents.load(LAST)
-        finished_at = 0.0 if last is None else float(last.get("finished_at", 0.0))
-        return self._clock.now() - finished_at >= self._every_s
+        return is_long_ago(await self._documents.load(LAST), self._clock.now(), self._every_s)
 
     # Concluding
 

@@ -187,7 +187,7 @@ class RiakHttp:
                     if self._closed:
                         break
                     self._nodes.failed(url, self._clock.monotonic())
-                    failures.append(f"{url}: {error or type(error).__name__}")
+                    failures.append(f"{url}: {str(error) or type(error).__name__}")
                     continue
                 self._nodes.answered(url)
                 if answer.status < 500:

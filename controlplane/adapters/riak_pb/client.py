@@ -173,7 +173,7 @@ class RiakPb:
                         answer, body = await self._exchange(place, frame)
                 except (OSError, TimeoutError, _Broken, asyncio.IncompleteReadError) as error:
                     self._nodes.failed(place, self._clock.monotonic())
-                    failures.append(f"{place}: {error or 'no answer in time'}")
+                    failures.append(f"{place}: {str(error) or 'no answer in time'}")
                     continue
                 self._nodes.answered(place)
                 if answer == expected:

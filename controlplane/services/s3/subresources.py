@@ -71,7 +71,6 @@ class _Document:
 
 
 @lru_cache(maxsize=4096)
-@lru_cache(maxsize=4096)
 def _bucket_key(bucket: str, kind: Kind) -> Key:
     return Key(f"b/{kind.value}/{bucket}")
 

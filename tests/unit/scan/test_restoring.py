@@ -149,6 +149,21 @@ async def test_i5_an_outage_is_told_and_the_next_call_goes_on(world: World) -> N
     assert restore.result.objects == 1
 
 
+async def test_why_an_object_did_not_come_back_is_told_in_words_also_when_time_was_up(world: World) -> None:
+    await world.node.put("a", b"1")
+    await world.node.drain()
+    world.node.lose("a")
+
+    def slow(op: str, key: Key) -> None:
+        if op == "get":
+            raise TimeoutError
+
+    world.target.fault = slow
+    restore = restorer(world)
+    await world.run(restore).run()
+    assert restore.result.failures == [f"{B}/a: it took too long"]
+
+
 async def test_a_bucket_that_nobody_owns_is_told(world: World) -> None:
     async def nobody(bucket: Bucket) -> KeyPair:
         raise NotFound(f"no user owns {bucket}")

@@ -11,7 +11,7 @@ import pytest
 from controlplane.adapters.memory.directory import InProcessDirectory
 from controlplane.ports.errors import Unavailable
 from controlplane.services.held_lock import HeldLock
-from controlplane.services.scan_duty import LAST, ScanDuty
+from controlplane.services.scan_duty import LAST, ScanDuty, is_long_ago
 from controlplane.services.scan_run import RUN, ScanRun
 from controlplane.services.shared_documents import SharedDocuments
 from tests.support.scan_world import Place, World
@@ -51,6 +51,16 @@ class Agent:
     async def round(self) -> None:
         await self.lock.once()
         await self.duty.once()
+
+
+@pytest.mark.parametrize(
+    ("ended", "due"), [(-DAY, True), (-DAY + 1, False), (0.0, False), (DAY - 1, False), (365 * DAY, True)]
+)
+def test_a_clock_that_was_wrong_does_not_put_off_the_next_scan(ended: float, due: bool) -> None:
+    """`ended`: the last scan, seconds after now, by the clock of the node that did it."""
+    now = 1.8e9
+    assert is_long_ago({"finished_at": now + ended}, now, DAY) is due
+    assert is_long_ago(None, now, DAY)
 
 
 async def test_it_scans_at_once_and_then_at_its_interval(world: World, clock: VirtualClock) -> None:

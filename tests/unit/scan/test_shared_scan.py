@@ -18,6 +18,7 @@ from controlplane.model.scan_guard import GuardLimits
 from controlplane.model.scan_join import Kind
 from controlplane.ports.errors import Unavailable
 from controlplane.services.lanes import LanePlan, Lanes
+from controlplane.services.scan_seat import Look
 from tests.support.object_node import B, FakeBuckets
 from tests.support.scan_team import DAY, TTL_S, Team
 from tests.support.scan_world import PLACES, WEEK, Place, World
@@ -182,6 +183,49 @@ async def test_a_directory_that_is_away_for_a_while_ends_nothing(world: World) -
     await running
     assert (await team.last())["totals"]["same"] == 400
     assert not any(node.tally.sessions_lost for node in team.nodes.values())
+
+
+async def test_a_node_that_is_told_to_stop_while_the_directory_is_away_does_not_ask_it_again_and_again(
+    world: World,
+) -> None:
+    await world.fill(EQUAL)
+    world.source.latency = 1.0
+    team = Team(world, "a", page=4)
+    node = team.nodes["a"]
+    running = asyncio.ensure_future(node.duty.once())
+    await world.clock.sleep(3)
+    looks, look = 0, node.seat.look
+
+    async def counted() -> Look:
+        nonlocal looks
+        looks += 1
+        assert looks < 10
+        return await look()
+
+    node.seat.look = counted  # type: ignore[method-assign]
+    team.board.away = True
+    node.duty.stop()
+    stopped_at = world.clock.monotonic()
+    await running
+    assert world.clock.monotonic() - stopped_at < 1.0
+    team.board.away = False
+    await world.clock.sleep(TTL_S)
+    team.nodes["a"] = team.make("a")
+    await team.run()
+    assert (await team.last())["totals"]["same"] == 400
+
+
+async def test_a_lease_that_is_renewed_no_more_is_said_and_why(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    await world.fill(EQUAL)
+    world.source.latency = 1.0
+    team = Team(world, "a", page=4)
+
+    async def broken() -> None:
+        raise KeyError("a bug")
+
+    team.nodes["a"].seat.keep = broken  # type: ignore[method-assign]
+    await team.run()
+    assert [record.exc_info for record in caplog.records if "please report it" in record.getMessage()]
 
 
 async def test_nodes_with_other_rules_stay_away_until_it_is_over(world: World) -> None:
