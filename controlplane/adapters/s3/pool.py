@@ -73,8 +73,8 @@ class ConnectionPool:
     Endpoints: the least busy one that is not ejected. A failed connect and a wait in vain eject at once, and throw its
     idle connections away; other failures eject after three in a row. For 1 s doubling to 15 s; any answer below 500
     forgives. When all are ejected, the first to return is tried. With a proof, one that was ejected at once is used
-    again when it has answered that, so that no request has to wait for whether it is back. Who waits in line is given a
-    place where he could begin now: not at an endpoint that is away while others answer, and at one that is back at once.
+    again when it has answered that, so that no request has to wait for whether it is back. Who waits in line is given
+    a place where he could begin now: not at an endpoint that is away while others answer, at once at one that is back.
     """
 
     def __init__(self, options: PoolOptions, clock: Clock, random: Random, proof: Proof | None = None) -> None:
