@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import shutil
 from pathlib import Path
@@ -42,6 +43,8 @@ PRIMARY = StoreName("primary")
 PERSISTENT = StoreName("persistent")
 
 _WORKER = "worker-"
+_MOST_DIGESTING = 8
+"""Threads."""
 
 
 async def build_store(name: StoreName, store: Store, clock: Clock) -> ObjectStore:
@@ -197,9 +200,14 @@ def _hot_folder(settings: Settings) -> Path:
 
 
 def open_agent_spool(settings: Settings) -> DiskSpool:
-    """The agent's own: opening one removes what an earlier process left in it."""
+    """The agent's own: opening one removes what an earlier process left in it.
+
+    Its digests take half of the CPUs at most. With all of them they are done soon, and then wait for what they kept
+    from its work: the services at both ends and the gateway, where those are on this host, and this process's own loop.
+    """
     folder = settings.node.data_dir / "agent-spool"
-    spool = DiskSpool(folder, memory_bytes=settings.gateway.spool_memory_bytes, stays=False)
+    threads = min(_MOST_DIGESTING, max(1, len(os.sched_getaffinity(0)) // 2))
+    spool = DiskSpool(folder, memory_bytes=settings.gateway.spool_memory_bytes, threads=threads, stays=False)
     spool.prepare()
     return spool
 

@@ -7,11 +7,12 @@ import errno
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
 from controlplane.adapters.spool.lane import Lane
+from controlplane.adapters.spool.oldest_first import OldestFirst
 from controlplane.model.content import Content, Md5, Sha256
 from controlplane.ports.errors import MillraceError, StorageFull, Unavailable
 from controlplane.ports.object_store import LocalFile
@@ -36,12 +37,13 @@ class DiskSpool:
         self, path: Path, *, memory_bytes: int, reserve_bytes: int = 64 << 20, threads: int = 8, stays: bool = True
     ) -> None:
         """`stays`: what is spooled is about to become an object of a store, and is flushed then. False: its file goes
-        as soon as it was sent, best before the disk ever sees it."""
+        as soon as it was sent, best before the disk ever sees it; and nobody waits for one body rather than another, so
+        that the threads finish the oldest first."""
         self._path = path
         self._stays = stays
         self._memory_bytes = memory_bytes
         self._reserve_bytes = reserve_bytes
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="spool")
+        self._threads = OldestFirst(threads, "spool")
         self._count = 0
 
     def prepare(self) -> None:
@@ -62,18 +64,19 @@ class DiskSpool:
                     "free space or enlarge the file system"
                 )
         self._count += 1
+        executor = self._threads.of_body(0 if self._stays else self._count)
         return Writer(
-            self._path / f"{os.getpid()}-{self._count}.part", self._memory_bytes, self._executor, stays=self._stays
-        )
+            self._path / f"{os.getpid()}-{self._count}.part", self._memory_bytes, executor, stays=self._stays
+        )  # fmt: skip
 
     def close(self) -> None:
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        self._threads.shutdown()
 
 
 class Writer:
     """One body on its way in; see ports.spool.SpoolWriter."""
 
-    def __init__(self, path: Path, memory_bytes: int, executor: ThreadPoolExecutor, *, stays: bool) -> None:
+    def __init__(self, path: Path, memory_bytes: int, executor: Executor, *, stays: bool) -> None:
         self._path = path
         self._stays = stays
         self._memory_bytes = memory_bytes
@@ -204,7 +207,7 @@ class Body:
     """A complete body; see ports.spool.Spooled."""
 
     def __init__(
-        self, content: Content, body: bytes | LocalFile, path: Path | None, fd: int, executor: ThreadPoolExecutor
+        self, content: Content, body: bytes | LocalFile, path: Path | None, fd: int, executor: Executor
     ) -> None:
         self.content = content
         self.body = body
