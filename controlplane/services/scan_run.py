@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controlplane.model.copies import Copy
-from controlplane.model.keys import Bucket, Key
+from controlplane.model.keys import Key
 from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.scan_join import Kind
 from controlplane.model.scan_ranges import initial
@@ -22,12 +22,10 @@ from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.proving import read_content
-from controlplane.services.scan_admission import Admit
 from controlplane.services.scan_deletes import ScanDeletes
+from controlplane.services.scan_maker import Buckets, ScanMaker
 from controlplane.services.scan_tags import TagScan
 from controlplane.services.scan_unit import PAGE, Sink, Stopped, UnitScan
-from controlplane.services.store_listing import StoreListing
-from controlplane.services.target_heads import TargetHeads
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +83,7 @@ class ScanRun:
         source: BucketStores,
         targets: Mapping[str, BucketStores],
         catalog: Catalog,
-        buckets: Callable[[MirrorRule], Awaitable[Sequence[Bucket]]],
+        buckets: Buckets,
         sink: Sink,
         clock: Clock,
         tally: ScanTally,
@@ -100,17 +98,20 @@ class ScanRun:
         tags: TagScan | None = None,
         admit: Callable[[MirrorRule, int], Awaitable[bool]] | None = None,
     ) -> None:
-        """`tags`: compares those of the objects, too. `admit`: waits until so many requests of a rule may be sent;
-        False: not any more."""
-        self._admit = admit
-        self._tags = tags
-        self._save_every_s = save_every_s
-        self._rules = tuple(rules)
-        self._source = source
-        self._targets = targets
-        self._catalog = catalog
-        self._buckets = buckets
-        self._sink = sink
+        """`tags`, `admit`: see ScanMaker."""
+        self._scans = ScanMaker(
+            rules,
+            source=source,
+            targets=targets,
+            catalog=catalog,
+            buckets=buckets,
+            sink=sink,
+            clock=clock,
+            workers=workers,
+            page=page,
+            tags=tags,
+            admit=admit,
+        )
         self._clock = clock
         self._tally = tally
         self._workers = workers
@@ -119,7 +120,7 @@ class ScanRun:
         self._trust_catalog = trust_catalog
         self._read = read
         self._on_keys = on_keys
-        self._page = page
+        self._save_every_s = save_every_s
         self._stopping = False
         self._saved_at = clock.monotonic()
         self._saving = False
@@ -155,11 +156,10 @@ class ScanRun:
         return report
 
     async def _units(self, chosen: Callable[[Unit], Unit | None]) -> AsyncIterator[tuple[str, Unit]]:
-        for number, rule in enumerate(self._rules):
-            for bucket in sorted(await self._buckets(rule)):
-                unit = chosen(Unit(rule, bucket, rule.prefix))
-                if unit is not None:
-                    yield f"{number:06d} {bucket}", unit
+        async for order, each in self._scans.units():
+            unit = chosen(each)
+            if unit is not None:
+                yield order, unit
 
     # One unit
 
@@ -170,8 +170,7 @@ class ScanRun:
             splits = [Key(key) for key in self._splits.get(unit.name, ())]
             state = UnitState(initial(splits, self._workers))
         progress.unit, progress.state = unit.name, state
-        target = self._targets[unit.rule.target]
-        store = target.store(unit.bucket)
+        store = self._scans.target(unit)
 
         async def moved(keys: int) -> None:
             self._tally.keys += keys
@@ -180,41 +179,15 @@ class ScanRun:
                 raise Stopped
             await self._save_now_and_then(report, progress)
 
-        origin, admit = self._source.store(unit.bucket), self._admission(unit)
-        scan = UnitScan(
-            unit,
-            state,
-            rules=self._rules,
-            source=StoreListing(origin, unit.prefix, may_be_missing=False, admit=admit),
-            target=StoreListing(store, unit.prefix, may_be_missing=True, admit=admit),
-            heads=TargetHeads(store, target.bulk(unit.bucket), admit),
-            source_heads=TargetHeads(origin, None, admit),
-            catalog=self._catalog,
-            sink=self._sink,
-            clock=self._clock,
-            workers=self._workers,
-            trust_catalog=self._trust_catalog,
-            read=self._reader(store) if self._read else None,
-            moved=moved,
-            page=self._page,
-        )
+        read = self._reader(store) if self._read else None
+        scan = self._scans.scan(unit, state, moved=moved, trust_catalog=self._trust_catalog, read=read)
         told = UnitReport(unit, state.counts)
         try:
             if not state.done:
                 await scan.run()
-            if self._tags is not None:
-                await self._tags.run(
-                    unit,
-                    state.counts,
-                    source=self._source.store(unit.bucket),
-                    target=store,
-                    sink=self._sink,
-                    trust_catalog=self._trust_catalog,
-                    moved=moved,
-                    admit=admit,
-                )
+            await self._scans.compare_tags(unit, state.counts, moved=moved, trust_catalog=self._trust_catalog)
             if self._deletes is not None:
-                deleted_before = report.totals.deletes_enqueued
+                deleted_before, admit = report.totals.deletes_enqueued, self._scans.admission(unit)
                 enqueued, verdict = await self._deletes.apply(unit, state, store, deleted_before, admit)
                 state.counts.deletes_enqueued += enqueued
                 if not verdict.allowed:
@@ -233,13 +206,6 @@ class ScanRun:
         report.held_back += bool(told.held_back)
         progress.unit, progress.state = "", None
         return True
-
-    def _admission(self, unit: Unit) -> Admit:
-        async def admit(requests: int) -> None:
-            if self._admit is not None and not await self._admit(unit.rule, requests):
-                raise Stopped
-
-        return admit
 
     def _reader(self, store: ObjectStore) -> Callable[[Copy], Awaitable[bool]]:
         async def read(copy: Copy) -> bool:
@@ -285,7 +251,7 @@ class ScanRun:
 
     def _fingerprint(self) -> str:
         """A scan is only resumed under the very rules that it began with."""
-        return f"{_VERSION} {self._rules!r}"
+        return f"{_VERSION} {self._scans.rules!r}"
 
     async def _save_now_and_then(self, report: Report, progress: _Progress) -> None:
         if self._saving or self._clock.monotonic() - self._saved_at < self._save_every_s:

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, 
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
-from controlplane.model.keys import Bucket
 from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.scan_board import Board, Close, Delete, OpenUnit, Over, Part, Piece, Scan, Task, Vote, Wait
 from controlplane.model.scan_guard import GuardLimits
@@ -23,14 +22,12 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError, StorageFull, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.scan_board import NoSession
-from controlplane.services.scan_admission import Admit
 from controlplane.services.scan_deletes import ScanDeletes
+from controlplane.services.scan_maker import Buckets, ScanMaker
 from controlplane.services.scan_seat import NoBoard, ScanSeat
 from controlplane.services.scan_stretches import Stretches, StretchRecords
 from controlplane.services.scan_tags import TagScan
 from controlplane.services.scan_unit import PAGE, Sink, Stopped, UnitScan
-from controlplane.services.store_listing import StoreListing
-from controlplane.services.target_heads import TargetHeads
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +78,7 @@ class SharedScan:
         targets: Mapping[str, BucketStores],
         catalog: Catalog,
         catalog_is_shared: bool,
-        buckets: Callable[[MirrorRule], Awaitable[Sequence[Bucket]]],
+        buckets: Buckets,
         sink: Sink,
         clock: Clock,
         tally: ScanTally,
@@ -93,24 +90,29 @@ class SharedScan:
         save_every_s: float = SAVE_EVERY_S,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
-        """`admit`: waits until so many requests of a rule may be sent; False: not any more."""
-        self._rules = tuple(rules)
+        """`tags`, `admit`: see ScanMaker."""
+        self._scans = ScanMaker(
+            rules,
+            source=source,
+            targets=targets,
+            catalog=catalog,
+            buckets=buckets,
+            sink=sink,
+            clock=clock,
+            workers=workers,
+            page=page,
+            tags=tags,
+            admit=admit,
+            nodes=lambda: tally.nodes,
+        )
         self._node = node
         self._seat = seat
         self._stretches = stretches
-        self._source = source
-        self._targets = targets
-        self._catalog = catalog
         self._catalog_is_shared = catalog_is_shared
-        self._buckets = buckets
-        self._sink = sink
         self._clock = clock
         self._tally = tally
         self._workers = workers
         self._deletes = deletes
-        self._tags = tags
-        self._admit = admit
-        self._page = page
         self._save_every_s = save_every_s
         self._look_every_s = look_every_s
         self._stopping = asyncio.Event()
@@ -128,7 +130,7 @@ class SharedScan:
         """Nodes share a run when they would do the same in it."""
         deletes = self._deletes
         guard = None if deletes is None else (deletes.limits, deletes.grace_s)
-        facts = f"{_VERSION} {self._rules!r} {guard!r} {self._catalog_is_shared}"
+        facts = f"{_VERSION} {self._scans.rules!r} {guard!r} {self._catalog_is_shared}"
         return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
     async def run(self, board: Board) -> Board | None:
@@ -162,10 +164,7 @@ class SharedScan:
         return None
 
     async def _list_units(self) -> None:
-        self._units = {}
-        for number, rule in enumerate(self._rules):
-            for bucket in sorted(await self._buckets(rule)):
-                self._units[f"{number:06d} {bucket}"] = Unit(rule, bucket, rule.prefix)
+        self._units = {order: unit async for order, unit in self._scans.units()}
 
     # What is next
 
@@ -293,40 +292,18 @@ class SharedScan:
             await self._fail(task.order, error)
 
     def _new_scan(self, unit: Unit, state: UnitState, last: Stretches) -> UnitScan:
-        target = self._targets[unit.rule.target]
-        store, origin = target.store(unit.bucket), self._source.store(unit.bucket)
         deletes = self._deletes if unit.rule.deletes else None
-
-        admit = self._admission(unit)
 
         async def moved(keys: int) -> None:
             self._tally.keys += keys
 
-        return UnitScan(
+        return self._scans.scan(
             unit,
             state,
-            rules=self._rules,
-            source=StoreListing(origin, unit.prefix, may_be_missing=False, admit=admit),
-            target=StoreListing(store, unit.prefix, may_be_missing=True, admit=admit),
-            heads=TargetHeads(store, target.bulk(unit.bucket), admit),
-            source_heads=TargetHeads(origin, None, admit),
-            catalog=self._catalog,
-            sink=self._sink,
-            clock=self._clock,
-            workers=self._workers,
             moved=moved,
-            page=self._page,
             due_since=None if deletes is None else self._started_at - deletes.grace_s,
             remembers=lambda key: self._catalog_is_shared or last.remembers(self._node, self._run, key),
         )
-
-    def _admission(self, unit: Unit) -> Admit:
-        async def admit(requests: int) -> None:
-            # Each node's own limit is the rule's, so each takes for all of them: together they keep to it.
-            if self._admit is not None and not await self._admit(unit.rule, requests * max(1, self._tally.nodes)):
-                raise Stopped
-
-        return admit
 
     async def _keep_up(self, held: _Held, work: asyncio.Future[None]) -> None:
         """Until the work is done or may not go on: tell how far it has come, and give away what others can have."""
@@ -387,17 +364,7 @@ class SharedScan:
 
         try:
             await self._stretches.save(unit, there, self._run, self._node)
-            if self._tags is not None:
-                await self._tags.run(
-                    unit,
-                    found,
-                    source=self._source.store(unit.bucket),
-                    target=self._targets[unit.rule.target].store(unit.bucket),
-                    sink=self._sink,
-                    trust_catalog=True,
-                    moved=moved,
-                    admit=self._admission(unit),
-                )
+            await self._scans.compare_tags(unit, found, moved=moved)
         except MillraceError as error:
             await self._fail(order, str(error))
             return
@@ -428,9 +395,9 @@ class SharedScan:
         assert deletes is not None
         since = self._started_at - deletes.grace_s
         stretches = [(piece.start or None, piece.until) for piece in there.pieces if piece.node == task.node]
-        store = self._targets[unit.rule.target].store(unit.bucket)
+        store = self._scans.target(unit)
         try:
-            most, admit = there.part(task.node).due, self._admission(unit)
+            most, admit = there.part(task.node).due, self._scans.admission(unit)
             enqueued = await deletes.enqueue(unit, store, stretches, since, most, admit)
         except MillraceError as error:
             await self._fail(task.order, str(error))

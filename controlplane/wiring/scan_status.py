@@ -11,6 +11,7 @@ from controlplane.model.scan_board import Board, node_of, shares_of
 from controlplane.model.scan_board_document import read_board
 from controlplane.model.scan_state import Counts, decode_counts
 from controlplane.ports.errors import MillraceError
+from controlplane.ports.scan_board import Posted
 from controlplane.services.scan_duty import LAST
 from controlplane.services.scan_run import RUN
 from controlplane.services.shared_documents import SharedDocuments
@@ -26,7 +27,7 @@ async def scan_status(settings: Settings) -> dict[str, Any] | None:
     told: dict[str, Any] = {"error": "", "under_way": None, "last": None}
     try:
         if settings.directory.etcd.endpoints:
-            told["under_way"], told["last"] = await _shared(settings)
+            told["under_way"], told["last"], told["error"] = await _shared(settings)
         else:
             documents = FileDocuments(scan_folder(settings))
             told["under_way"] = _alone(settings.node.name, await documents.load(RUN))
@@ -36,7 +37,7 @@ async def scan_status(settings: Settings) -> dict[str, Any] | None:
     return told
 
 
-async def _shared(settings: Settings) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+async def _shared(settings: Settings) -> tuple[dict[str, Any] | None, dict[str, Any] | None, str]:
     from controlplane.adapters.etcd.scan_board import EtcdScanBoards
 
     directory = build_directory(settings, SystemClock())
@@ -47,11 +48,19 @@ async def _shared(settings: Settings) -> tuple[dict[str, Any] | None, dict[str, 
     finally:
         await boards.aclose()
         await directory.aclose()
+    under_way, error = _posted(posted)
+    return under_way, _last(last), error
+
+
+def _posted(posted: Posted) -> tuple[dict[str, Any] | None, str]:
+    """The scan under way; and why nothing is known of one that there is."""
+    if posted.text is None:
+        return None, ""
     try:
-        board = None if posted.text is None else read_board(posted.text)
-    except ValueError:
-        board = None  # of another version
-    return None if board is None else _under_way(board, posted.sessions), _last(last)
+        return _under_way(read_board(posted.text), posted.sessions), ""
+    except ValueError as error:
+        nodes = ", ".join(sorted(map(node_of, posted.sessions))) or "no node"
+        return None, f"the board in etcd cannot be read ({error}), {nodes} at it: does another version scan?"
 
 
 def _under_way(board: Board, sessions: frozenset[str]) -> dict[str, Any]:

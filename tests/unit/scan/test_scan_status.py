@@ -10,10 +10,11 @@ from controlplane.adapters.memory.directory import InProcessDirectory
 from controlplane.model.keys import Key
 from controlplane.model.scan_board import Board, OpenUnit, Part, Piece
 from controlplane.model.scan_state import Counts
+from controlplane.ports.scan_board import Posted
 from controlplane.services.held_lock import HeldLock
 from controlplane.services.scan_duty import ScanDuty
 from controlplane.settings.tree import Settings
-from controlplane.wiring.scan_status import _under_way, scan_status
+from controlplane.wiring.scan_status import _posted, _under_way, scan_status
 from tests.support.scan_world import Place, World
 from tests.support.virtual_time import VirtualClock
 
@@ -62,6 +63,14 @@ def test_a_shared_one_is_the_sum_of_its_nodes_and_tells_who_is_gone() -> None:
     assert told["nodes"] == {
         "a": {"keys": 5, "there": True}, "b": {"keys": 7, "there": False}, "c": {"keys": 100, "there": True},
     }  # fmt: skip
+
+
+def test_a_board_of_another_version_is_said_and_not_taken_for_no_scan() -> None:
+    assert _posted(Posted(frozenset(), None, 0)) == (None, "")
+    under_way, error = _posted(Posted(frozenset({"a/1"}), '{"version": 99}', 7))
+    assert under_way is None
+    assert "version 99" in error
+    assert "a at it" in error
 
 
 async def test_an_etcd_that_is_away_is_said_and_not_taken_for_no_scan(tmp_path: Path) -> None:
