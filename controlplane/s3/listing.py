@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote_plus
 
@@ -47,7 +48,12 @@ def _required(element: Element, name: str) -> str:
 
 def _entry(element: Element, url_encoded: bool) -> Entry:
     # One walk over the children: a page has a thousand entries.
-    fields = {child.name: child.text for child in element.children}
+    key, size, etag, modified_at = object_of({child.name: child.text for child in element.children})
+    return Entry(unquote_plus(key) if url_encoded else key, size, etag, modified_at)
+
+
+def object_of(fields: Mapping[str, str]) -> tuple[str, int, str, float]:
+    """By the texts of an entry's elements: the key as it stands there, and as in Entry. Raises MalformedListing."""
     try:
         key, size = fields["Key"], int(fields["Size"])
         modified_at = parse_timestamp(fields["LastModified"])
@@ -57,7 +63,7 @@ def _entry(element: Element, url_encoded: bool) -> Entry:
         raise MalformedListing(f"an entry with a field that cannot be read: {error}") from error
     if size < 0 or not key:
         raise MalformedListing("an entry with an empty key or a negative size")
-    return Entry(unquote_plus(key) if url_encoded else key, size, unquote_etag(fields.get("ETag", "")), modified_at)
+    return key, size, unquote_etag(fields.get("ETag", "")), modified_at
 
 
 def parse_listing(document: bytes) -> Listing:

@@ -8,7 +8,7 @@ from controlplane.s3.documents.bucket_documents import ListedBucket
 from controlplane.s3.documents.multipart_listing import Part, Upload
 from controlplane.s3.documents.object_listing import ListedObject, ObjectPage
 from controlplane.s3.etag import unquote_etag
-from controlplane.s3.listing import MalformedListing
+from controlplane.s3.listing import MalformedListing, object_of
 from controlplane.s3.riakcs.ill_formed import parse_riakcs
 from controlplane.s3.uri import Query
 from controlplane.s3.xml import Element, MalformedXml
@@ -56,17 +56,7 @@ def _object(element: Element) -> ListedObject:
             owner = _owner(child)
         else:
             fields[child.name] = child.text
-    try:
-        key, size = fields["Key"], int(fields["Size"])
-        modified_at = parse_timestamp(fields["LastModified"])
-    except KeyError as error:
-        raise MalformedListing(f"an entry without <{error.args[0]}>") from error
-    except (ValueError, MalformedDate) as error:
-        raise MalformedListing(f"an entry with a field that cannot be read: {error}") from error
-    if size < 0 or not key:
-        raise MalformedListing("an entry with an empty key or a negative size")
-    etag = unquote_etag(fields.get("ETag", ""))
-    return ListedObject(key, size, etag, modified_at, fields.get("StorageClass", "STANDARD"), owner)
+    return ListedObject(*object_of(fields), fields.get("StorageClass", "STANDARD"), owner)
 
 
 def parse_objects(document: bytes) -> ObjectPage:
