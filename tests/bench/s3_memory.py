@@ -9,6 +9,7 @@ sums their sizes, GET /-/times/<bucket> says when each came: `<Unix seconds> <ke
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 import sys
 import time
@@ -24,11 +25,7 @@ from xml.sax.saxutils import escape
 import uvloop
 
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
-_LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)\r", re.IGNORECASE)
-_CONTINUE = re.compile(rb"\r\nexpect: *100-continue\r", re.IGNORECASE)
-_IF_ABSENT = re.compile(rb"\r\nif-none-match: *\*\r", re.IGNORECASE)
-_RANGE = re.compile(rb"\r\nrange: *bytes=([0-9]+)-([0-9]*)\r", re.IGNORECASE)
-_KEPT = re.compile(rb"(?<=\n)(?:content-type|x-amz-meta-[^:]+):[^\r]*\r\n", re.IGNORECASE)
+_RANGE = re.compile(rb"bytes=([0-9]+)-([0-9]*)\Z")
 
 
 @dataclass(slots=True)
@@ -67,30 +64,34 @@ class S3(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.held = b""
-        self.head = b""
+        self.head = self.lowered = b""
         self.parts: list[bytes] = []
         self.left = 0
         """Bytes of a body still to come."""
 
     def data_received(self, data: bytes) -> None:
-        while data:
+        """What came behind a request is not copied for it."""
+        if self.held:
+            data, self.held = self.held + data, b""
+        at = 0
+        while at < len(data):
             if self.left:
-                part, data = data[: self.left], data[self.left :]
+                part = data[at : at + self.left]
                 self.parts.append(part)
                 self.left -= len(part)
+                at += len(part)
             else:
-                data = self.held + data
-                end = data.find(b"\r\n\r\n") + 4
+                end = data.find(b"\r\n\r\n", at) + 4
                 if end < 4:
-                    self.held = data
+                    self.held = data[at:]
                     return
-                self.held = b""
-                self.head, data = data[:end], data[end:]
+                self.head = data[at:end]
+                self.lowered = self.head.lower()
+                at = end
                 self.parts = []
                 if self.head.startswith(b"P"):
-                    found = _LENGTH.search(self.head)
-                    self.left = int(found[1]) if found else 0
-                    if self.left and _CONTINUE.search(self.head):
+                    self.left = int(_field(self.head, self.lowered, b"content-length") or 0)
+                    if self.left and _field(self.head, self.lowered, b"expect").lower() == b"100-continue":
                         self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             if not self.left:
                 self._answer_request()
@@ -128,7 +129,7 @@ class S3(asyncio.Protocol):
 
     def _put(self, name: str, key: str) -> None:
         body = b"".join(self.parts)
-        if self._keep(name, key, body, md5(body).hexdigest(), b"".join(_KEPT.findall(self.head))):
+        if self._keep(name, key, body, md5(body).hexdigest(), _kept(self.head, self.lowered)):
             found = _buckets[name].objects[key]
             head = b'ETag: "%b"\r\nDate: %b\r\n' % (found.etag.encode(), _date(int(found.at)))
             self._answer("200 OK", head=head)
@@ -138,7 +139,7 @@ class S3(asyncio.Protocol):
         bucket = _buckets.setdefault(name, Bucket())
         if key not in bucket.objects:
             insort(bucket.keys, key)
-        elif _IF_ABSENT.search(self.head):
+        elif _field(self.head, self.lowered, b"if-none-match") == b"*":
             self._refuse("412 Precondition Failed", "PreconditionFailed")
             return False
         at = time.time()
@@ -153,7 +154,7 @@ class S3(asyncio.Protocol):
         upload = _uploads.get(upload_id)
         if method == b"POST" and "uploads" in asked:
             upload_id = uuid4().hex
-            _uploads[upload_id] = Upload(b"".join(_KEPT.findall(self.head)))
+            _uploads[upload_id] = Upload(_kept(self.head, self.lowered))
             names = f"<Bucket>{name}</Bucket><Key>{escape(key)}</Key><UploadId>{upload_id}</UploadId>"
             self._document("InitiateMultipartUploadResult", names)
         elif upload is None:
@@ -188,7 +189,7 @@ class S3(asyncio.Protocol):
             self._refuse("404 Not Found", "NoSuchKey", bodiless=bodiless)
         elif bodiless:
             self.transport.write(b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (found.head, len(found.body)))
-        elif asked := _RANGE.search(self.head):
+        elif asked := _RANGE.match(_field(self.head, self.lowered, b"range")):
             first, size = int(asked[1]), len(found.body)
             last = min(int(asked[2] or size - 1), size - 1)
             head = found.head + b"Content-Range: bytes %d-%d/%d\r\n" % (first, last, size)
@@ -266,6 +267,24 @@ def _listing(name: str, bucket: Bucket, asked: dict[str, str]) -> str:
     )
 
 
+def _field(head: bytes, lowered: bytes, name: bytes) -> bytes:
+    """The value of a header (`name` in lower case); empty without it."""
+    at = lowered.find(b"\r\n%b:" % name)
+    return head[at + len(name) + 3 : head.index(b"\r", at + 2)].strip() if at >= 0 else b""
+
+
+def _kept(head: bytes, lowered: bytes) -> bytes:
+    """The lines that an object keeps."""
+    lines: list[bytes] = []
+    for name in (b"\r\ncontent-type:", b"\r\nx-amz-meta-"):
+        at = lowered.find(name)
+        while at >= 0:
+            end = head.index(b"\r\n", at + 2)
+            lines.append(head[at + 2 : end + 2])
+            at = lowered.find(name, end)
+    return b"".join(lines)
+
+
 _dates: dict[int, bytes] = {}
 
 
@@ -277,6 +296,8 @@ def _date(second: int) -> bytes:
 
 
 async def main(port: int) -> None:
+    # Nothing here has cycles, and the collector would walk through all objects again and again.
+    gc.disable()
     server = await asyncio.get_running_loop().create_server(S3, "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
