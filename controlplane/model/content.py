@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import NewType
 
+from controlplane.model.made_often import made_often
+
 Md5 = NewType("Md5", str)
 """MD5 of some bytes: 32 lower-case hex digits. The MD5 of a blob is its GUID."""
 
@@ -36,6 +38,7 @@ def parse_sha256(text: str) -> Sha256:
     return Sha256(text)
 
 
+@made_often
 @dataclass(frozen=True, slots=True)
 class Content:
     """The identity of some bytes. Two contents with one MD5 that differ here are a collision (I3)."""

@@ -27,6 +27,8 @@ from hashlib import sha256
 from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, quote, urlencode
 
+from controlplane.model.made_often import made_often
+
 _B64: Final = "millrace-b64-"
 _HEADER: Final = "millrace-header-"
 _ETAG: Final = "millrace-source-etag"
@@ -48,6 +50,7 @@ _GATEWAY: Final = "millrace-s3-"
 none of this name from anyone. Copies of older versions have it by its own name, which is still read."""
 
 
+@made_often
 @dataclass(frozen=True, slots=True)
 class CopyRecord:
     """An object as it was at the source."""

@@ -7,11 +7,13 @@ from typing import TypeAlias
 
 from controlplane.model.copies import Noted
 from controlplane.model.failures import Failure
+from controlplane.model.made_often import made_often
 from controlplane.model.manifest import Location
 from controlplane.model.retry import Schedules
 from controlplane.model.task import Task
 
 
+@made_often
 @dataclass(frozen=True, slots=True)
 class Done:
     """The promise is kept and proved: the entry may be closed."""

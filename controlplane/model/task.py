@@ -8,6 +8,7 @@ from enum import Enum
 from controlplane.model.content import Content
 from controlplane.model.failures import Failure
 from controlplane.model.keys import Bucket, Key
+from controlplane.model.made_often import made_often
 
 
 class Op(Enum):
@@ -33,6 +34,7 @@ class TaskState(Enum):
     """A dead letter: the retry budget is spent; `millrace mirror retry` revives it."""
 
 
+@made_often
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What a writer puts into the journal before it acknowledges (I1)."""
@@ -59,6 +61,7 @@ class Draft:
         return self.object_size or 0
 
 
+@made_often
 @dataclass(frozen=True, slots=True)
 class Task:
     """A journal entry. Per (bucket, key, rule), tasks are worked strictly in the order of `seq`."""

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from controlplane.model.content import Content
 from controlplane.model.keys import Key
+from controlplane.model.made_often import made_often
 from controlplane.ports.object_store import ObjectInfo
 
 MOST_BYTES = 32 * 1024
@@ -21,6 +22,7 @@ class SmallObject(NamedTuple):
     body: bytes
 
 
+@made_often
 @dataclass(frozen=True, slots=True)
 class SmallPut:
     """Like ObjectStore.put of bytes with `content`; the caller has proved that `body` is `content`."""

@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias, TypedDict, runtime_checkable
 
 from controlplane.model.content import Content
 from controlplane.model.keys import Bucket, Key, StoreName
+from controlplane.model.made_often import made_often
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ Body: TypeAlias = bytes | LocalFile | AsyncIterator[bytes]
 """What is put: bytes in memory, a local file, or a stream of non-empty chunks."""
 
 
+@made_often
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
     """What a store says of an object."""

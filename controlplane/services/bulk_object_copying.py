@@ -11,6 +11,7 @@ from typing import Final
 from controlplane.model.content import Content
 from controlplane.model.copy_record import CopyRecord, decode_copy_record
 from controlplane.model.keys import Bucket
+from controlplane.model.made_often import made_often
 from controlplane.model.mirror_plan import Done
 from controlplane.model.mirror_rules import AclCarried, MirrorRule, covering
 from controlplane.model.pace import Side
@@ -34,6 +35,7 @@ _TELLING: Final = 8
 """In smaller batches the way there and back outweighs the store's work."""
 
 
+@made_often
 @dataclass(frozen=True, slots=True)
 class _Read:
     """An object as it was read."""
