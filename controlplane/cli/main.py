@@ -17,7 +17,8 @@ from controlplane.ports.errors import MillraceError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; raises SystemExit only for --help and a wrong command line."""
-    arguments = build_parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    arguments = build_parser(given[0] if given else "").parse_args(given)
     previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         module, _, function = arguments.run.partition(":")

@@ -30,7 +30,9 @@ environment:
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(first: str = "") -> argparse.ArgumentParser:
+    """`first`: the first argument, where it is known: a process that serves does without the other commands, which take
+    as long to describe as its settings take to read."""
     parser = argparse.ArgumentParser(
         prog="millrace",
         description="Blobs by GUID, mirrored to S3, found through etcd.",
@@ -41,6 +43,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"millrace {VERSION}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _serving(commands)
+    if first in commands.choices:
+        return parser
     _blobs(commands)
     _mirror(commands)
     _catalog(commands)
