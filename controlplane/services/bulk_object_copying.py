@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -82,6 +83,11 @@ class BulkObjectCopier:
         self._answered = answered
         self._copier = copier
         self._rules = tuple(rules)
+        used = Counter([*(f"name {rule.name}" for rule in rules), *(f"target {rule.target}" for rule in rules)])
+        self._alone = {
+            rule.name: rule for rule in rules if used[f"name {rule.name}"] == used[f"target {rule.target}"] == 1
+        }
+        """Those that no other rule takes an object from: of several with one target only the first counts."""
         self._source = source
         self._targets = targets
 
@@ -101,6 +107,9 @@ class BulkObjectCopier:
         return draft.bucket, rule.name
 
     def _rule_of(self, draft: Draft) -> MirrorRule | None:
+        rule = self._alone.get(draft.rule)
+        if rule is not None:
+            return rule if rule.covers(draft.bucket, draft.key) else None
         rules = covering(self._rules, draft.bucket, draft.key)
         return next((rule for rule in rules if rule.name == draft.rule), None)
 

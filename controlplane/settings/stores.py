@@ -61,7 +61,7 @@ class S3Store(Section):
     )
     connections: int = Field(32, ge=1, le=1024, description="most connections to each endpoint")
     pipeline: int = Field(
-        32,
+        64,
         ge=1,
         le=256,
         description="most requests for small objects sent on a connection before the first is answered; 1: none is, "

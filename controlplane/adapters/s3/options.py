@@ -88,7 +88,7 @@ class S3Options:
     """Whose pair is signed with instead of access_key and secret_key, which are of the start."""
     connections: int = 32
     """Most connections to each endpoint."""
-    pipeline: int = 32
+    pipeline: int = 64
     """Most requests for small objects sent on a connection before the first is answered; 1: none is."""
     connect_timeout_s: float = 3.0
     read_timeout_s: float = 30.0
