@@ -15,7 +15,7 @@ from controlplane.model.endpoints import Endpoint, EndpointSet
 from controlplane.ports.directory import Directory
 from controlplane.ports.errors import Rejected, Unavailable
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 """For what must happen at some time; a busy machine may take its time."""
 
 
@@ -62,7 +62,7 @@ def nodes(found: EndpointSet) -> list[str]:
 
 class DirectoryContract:
     slack_s = 0.5
-    """How much later than its TTL a value may leave."""
+    """How much later than its TTL a value may leave; it has PATIENCE_S for it where only that it leaves is promised."""
 
     @pytest.fixture
     def service(self) -> str:
@@ -73,13 +73,12 @@ class DirectoryContract:
     def name(self, service: str) -> str:
         return f"shards/{service}"
 
-    async def gone_after(self, seen: Callable[[], object]) -> float:
-        """Seconds until the awaited `seen()` is falsy."""
-        began = time.monotonic()
-        while await seen():  # type: ignore[misc]
-            assert time.monotonic() - began < PATIENCE_S
-            await asyncio.sleep(0.05)
-        return time.monotonic() - began
+    async def gone(self, seen: Callable[[], object]) -> float:
+        """The moment when the awaited `seen()` was falsy."""
+        async with asyncio.timeout(PATIENCE_S):
+            while await seen():  # type: ignore[misc]
+                await asyncio.sleep(0.05)
+        return time.monotonic()
 
     async def test_an_announced_endpoint_is_found_as_it_was_given(self, directory: Directory, service: str) -> None:
         given = replace(endpoint("n.1-x_y", service), zone="zürich", weight=0)
@@ -138,12 +137,12 @@ class DirectoryContract:
 
         async with watching(directory, service) as watcher:
             assert nodes(await watcher.next()) == []
-            await directory.announce(endpoint("a", service), 2)
+            await directory.announce(endpoint("a", service), 3)
             assert nodes(await watcher.next()) == ["a"]
             await asyncio.sleep(1)
-            await directory.announce(endpoint("a", service), 2)
-            took = await self.gone_after(there)
-            assert 1.5 < took < 2 + self.slack_s
+            began = time.monotonic()
+            await directory.announce(endpoint("a", service), 3)
+            assert await self.gone(there) - began > 2.5
             assert nodes(await watcher.next()) == []
 
     async def test_an_endpoint_that_left_by_its_ttl_is_back_with_the_next_announcement(
@@ -153,7 +152,7 @@ class DirectoryContract:
             return (await directory.endpoints(service)).endpoints
 
         await directory.announce(endpoint("a", service), 1)
-        await self.gone_after(there)
+        await self.gone(there)
         await directory.announce(endpoint("a", service), 30)
         assert nodes(await directory.endpoints(service)) == ["a"]
 
@@ -235,10 +234,10 @@ class DirectoryContract:
         async def there() -> object:
             return await directory.get(name)
 
+        began = time.monotonic()
         revision = await directory.compare_and_swap(name, None, "owner", ttl_s=2)
         assert revision is not None
-        took = await self.gone_after(there)
-        assert 1 < took < 2 + self.slack_s
+        assert await self.gone(there) - began > 1
         assert await directory.compare_and_swap(name, revision, "owner") is None
         assert await directory.compare_and_swap(name, None, "other") is not None
 

@@ -64,7 +64,11 @@ class SpoolContract:
         spooled.discard()
         assert list(place.iterdir()) == []
 
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(
+        max_examples=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    )
     @given(st.lists(st.one_of(st.integers(1, 50), st.integers(1, 70_000)), max_size=12), st.booleans())
     async def test_digests_are_hashlibs_however_it_is_split(self, spool: Spool, sizes: list[int], known: bool) -> None:
         data = noise(sum(sizes))

@@ -17,7 +17,7 @@ from tests.support.etcd_cluster import EtcdCluster
 
 pytestmark = pytest.mark.usefixtures("forgive_lost_connections")
 
-TTL_S = 2.0
+TTL_S = 3.0
 Make = Callable[[], ScanBoards]
 
 
@@ -73,8 +73,8 @@ class ScanBoardsSuite:
             await a.swap(0, "a stranger")
         await a.join("a", TTL_S)
         await b.join("b", 60)
-        for _ in range(3):
-            await asyncio.sleep(TTL_S / 2)
+        for _ in range(4):
+            await asyncio.sleep(TTL_S / 3)
             await a.renew()
         assert await a.swap(0, "in time")
         revision = (await b.seen()).revision

@@ -15,10 +15,13 @@ from controlplane.model.sharding import ALL_SHARDS, Ownership, Shard
 from controlplane.ports.shards import SessionLost, ShardDirectory
 from controlplane.services.shard_ownership import ShardOwnership
 from tests.support.etcd_cluster import EtcdCluster
+from tests.support.stalls import stopwatch
 
 pytestmark = pytest.mark.usefixtures("forgive_lost_connections")
 
-TTL_S = 2.0
+TTL_S = 3.0
+BUSY_S = 4.0
+"""What etcd may take beside it on a busy machine. To the second: tests/unit/services/test_shard_ownership.py."""
 Make = Callable[[], ShardDirectory]
 
 
@@ -96,8 +99,8 @@ class ShardDirectorySuite:
         a, b = make(), make()
         former = await a.join("a", 100, TTL_S)
         await a.take(Shard(1))
-        for _ in range(3):
-            await asyncio.sleep(TTL_S / 2)
+        for _ in range(4):
+            await asyncio.sleep(TTL_S / 3)
             await a.renew()
         assert (await b.seen()).owners[Shard(1)].session == former
         await asyncio.sleep(TTL_S + self.slack_s)
@@ -154,12 +157,11 @@ class TestEtcdShardDirectory(ShardDirectorySuite):
         assert frozenset().union(*(agent.working() for agent in agents)) == ALL_SHARDS
         assert sum(len(agent.working()) for agent in agents) == len(ALL_SHARDS)
         dead, *living = agents
-        clock = SystemClock()
-        last_renewal = clock.monotonic()
-        await dead.once()
-        while living[0].working() | living[1].working() != ALL_SHARDS:
-            assert not (dead.working() and dead.working() & (living[0].working() | living[1].working()))
-            assert clock.monotonic() - last_renewal < ttl_s + 2.0
-            await asyncio.gather(*(agent.once() for agent in living))
-            await clock.sleep(0.5)
+        with stopwatch() as since_last_renewal:
+            await dead.once()
+            while living[0].working() | living[1].working() != ALL_SHARDS:
+                assert not (dead.working() and dead.working() & (living[0].working() | living[1].working()))
+                assert since_last_renewal.seconds < ttl_s + 2.0 + BUSY_S
+                await asyncio.gather(*(agent.once() for agent in living))
+                await asyncio.sleep(0.5)
         assert not dead.working()

@@ -99,7 +99,7 @@ def _kill_gateway(node: Node, fault: str, known: Acknowledged) -> None:
     process = node.start("gateway", fault=fault, wait=False)
     _wait_until_it_serves_or_dies(node, process)
     assert known.run_until_killed(node), f"{fault} was never reached"
-    assert process.wait(10) == -9, node.log("gateway")[-2000:]
+    assert process.wait(60) == -9, node.log("gateway")[-2000:]
     node.processes.pop("gateway")
     faults = after_gateway_kill(node.folder, known.stored - before).faults
     assert not faults, f"after a kill at {fault}: {faults}"
@@ -110,7 +110,7 @@ def _kill_agent(node: Node, fault: str, known: Acknowledged) -> None:
     if "gateway" not in node.processes:
         node.start("gateway")
     process = node.start("agent", fault=fault, wait=False)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while process.poll() is None:
         assert time.monotonic() < deadline, f"{fault} was never reached: {node.log('agent')[-2000:]}"
         known.put(node, 3_000)
@@ -143,7 +143,7 @@ def _drain(node: Node, known: Acknowledged) -> None:
 
 
 def _wait_until_it_serves_or_dies(node: Node, process: object) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:
             node.request("GET", "/blobs")

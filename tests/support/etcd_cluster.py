@@ -27,8 +27,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from tests.support.ports import free_ports
 
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 10.0
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
 
 
 class EtcdFailed(RuntimeError):
@@ -337,7 +337,7 @@ class EtcdCluster:
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
         try:
-            with opener.open(request, timeout=5) as response:
+            with opener.open(request, timeout=15) as response:
                 answer = response.read()
         except urllib.error.HTTPError as error:
             with error:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.support.ports import free_port
 
-START_TIMEOUT_S = 20
+START_TIMEOUT_S = 60
 
 
 class ServerFailed(Exception):

@@ -82,7 +82,7 @@ class Node:
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, dict[str, str], bytes]:
         """One request with the token on a connection of its own: status, headers (lower-case), body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, {"Authorization": f"Bearer {TOKEN}", **(headers or {})})
             answer = connection.getresponse()
@@ -119,7 +119,7 @@ class Node:
             raise AssertionError(f"{role} did not stop within 30 s: {self.log(role)[-3000:]}") from None
 
     def _wait_for(self, role: str, process: subprocess.Popen[bytes], port: int) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 _get(port, "/healthz")
@@ -157,7 +157,7 @@ def _toml(value: Any) -> str:
 
 
 def _get(port: int, path: str) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", path)
         return connection.getresponse().read()

@@ -27,7 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 VARIABLES = ("MILLRACE_RIAKCS_URL", "MILLRACE_RIAKCS_ADMIN_URL", "MILLRACE_RIAKCS_KEY", "MILLRACE_RIAKCS_SECRET")
-START_TIMEOUT_S = 30
+START_TIMEOUT_S = 120
 
 
 class RiakCsFailed(Exception):

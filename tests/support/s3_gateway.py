@@ -30,7 +30,7 @@ class S3Gateway:
         assert metrics["millrace_journal_failed_entries"] == 0, self.node.cli("mirror", "failed").stdout
         return metrics["millrace_journal_pending_entries"]
 
-    def settle(self, most_s: float = 60) -> None:
+    def settle(self, most_s: float = 120) -> None:
         """Waits until nothing is pending."""
         until = time.monotonic() + most_s
         while self.pending():

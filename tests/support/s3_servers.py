@@ -18,7 +18,7 @@ from tests.support.ports import free_port
 ACCESS_KEY = "test-access-key"
 SECRET_KEY = "test-secret-key"
 
-_START_S = 60.0
+_START_S = 120.0
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,11 @@ def run(
     *arguments: str, url: str | None = None, data: bytes | None = None, **more: str
 ) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [*COMMAND, *arguments], input=data, capture_output=True, env=environ(url, **more), timeout=60, check=False
+        [*COMMAND, *arguments], input=data, capture_output=True, env=environ(url, **more), timeout=100, check=False
     )
 
 
-def until(true: Callable[[], bool], what: str, within_s: float = 20) -> None:
+def until(true: Callable[[], bool], what: str, within_s: float = 60) -> None:
     import time
 
     deadline = time.monotonic() + within_s

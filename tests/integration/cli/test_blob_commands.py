@@ -229,7 +229,7 @@ def test_a_reader_that_goes_away_is_no_error_message(dev: Node) -> None:
     assert get.stderr is not None
     with get.stderr:
         assert get.stderr.read() == b""
-    assert get.wait(30) == 141
+    assert get.wait(60) == 141
 
 
 def test_devices_and_links_are_written_through(dev: Node, tmp_path: Path) -> None:
@@ -303,18 +303,18 @@ def test_an_interrupted_download_leaves_nothing(tmp_path: Path, number: signal.S
     def serve(connection: socket.socket, _head: bytes) -> None:
         connection.sendall(head_of(DATA) + DATA[:2_500_000])
         half_sent.set()
-        gateway.released.wait(30)
+        gateway.released.wait(100)
 
     with Misbehaving(serve) as gateway:
         got = subprocess.Popen(
             [*COMMAND, "blob", "get", md5(DATA), "-o", str(tmp_path / "file")],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ(gateway.url),
         )  # fmt: skip
-        assert half_sent.wait(20)
+        assert half_sent.wait(60)
         # Two whole blocks have arrived: it is in the middle of the file.
         until(lambda: _written(got.pid) >= 2 * MIB, "the first bytes are in the file")
         got.send_signal(number)
-        errors = got.communicate(timeout=20)[1]
+        errors = got.communicate(timeout=60)[1]
     assert got.returncode == code
     assert errors == b""
     assert os.listdir(tmp_path) == []
@@ -327,7 +327,7 @@ def _written(pid: int) -> int:
 
 def test_a_gateway_that_falls_silent_is_given_up() -> None:
     def serve(connection: socket.socket, _head: bytes) -> None:
-        gateway.released.wait(30)
+        gateway.released.wait(100)
 
     with Misbehaving(serve) as gateway:
         got = run("blob", "get", md5(DATA), "--timeout", "0.5", url=gateway.url)

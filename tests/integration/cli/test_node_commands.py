@@ -72,7 +72,7 @@ def test_dev_runs_until_it_is_told_to_stop(tmp_path: Path, number: signal.Signal
             == 0
         )
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     finally:
         node.stop()
 
@@ -224,7 +224,7 @@ def test_endpoints_are_listed_watched_and_used(etcd: EtcdCluster, tmp_path: Path
         assert (removed["change"], removed["endpoint"]["node"]) == ("removed", "node1")
         assert removed["revision"] > added["revision"]
         watch.send_signal(signal.SIGINT)
-        errors = watch.communicate(timeout=20)[1]
+        errors = watch.communicate(timeout=60)[1]
         assert (watch.returncode, errors) == (130, b"")
     finally:
         node.stop()
@@ -282,7 +282,7 @@ def test_a_part_that_hangs_hides_no_other_and_is_named(tmp_path: Path, etcd: Etc
     """A store that accepts and says nothing; one etcd member of two that is down; a gateway that does not run."""
 
     def serve(_connection: socket.socket, _head: bytes) -> None:
-        silent.released.wait(60)
+        silent.released.wait(100)
 
     with Misbehaving(serve) as silent:
         store = {"kind": "s3", "endpoints": [silent.url], "bucket": "mirror"}
@@ -290,7 +290,7 @@ def test_a_part_that_hangs_hides_no_other_and_is_named(tmp_path: Path, etcd: Etc
         node = Node(tmp_path / "node", persistent=store, etcd=(*etcd.urls, dead))
         begun = time.monotonic()
         ran = node.cli("doctor", "--json", "--timeout", "3")
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < 50  # not the store's 60, on a busy machine too
     found = checks_of(ran)
     assert ran.returncode == 1
     assert found["persistent store"]["result"] == "fail"

@@ -19,7 +19,7 @@ from tests.support.etcd_cluster import Authority, EtcdCluster
 pytestmark = pytest.mark.usefixtures("forgive_lost_connections")
 
 PASSWORD = "correct horse"
-TOKEN_TTL_S = 1
+TOKEN_TTL_S = 2
 
 
 @pytest.fixture(scope="module")

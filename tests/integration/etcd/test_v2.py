@@ -66,10 +66,13 @@ async def test_announcing_again_renews_the_time_and_a_change_is_written(
 async def test_an_endpoint_leaves_with_its_ttl_and_comes_back(
     cluster: EtcdCluster, publisher: EtcdV2Publisher, service: str
 ) -> None:
+    async def reading() -> None:
+        while read(cluster, service):
+            await asyncio.sleep(0.2)
+
     await publisher.announce(endpoint("a", service), 1)
-    await asyncio.sleep(2.5)
     with pytest.raises(etcd.EtcdKeyNotFound):
-        read(cluster, service)
+        await asyncio.wait_for(reading(), 60)
     await publisher.announce(endpoint("a", service), 30)
     assert read(cluster, service).value
 
@@ -100,7 +103,7 @@ async def test_members_that_go_are_failed_over(cluster: EtcdCluster, publisher: 
 
 async def announce_soon(publisher: EtcdV2Publisher, service: str, weight: int) -> None:
     """While the members choose a leader, v2 answers nothing: callers announce again, as the agent does."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await publisher.announce(endpoint("a", service, weight), 30)
@@ -118,7 +121,7 @@ async def test_a_total_outage_is_unavailable_and_ends(
     began = time.monotonic()
     with pytest.raises(Unavailable, match="etcd v2 at"):
         await publisher.announce(endpoint("a", service), 30)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10  # on a busy machine; refused connections need no time-out
     for at in range(3):
         cluster.restart_member(at, wait=False)
     await asyncio.to_thread(cluster.wait_healthy)

@@ -64,7 +64,7 @@ async def test_one_that_hangs_fails_within_the_timeout(sent: bytes) -> None:
         began = time.monotonic()
         with pytest.raises(Unavailable, match=r"probe PUT .* within 0\.3 s|sent nothing for 0\.3 s"):
             await EndpointProbe(url, "node1", PROBE, timeout_s=0.3)()
-        assert time.monotonic() - began < 5.0
+        assert time.monotonic() - began < 30  # for ever, if it counted pauses
 
 
 async def test_one_that_breaks_off_or_speaks_no_http_is_not_healthy() -> None:

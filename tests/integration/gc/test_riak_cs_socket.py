@@ -84,7 +84,7 @@ async def test_silence_ends_in_time(riak_cs: RiakCsSocket, collector: RiakCsColl
     began = time.monotonic()
     with pytest.raises(Unavailable, match="no answer within"):
         await collector.start(0.5)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20  # it would be silent for ever
 
 
 async def test_no_socket_names_the_unit_to_look_at(tmp_path: Path) -> None:

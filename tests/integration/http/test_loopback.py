@@ -25,7 +25,7 @@ async def talk(port: int, data: bytes, **options: Any) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, **options)
     try:
         writer.write(data)
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), 60)
     except ConnectionResetError:
         return b""
     finally:
@@ -38,17 +38,15 @@ async def talk(port: int, data: bytes, **options: Any) -> bytes:
 
 async def answer(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
     """(head, body) of one answer with a Content-Length."""
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-    return head, await asyncio.wait_for(reader.readexactly(length), 30)
+    return head, await asyncio.wait_for(reader.readexactly(length), 60)
 
 
 async def eventually(check: Any) -> None:
-    for _ in range(500):
-        if check():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not come to pass within 5 s")
+    async with asyncio.timeout(60):
+        while not check():
+            await asyncio.sleep(0.01)
 
 
 def vanish(writer: asyncio.StreamWriter) -> None:
@@ -169,6 +167,8 @@ class Phases:
     def __init__(self, file: Any) -> None:
         self.file = file
         self.gate = asyncio.Event()
+        self.reached = asyncio.Event()
+        """A handler that waits has begun."""
         self.streams_closed = self.uploads_gone = 0
 
     def __call__(self, request: Request) -> Any:
@@ -189,6 +189,7 @@ class Phases:
             self.streams_closed += 1
 
     async def _upload(self, request: Request) -> Response:
+        self.reached.set()
         try:
             return Response(200, [], await request.body.read(MIB))
         except ClientGone:
@@ -196,6 +197,7 @@ class Phases:
             raise
 
     async def _wait(self) -> Response:
+        self.reached.set()
         await self.gate.wait()
         return Response(200, [], self.file.body())
 
@@ -214,8 +216,10 @@ async def test_a_client_may_vanish_in_any_phase(serve: Any, blob: Any, phase: st
     writer.write(b"PUT /%b HTTP/1.1\r\nHost: a\r\n" % phase.encode() + rest)
     if phase in ("file", "stream"):
         await reader.readexactly(1000)
+    elif phase == "head":
+        await eventually(lambda: server.connections == 1)
     else:
-        await asyncio.sleep(0.05)
+        await handler.reached.wait()
     if reset:
         vanish(writer)
     else:
@@ -239,7 +243,7 @@ async def test_a_broken_stream_never_looks_whole(serve: Any) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"GET / HTTP/1.0\r\n\r\n")
     with pytest.raises(ConnectionResetError):  # the end of the connection would mean the end of the body
-        await asyncio.wait_for(reader.read(), 5)
+        await asyncio.wait_for(reader.read(), 60)
     writer.close()
 
 
@@ -459,9 +463,10 @@ async def test_connections_beyond_the_bound_wait(serve: Any) -> None:
 
 
 async def test_stop_lets_requests_finish(serve: Any) -> None:
-    gate = asyncio.Event()
+    arrived, gate = asyncio.Event(), asyncio.Event()
 
     async def handler(request: Request) -> Response:
+        arrived.set()
         await gate.wait()
         return Response(200, [], b"done")
 
@@ -470,9 +475,9 @@ async def test_stop_lets_requests_finish(serve: Any) -> None:
     busy_reader, busy_writer = await asyncio.open_connection("127.0.0.1", port)
     busy_writer.write(GET)
     await eventually(lambda: server.connections == 2)
-    await asyncio.sleep(0.05)
-    stopping = asyncio.create_task(server.stop(5))
-    assert await asyncio.wait_for(idle_reader.read(), 1) == b""
+    await arrived.wait()
+    stopping = asyncio.create_task(server.stop(60))
+    assert await asyncio.wait_for(idle_reader.read(), 60) == b""
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", port)
     assert not stopping.done()
@@ -480,16 +485,18 @@ async def test_stop_lets_requests_finish(serve: Any) -> None:
     head, body = await answer(busy_reader)
     assert b"Connection: close" in head
     assert body == b"done"
-    await asyncio.wait_for(stopping, 2)
+    await asyncio.wait_for(stopping, 60)
     for writer in (idle_writer, busy_writer):
         writer.close()
 
 
 async def test_stop_aborts_after_the_grace(serve: Any, blob: Any) -> None:
     file = blob(64 * MIB)
+    begun: list[str] = []
     cancelled: list[str] = []
 
     async def hang() -> Response:
+        begun.append("handler")
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -500,6 +507,7 @@ async def test_stop_aborts_after_the_grace(serve: Any, blob: Any) -> None:
     async def stream() -> Any:
         try:
             yield b"x"
+            begun.append("stream")
             await asyncio.Event().wait()
         finally:
             cancelled.append("stream")
@@ -516,8 +524,8 @@ async def test_stop_aborts_after_the_grace(serve: Any, blob: Any) -> None:
     pairs = [await asyncio.open_connection("127.0.0.1", port, limit=1000) for _ in range(3)]
     for path, (_, writer) in zip((b"/file", b"/stream", b"/hang"), pairs, strict=True):
         writer.write(b"GET " + path + b" HTTP/1.1\r\nHost: a\r\n\r\n")
-    await asyncio.sleep(0.1)
-    await asyncio.wait_for(server.stop(0.1), 3)
+    await eventually(lambda: file.lent == 1 and sorted(begun) == ["handler", "stream"])
+    await asyncio.wait_for(server.stop(0.1), 60)
     assert server.connections == 0
     assert sorted(cancelled) == ["handler", "stream"]
     assert file.lent == file.released == 1

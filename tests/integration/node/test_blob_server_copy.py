@@ -23,7 +23,7 @@ from tests.support.fakes import content_of
 from tests.support.millrace_node import Node
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 BLOB = random.Random(11).randbytes((3 << 20) + 77)
 
 

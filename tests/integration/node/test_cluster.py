@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import time
@@ -10,12 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from controlplane.adapters.etcd import EtcdOptions
+from controlplane.adapters.etcd.shard_directory import EtcdShardDirectory
+from controlplane.ports.shards import Seen
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import Node
 
 TTL_S = 4
 SLACK_S = 2.0
-"""Promised beside the TTL; etcd takes up to one of them."""
+"""Promised beside the TTL; etcd takes up to one of them. tests/unit/services/test_shard_ownership.py holds it to the
+second, in virtual time."""
+BUSY_S = 8.0
+"""What a busy machine may take beside it, for real processes."""
+PATIENCE_S = 60
 OWNED = "millrace_cluster_shards_owned"
 
 
@@ -32,7 +40,7 @@ def nodes(tmp_path: Path, etcd: EtcdCluster) -> Iterator[list[Node]]:
     try:
         for node in made:
             node.start("agent", wait=False)
-        until(lambda: sum(owned(node) for node in made) == 256 and all(map(owned, made)), 60)
+        until(lambda: sum(owned(node) for node in made) == 256 and all(map(owned, made)))
         yield made
     finally:
         for node in made:
@@ -48,32 +56,46 @@ def owned(node: Node) -> int:
         return 0
 
 
-def until(what: Callable[[], bool], most_s: float) -> float:
+def seen(etcd: EtcdCluster, node: Node) -> Seen:
+    """What etcd has of the members and their shards."""
+
+    async def look() -> Seen:
+        directory = EtcdShardDirectory(EtcdOptions(etcd.urls), node.extra["node"]["cluster"])
+        try:
+            return await directory.seen()
+        finally:
+            await directory.aclose()
+
+    return asyncio.run(look())
+
+
+def until(what: Callable[[], bool]) -> float:
     began = time.monotonic()
     while not what():
-        assert time.monotonic() - began < most_s
+        assert time.monotonic() - began < PATIENCE_S
         time.sleep(0.1)
     return time.monotonic() - began
 
 
 def test_a_killed_agents_shards_are_others_within_the_ttl_and_two_seconds(nodes: list[Node]) -> None:
     nodes[0].kill("agent")
-    # The last second is this test's own way of looking, on a busy machine.
-    took_s = until(lambda: owned(nodes[1]) + owned(nodes[2]) == 256, 30)
-    assert took_s < TTL_S + SLACK_S + 1.0
+    took_s = until(lambda: owned(nodes[1]) + owned(nodes[2]) == 256)
+    assert took_s < TTL_S + SLACK_S + BUSY_S
     nodes[0].start("agent")
-    until(lambda: owned(nodes[0]) > 0 and sum(map(owned, nodes)) == 256, 30)
+    until(lambda: owned(nodes[0]) > 0 and sum(map(owned, nodes)) == 256)
 
 
-def test_an_orderly_stop_gives_shards_back_at_once(nodes: list[Node]) -> None:
+def test_an_orderly_stop_gives_shards_back_at_once(nodes: list[Node], etcd: EtcdCluster) -> None:
     nodes[0].stop("agent")
-    assert until(lambda: owned(nodes[1]) + owned(nodes[2]) == 256, 30) < TTL_S
+    left = seen(etcd, nodes[0])
+    assert left.members.keys() == {"n1", "n2"}, "the others need not wait for its lease"
+    until(lambda: owned(nodes[1]) + owned(nodes[2]) == 256)
 
 
 def test_a_paused_agent_finds_that_it_lost_its_shards_and_joins_anew(nodes: list[Node]) -> None:
     process = nodes[0].processes["agent"]
     process.send_signal(signal.SIGSTOP)
-    until(lambda: owned(nodes[1]) + owned(nodes[2]) == 256, 30)
+    until(lambda: owned(nodes[1]) + owned(nodes[2]) == 256)
     process.send_signal(signal.SIGCONT)
-    until(lambda: owned(nodes[0]) > 0 and sum(map(owned, nodes)) == 256, 30)
-    assert nodes[0].metrics("agent")["millrace_cluster_sessions_lost_total"] == 1
+    until(lambda: owned(nodes[0]) > 0 and sum(map(owned, nodes)) == 256)
+    assert nodes[0].metrics("agent")["millrace_cluster_sessions_lost_total"] >= 1

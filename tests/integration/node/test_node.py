@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from tests.support.ports import free_port
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, moto_server
 
 BUCKET = "mirror"
+PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -40,20 +42,24 @@ def node(tmp_path: Path, etcd: EtcdCluster) -> Iterator[Node]:
     made.stop()
 
 
-def until(true: Callable[[], bool], within_s: float, what: str) -> float:
-    """Wait for it; the seconds that it took."""
-    begun = time.monotonic()
-    while time.monotonic() - begun < within_s:
-        if true():
-            return time.monotonic() - begun
+def until(true: Callable[[], bool], what: str) -> None:
+    """Wait for it. How soon it comes is promised in virtual time (tests/unit): here, programs start beside others."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
         time.sleep(0.05)
-    raise AssertionError(f"not within {within_s} s: {what}")
 
 
 def endpoints(node: Node) -> list[str]:
     listed = node.cli("endpoints", "list", "--json")
     assert listed.returncode == 0, listed.stderr
     return [endpoint["node"] for endpoint in json.loads(listed.stdout)["endpoints"]]
+
+
+def granted_s(etcd: EtcdCluster, key: str) -> int:
+    """The time to live of the lease that a key hangs on."""
+    (found,) = etcd.call("/v3/kv/range", {"key": b64encode(key.encode()).decode()})["kvs"]
+    return int(etcd.call("/v3/lease/timetolive", {"ID": found["lease"]})["grantedTTL"])
 
 
 def drained(node: Node) -> bool:
@@ -81,7 +87,7 @@ def test_blobs_reach_s3_and_come_back_from_it(tmp_path: Path, etcd: EtcdCluster)
             node.start("agent")
             bodies = [b"", b"small", os.urandom(300_000), os.urandom(12_000_000)]
             guids = [json.loads(node.request("POST", "/blobs", body)[2])["guid"] for body in bodies]
-            until(lambda: drained(node), 30, "all mirrored")
+            until(lambda: drained(node), "all mirrored")
             s3 = boto3.client(
                 "s3", endpoint_url=aws.url, aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
                 region_name="us-east-1", config=Config(s3={"addressing_style": "path"}),
@@ -98,11 +104,10 @@ def test_blobs_reach_s3_and_come_back_from_it(tmp_path: Path, etcd: EtcdCluster)
             objects = tmp_path / "node" / "primary" / "objects"
             until(
                 lambda: sum(path.is_file() for path in objects.rglob("*")) >= len(bodies),
-                10,
                 "what was fetched is kept in the primary",
             )
             assert node.request("DELETE", f"/blobs/{guids[1]}")[0] == 204
-            until(lambda: drained(node), 30, "the delete mirrored")
+            until(lambda: drained(node), "the delete mirrored")
             assert node.request("GET", f"/blobs/{guids[1]}")[0] == 404
             keys = {item["Key"] for item in s3.list_objects(Bucket=BUCKET)["Contents"]}
             assert f"blobs/{guids[1]}" not in keys
@@ -116,7 +121,7 @@ def test_the_endpoint_is_there_while_the_node_serves_and_leaves_at_once_on_sigte
     time.sleep(2)
     assert endpoints(node) == [], "no gateway answers, so nothing is published"
     node.start("gateway")
-    until(lambda: endpoints(node) == ["node1"], 10, "published once the probe passes")
+    until(lambda: endpoints(node) == ["node1"], "published once the probe passes")
     node.stop("agent")
     assert endpoints(node) == []
 
@@ -125,22 +130,22 @@ def test_the_endpoint_leaves_when_the_gateway_dies(node: Node) -> None:
     """I7: the probe fails, and the agent withdraws it."""
     node.start("gateway")
     node.start("agent")
-    until(lambda: endpoints(node) == ["node1"], 10, "published")
+    until(lambda: endpoints(node) == ["node1"], "published")
     node.kill("gateway")
-    assert until(lambda: endpoints(node) == [], 10, "withdrawn") < 5 + 3
+    until(lambda: endpoints(node) == [], "withdrawn, though the agent keeps the lease alive")
     node.start("gateway")
-    until(lambda: endpoints(node) == ["node1"], 10, "published again")
+    until(lambda: endpoints(node) == ["node1"], "published again")
 
 
-def test_the_endpoint_leaves_within_the_lease_when_the_whole_node_dies(node: Node) -> None:
+def test_the_endpoint_leaves_within_the_lease_when_the_whole_node_dies(node: Node, etcd: EtcdCluster) -> None:
     """I7: nobody is left to withdraw it."""
     node.start("gateway")
     node.start("agent")
-    until(lambda: endpoints(node) == ["node1"], 10, "published")
+    until(lambda: endpoints(node) == ["node1"], "published")
+    assert granted_s(etcd, "/millrace/v1/test/endpoints/blobs/node1") == 5
     node.kill("agent")
     node.kill("gateway")
-    # etcd ends a lease up to a second or two late, and no earlier than its time to live.
-    assert until(lambda: endpoints(node) == [], 15, "the lease ended") < 5 + 4
+    until(lambda: endpoints(node) == [], "the lease ended")
 
 
 def test_it_starts_and_serves_without_etcd_and_says_so(tmp_path: Path) -> None:
@@ -153,15 +158,15 @@ def test_it_starts_and_serves_without_etcd_and_says_so(tmp_path: Path) -> None:
             node.start("agent")
             status, _, answer = node.request("POST", "/blobs", b"written while etcd is away")
             assert status == 201
-            until(lambda: drained(node), 20, "mirrored while etcd is away")
+            until(lambda: drained(node), "mirrored while etcd is away")
             check = node.ready("agent")["checks"]["directory"]
             assert not check["ok"]
             assert check["error"]
             assert node.ready("agent")["ready"], "the agent's work goes on"
-            until(lambda: node.metrics("agent")["millrace_directory_errors_total"] > 0, 20, "counted")
+            until(lambda: node.metrics("agent")["millrace_directory_errors_total"] > 0, "counted")
             assert '"level": "warning"' in node.log("agent")
             cluster.restart_member(0)
-            until(lambda: endpoints(node) == ["node1"], 20, "published once etcd is there")
+            until(lambda: endpoints(node) == ["node1"], "published once etcd is there")
             guid = json.loads(answer)["guid"]
             assert node.request("GET", f"/blobs/{guid}")[2] == b"written while etcd is away"
         finally:
@@ -197,13 +202,15 @@ def test_it_starts_and_serves_without_the_persistent_store_and_says_so(tmp_path:
 def test_a_gateway_that_stops_finishes_what_it_has_begun(node: Node) -> None:
     """SIGTERM in the middle of an upload: it is received, acknowledged, and kept."""
     process = node.start("gateway")
-    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=60)
     connection.putrequest("POST", "/blobs")
     connection.putheader("Authorization", "Bearer a-token-of-the-tests")
     connection.putheader("Content-Length", "1000000")
+    connection.putheader("Expect", "100-continue")
     connection.endheaders()
+    going_on = b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert connection.sock.recv(len(going_on), socket.MSG_WAITALL) == going_on
     connection.send(b"x" * 500_000)
-    time.sleep(0.2)
     process.terminate()
     time.sleep(0.3)
     connection.send(b"x" * 500_000)
@@ -211,7 +218,7 @@ def test_a_gateway_that_stops_finishes_what_it_has_begun(node: Node) -> None:
     assert answer.status == 201
     guid = json.loads(answer.read())["guid"]
     connection.close()
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     node.processes.pop("gateway")
     node.start("gateway")
     assert node.request("GET", f"/blobs/{guid}")[2] == b"x" * 1_000_000
@@ -219,7 +226,7 @@ def test_a_gateway_that_stops_finishes_what_it_has_begun(node: Node) -> None:
 
 def test_a_second_gateway_on_the_same_data_is_refused_and_harms_nothing(node: Node, tmp_path: Path) -> None:
     node.start("gateway")
-    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=60)
     connection.putrequest("POST", "/blobs")
     connection.putheader("Authorization", "Bearer a-token-of-the-tests")
     connection.putheader("Content-Length", "4000000")
@@ -245,7 +252,7 @@ def test_the_same_endpoint_set_is_in_the_v2_keyspace(tmp_path: Path) -> None:
         try:
             node.start("gateway")
             node.start("agent")
-            until(lambda: endpoints(node) == ["node1"], 10, "published in v3")
+            until(lambda: endpoints(node) == ["node1"], "published in v3")
             found = json.loads(client.read("/millrace/v1/test/endpoints/blobs/node1").value)
             assert found["url"] == node.url
             node.stop("agent")
@@ -281,7 +288,7 @@ def test_dev_runs_beside_another_one(tmp_path: Path) -> None:
         )  # fmt: skip
     try:
         token = folder / "dev.token"
-        until(lambda: token.exists() and answers(port), 20, "dev serves")
+        until(lambda: token.exists() and answers(port), "dev serves")
         environ = dict(os.environ, MILLRACE_URL=f"http://127.0.0.1:{port}", MILLRACE_TOKEN_FILE=str(token))
         millrace = [sys.executable, "-m", "controlplane.cli.main", "blob"]
         put = subprocess.run([*millrace, "put", "-"], input=b"from dev", env=environ, capture_output=True, check=True)
@@ -290,7 +297,7 @@ def test_dev_runs_beside_another_one(tmp_path: Path) -> None:
         assert got.stdout == b"from dev"
     finally:
         running.terminate()
-        assert running.wait(30) == 0, (tmp_path / "dev.log").read_text()
+        assert running.wait(60) == 0, (tmp_path / "dev.log").read_text()
 
 
 def answers(port: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Self
 
@@ -23,13 +23,14 @@ from controlplane.model.keys import Key, StoreName
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.upstream import Ask, KeyPair
 from tests.support.power import cut_power, give_power
+from tests.support.stalls import seconds, stopwatch
 
 PAIR = KeyPair("KEY", "secret")
 BODY = bytes(range(256)) * 4096
 SILENCE_S = 2.0
 FIRST_S = 1.5
 SLACK_S = 2.0
-"""A second of looking, and a busy machine."""
+"""A second of looking, and one of a busy machine, beside what the stopwatch does not count."""
 
 
 class Host:
@@ -149,13 +150,7 @@ async def read(riak_cs: RiakCsClient, ask: Ask) -> bytes:
         reply.close()
 
 
-async def seconds(work: Awaitable[object]) -> float:
-    started = time.monotonic()
-    await work
-    return time.monotonic() - started
-
-
-async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
             await asyncio.sleep(0.02)
@@ -196,9 +191,9 @@ async def test_an_object_is_read_to_its_end_though_the_host_dies_in_its_middle()
         dying.answers_until = 300_000
         riak_cs = client(dying, alive)
         for _ in range(8):
-            started = time.monotonic()
-            assert await read(riak_cs, get()) == BODY
-            assert time.monotonic() - started < SILENCE_S + SLACK_S
+            with stopwatch() as watch:
+                assert await read(riak_cs, get()) == BODY
+                assert watch.seconds < SILENCE_S + SLACK_S
         assert dying.asked == 1
         await riak_cs.aclose()
 
@@ -217,9 +212,9 @@ async def test_an_upload_to_a_host_that_dies_ends_soon_and_the_next_one_goes_els
                     alive.cut_power()
                 await asyncio.sleep(0.001)
 
-        with pytest.raises(Unavailable, match="acknowledged nothing"):
-            async with asyncio.timeout(SILENCE_S + SLACK_S + 2):
-                await riak_cs.send(Ask("PUT", PAIR, "bucket", "key", body=endless(), length=1 << 40))
+        with pytest.raises(Unavailable, match="acknowledged nothing"), stopwatch() as watch:
+            await riak_cs.send(Ask("PUT", PAIR, "bucket", "key", body=endless(), length=1 << 40))
+        assert watch.seconds < SILENCE_S + SLACK_S + 2
         assert await seconds(read(riak_cs, put())) < 0.5
         await riak_cs.aclose()
 
@@ -249,7 +244,7 @@ async def test_a_node_that_stands_still_delays_one_look_up_and_is_left_alone_unt
                 await read(riak_cs, get())
                 await asyncio.sleep(0.02)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await used()
         await riak_cs.aclose()
 
@@ -294,7 +289,7 @@ async def test_no_request_waits_for_whether_a_dead_host_is_back_and_it_is_used_w
                 await read(riak_cs, get())
                 await asyncio.sleep(0.02)
 
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await used()
         await riak_cs.aclose()
 
@@ -326,10 +321,10 @@ async def test_pipelined_requests_do_not_go_to_a_dead_host_again() -> None:
             assert await asyncio.gather(ask(), ask()) == [2, 2]
         assert one.asked
         await one.fail()
-        started = time.monotonic()
-        got = [await ask() for _ in range(8)]
+        with stopwatch() as watch:
+            got = [await ask() for _ in range(8)]
+            assert watch.seconds < SILENCE_S + SLACK_S
         assert sorted(got)[1:] == [2] * 7, "more than one went to the dead host"
-        assert time.monotonic() - started < SILENCE_S + SLACK_S
         await s3.aclose()
 
 

@@ -64,7 +64,7 @@ class Mortal:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._listener.accept()
-                connection.settimeout(30)
+                connection.settimeout(60)
                 thread = threading.Thread(target=self._serve, args=(connection,))
                 self._threads.append(thread)
                 thread.start()
@@ -122,11 +122,21 @@ def mortal(riak_cs: RiakCs) -> Iterator[Mortal]:
 
 
 @pytest.fixture(scope="module")
-def before_mortal(mortal: Mortal, riak_cs: RiakCs, s3_folder: Path, alice: User) -> Iterator[Wire]:
-    """A gateway whose only node of Riak CS it is."""
-    settings = {"endpoints": [mortal.url], "read_timeout_s": 2.0}
-    with s3_gateway.running(s3_folder / "mortal", riak_cs, name="mortal", s3=settings) as gateway:
-        yield Wire(gateway.url, alice)
+def gateways(mortal: Mortal, riak_cs: RiakCs, s3_folder: Path, alice: User) -> Iterator[dict[str, Wire]]:
+    """Those whose only node of Riak CS it is: one soon gives up who says nothing, the other trusts a busy machine."""
+    with contextlib.ExitStack() as stack:
+        made = {}
+        for name, most_s in (("hasty", 4.0), ("patient", 30.0)):
+            settings = {"endpoints": [mortal.url], "read_timeout_s": most_s}
+            running = s3_gateway.running(s3_folder / name, riak_cs, name=name, s3=settings)
+            made[name] = Wire(stack.enter_context(running).url, alice)
+        yield made
+
+
+@pytest.fixture
+def before_mortal(gateways: dict[str, Wire], request: pytest.FixtureRequest) -> Wire:
+    call = getattr(request.node, "callspec", None)
+    return gateways["hasty" if call and call.params.get("death") is Death.HANGS else "patient"]
 
 
 def content(size: int) -> bytes:

@@ -283,6 +283,9 @@ def test_status_tells_the_rate_of_the_time_that_was_watched(scanned: Scanned) ->
     writer = threading.Thread(target=write)
     writer.start()
     try:
+        until = time.monotonic() + 60
+        while of_the_rule(scanned.mirror_document("status")[1])["copied"] == copied:
+            assert time.monotonic() < until, "nothing is copied"
         began = time.monotonic()
         code, status = scanned.mirror_document("status", "--rate", "4")
         took = time.monotonic() - began

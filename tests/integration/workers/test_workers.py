@@ -74,7 +74,7 @@ def each(node: Node) -> Iterator[dict[int, http.client.HTTPConnection]]:
 def to_each(node: Node) -> dict[int, http.client.HTTPConnection]:
     found: dict[int, http.client.HTTPConnection] = {}
     for _ in range(300):
-        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=60)
         connection.request("GET", "/blobs/" + "0" * 32, headers=AUTH)
         connection.getresponse().read()
         pid = connected_to(node, connection.sock)
@@ -85,6 +85,14 @@ def to_each(node: Node) -> dict[int, http.client.HTTPConnection]:
         if len(found) == WORKERS:
             return found
     raise AssertionError(f"only {len(found)} of {WORKERS} workers accept connections")
+
+
+def begun(connection: http.client.HTTPConnection) -> None:
+    """Ends the head of a request whose body comes later; returns when its worker waits for that."""
+    connection.putheader("Expect", "100-continue")
+    connection.endheaders()
+    going_on = b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert connection.sock.recv(len(going_on), socket.MSG_WAITALL) == going_on
 
 
 def asked(
@@ -136,7 +144,7 @@ def test_a_killed_worker_loses_nothing_and_is_replaced(node: Node) -> None:
             count += 1
             body = f"{lane}/{count}".encode() * (1 if count % 7 else 60_000)
             try:
-                connection = connection or http.client.HTTPConnection("127.0.0.1", node.port, timeout=30)
+                connection = connection or http.client.HTTPConnection("127.0.0.1", node.port, timeout=60)
                 status, said = asked(connection, "POST", "/blobs", body)
             except (OSError, http.client.HTTPException):
                 if connection is not None:
@@ -161,10 +169,10 @@ def test_a_killed_worker_loses_nothing_and_is_replaced(node: Node) -> None:
         os.kill(min(victims), signal.SIGKILL)
         until(partial(_replaced, node, min(victims)), 60, "replaced")
     until(lambda: bool(node.ready("gateway")["ready"]), 60, "ready again")
+    until(lambda: len(acknowledged) > 50, 60, "written")
     stop.set()
     for lane in lanes:
         lane.join()
-    assert len(acknowledged) > 50
     for guid, body in acknowledged:
         status, _, found = node.request("GET", f"/blobs/{guid}")
         assert (status, found) == (200, body), guid
@@ -186,7 +194,7 @@ def test_it_is_not_ready_while_one_is_away(node: Node) -> None:
     os.kill(stopped, signal.SIGKILL)
     seen = node.ready("gateway")
     if seen["ready"]:  # asked within the second that an answer is remembered
-        until(lambda: not node.ready("gateway")["ready"] or len(workers(node)) == WORKERS, 5, "seen")
+        until(lambda: not node.ready("gateway")["ready"] or len(workers(node)) == WORKERS, 60, "seen")
     until(lambda: bool(node.ready("gateway")["ready"]), 60, "ready again")
     assert len(workers(node)) == WORKERS
 
@@ -199,16 +207,15 @@ def test_on_sigterm_every_request_in_progress_is_finished(
         connection.putrequest("POST", "/blobs")
         connection.putheader("Authorization", AUTH["Authorization"])
         connection.putheader("Content-Length", str(len(bodies[pid])))
-        connection.endheaders()
+        begun(connection)
         connection.send(bodies[pid][:300_000])
-    time.sleep(0.3)
     gateway = node.processes["gateway"]
     gateway.send_signal(signal.SIGTERM)
-    until(lambda: not _connects(node.port), 5, "nobody new is let in")
+    until(lambda: not _connects(node.port), 60, "nobody new is let in")
     for pid, connection in each.items():
         connection.send(bodies[pid][300_000:])
         assert connection.getresponse().status == 201
-    assert gateway.wait(30) == 0
+    assert gateway.wait(60) == 0
     node.processes.pop("gateway")
     node.start("gateway")
     for body in bodies.values():
@@ -223,9 +230,8 @@ def test_without_their_supervisor_workers_end_and_hold_the_lock_until_then(
     slow.putrequest("POST", "/blobs")
     slow.putheader("Authorization", AUTH["Authorization"])
     slow.putheader("Content-Length", "10")
-    slow.endheaders()
+    begun(slow)
     slow.send(b"12345")
-    time.sleep(0.2)
     node.kill("gateway")
     refused = node.start("gateway", wait=False)
     assert refused.wait(60) == 5

@@ -115,7 +115,9 @@ async def test_what_goes_wrong_after_it_was_proved_is_found_by_the_next_scan(wor
 
 
 @given(seed=st.integers(0, 1 << 32))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 async def test_whatever_a_target_does_its_copies_are_right_in_the_end(
     clock: VirtualClock, tmp_path: Path, seed: int
 ) -> None:

@@ -151,7 +151,9 @@ async def test_without_a_front_nothing_has_tags(world: World) -> None:
     st.sets(st.sampled_from("abcdefgh")),
     st.booleans(),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 async def test_after_any_changes_a_scan_finds_exactly_what_differs(
     clock: VirtualClock,
     tmp_path: Path,

@@ -167,7 +167,9 @@ async def test_i4_another_node_deletes_while_a_batch_is_copied(new_node: NewNode
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 async def test_i1_whatever_is_lost_in_between(new_node: NewNode, data: st.DataObject) -> None:
     node = new_node(bulk=True, concurrency=data.draw(st.integers(1, 4)), batch=data.draw(st.integers(1, 30)))
     lost = data.draw(st.sets(st.tuples(st.sampled_from(["get", "put", "head"]), st.integers(0, len(BLOBS) - 1))))

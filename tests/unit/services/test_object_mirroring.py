@@ -543,7 +543,9 @@ async def test_i1_a_crash_between_any_two_steps(new_node: NewNode, step: int) ->
 
 @pytest.mark.parametrize("bulk", [False, True], ids=["one by one", "in bulk"])
 @given(seed=st.integers(0, 1 << 32))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 async def test_whatever_is_done_while_stores_fail_ends_equal(new_node: NewNode, seed: int, bulk: bool) -> None:
     """Random courses of writes and deletes through two nodes, faults at random: what was acknowledged is what is."""
     schedule = RetrySchedule(0.5, 2.0, 5.0, budget=1000)
