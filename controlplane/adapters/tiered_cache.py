@@ -14,12 +14,13 @@ import logging
 import os
 from collections import OrderedDict
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 from controlplane.model.content import Content, Guid, Md5, Sha256
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.hot_cache import CacheStats, Hit, HotCache
+from controlplane.ports.hot_cache import CacheStats, Hit, HotCache, TierStats
 from controlplane.ports.hot_tier import HotTier
 from controlplane.ports.object_store import LocalFile
 
@@ -46,8 +47,8 @@ class TieredHotCache:
         """When a blob was evicted here: what the tier says of an earlier time no longer holds on this node."""
         self._failures = 0
         self._away_until = 0.0
-        self.recalled = 0
-        """Blobs that the tier gave."""
+        self._recalled = 0
+        self._wrong = 0
 
     def lookup(self, guid: Guid) -> Hit | None:
         return self._near.lookup(guid)
@@ -61,13 +62,14 @@ class TieredHotCache:
             return None
         found = await asyncio.to_thread(_unpacked, guid, value)
         if found is None:
+            self._wrong += 1
             log.warning("the hot tier had other bytes than those of blob %s: removed there", guid)
             self._spawn(self._ask(self._tier.forget(guid)))
             return None
         content, content_type, validated_at, data = found
         if validated_at <= self._evicted.get(guid, -1.0):
             return None
-        self.recalled += 1
+        self._recalled += 1
         await self._near.admit(content, content_type, data, validated_at)
         hit = self._near.lookup(guid)
         return hit if hit is not None else Hit(content, content_type, validated_at, data)
@@ -106,8 +108,8 @@ class TieredHotCache:
         self._spawn(self._ask(self._tier.forget(guid)))
 
     def stats(self) -> CacheStats:
-        """Of the node's own cache."""
-        return self._near.stats()
+        """Of the node's own cache, and what became of the questions to the tier."""
+        return replace(self._near.stats(), tier=TierStats(self._recalled, self._wrong, self._failures > 0))
 
     async def aclose(self) -> None:
         while self._tasks:

@@ -22,6 +22,18 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class TierStats:
+    """Of the tier that nodes share, as this process finds it."""
+
+    recalled: int
+    """Blobs that it gave, and that were proved."""
+    wrong: int
+    """Values that were not what their names say (I2)."""
+    away: bool
+    """It is passed over for a while, since it did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
 class CacheStats:
     entries: int
     bytes: int
@@ -29,6 +41,8 @@ class CacheStats:
     hits: int
     misses: int
     evictions: int
+    tier: TierStats | None = None
+    """None: there is none behind this cache."""
 
 
 class HotCache(Protocol):

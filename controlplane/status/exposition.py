@@ -20,7 +20,7 @@ from controlplane.model.tally import (
     ShardTally,
     WorkerTally,
 )
-from controlplane.ports.hot_cache import CacheStats, HotCache
+from controlplane.ports.hot_cache import CacheStats, HotCache, TierStats
 from controlplane.ports.journal import JournalStats
 from controlplane.status.rule_metrics import buckets_of, rule_metrics
 from controlplane.status.sources import Sources
@@ -146,6 +146,14 @@ def _hot(cache: HotCache | CacheStats) -> Iterator[Metric]:
     yield CounterMetricFamily("millrace_hot_cache_hits", "Look-ups that hit.", stats.hits)
     yield CounterMetricFamily("millrace_hot_cache_misses", "Look-ups that missed.", stats.misses)
     yield CounterMetricFamily("millrace_hot_cache_evictions", "Blobs evicted for room.", stats.evictions)
+    if stats.tier is not None:
+        yield from _tier(stats.tier)
+
+
+def _tier(tier: TierStats) -> Iterator[Metric]:
+    yield CounterMetricFamily("millrace_hot_tier_recalled", "Blobs that the shared hot tier gave.", tier.recalled)
+    yield CounterMetricFamily("millrace_hot_tier_wrong", "Values there that were not what their names say.", tier.wrong)
+    yield GaugeMetricFamily("millrace_hot_tier_away", "1: it does not answer, and is passed over.", float(tier.away))
 
 
 def _shards(tally: ShardTally) -> Iterator[Metric]:

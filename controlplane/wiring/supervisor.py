@@ -23,7 +23,7 @@ from controlplane.adapters.change_board import create_board
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.tally import BlobTally, RequestTally, WorkerTally
 from controlplane.ports.errors import Unavailable
-from controlplane.ports.hot_cache import CacheStats
+from controlplane.ports.hot_cache import CacheStats, TierStats
 from controlplane.settings.tree import Settings
 from controlplane.status.admin_api import Check
 from controlplane.status.sources import Sources
@@ -212,7 +212,15 @@ def _total(caches: list[CacheStats]) -> CacheStats | None:
     return CacheStats(
         *(sum(getattr(each, name) for each in caches) for name in ("entries", "bytes", "limit_bytes", "hits")),
         *(sum(getattr(each, name) for each in caches) for name in ("misses", "evictions")),
+        tier=_tier([each.tier for each in caches if each.tier is not None]),
     )
+
+
+def _tier(tiers: list[TierStats]) -> TierStats | None:
+    if not tiers:
+        return None
+    recalled, wrong = (sum(getattr(each, name) for each in tiers) for name in ("recalled", "wrong"))
+    return TierStats(recalled, wrong, any(each.away for each in tiers))
 
 
 async def supervise(settings: Settings, stopped: asyncio.Event) -> int:
