@@ -38,6 +38,13 @@ def limit_at(timetable: Sequence[Limit], weekday: int, minute: int) -> Limit:
     return next((limit for limit in timetable if limit.holds(weekday, minute)), UNLIMITED)
 
 
+def wait_at(rate: float | None, left_s: float, before: float | None) -> float:
+    """What is left of a wait of `left_s` at the rate `before`, where `rate` holds now. None: unlimited."""
+    if rate is None or before is None:
+        return 0.0
+    return max(left_s * before / rate, 0.0)
+
+
 @dataclass(slots=True)
 class TokenBucket:
     """Keeps to an average rate with bursts of at most `burst_s` seconds' worth.

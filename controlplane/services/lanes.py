@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from controlplane.model.keys import StoreName
 from controlplane.model.pace import OwnBodies, Pace, Side
-from controlplane.model.rate import UNLIMITED, Limit, TokenBucket, limit_at
+from controlplane.model.rate import UNLIMITED, Limit, TokenBucket, limit_at, wait_at
 from controlplane.model.task import Task
 from controlplane.ports.clock import Clock
 
@@ -123,19 +123,22 @@ class Lanes:
         return limit_at(lane.plan.timetable, at.tm_wday, at.tm_hour * 60 + at.tm_min)
 
     async def admit(self, rule: str, requests: int, size: int) -> bool:
-        """Wait until so many requests and bytes may go. False: the process is to stop, do not begin."""
+        """Wait until so many requests and bytes may go. False: the process is to stop, do not begin.
+
+        Who waits when the timetable's next line begins goes on by that: nobody waits for a rate that holds no more."""
         lane = self.of(rule)
         limit = self.limit(lane)
         now = self._clock.monotonic()
-        left = max(
-            lane.bytes_bucket.take(size, limit.bytes_per_s, now),
-            lane.requests_bucket.take(requests, limit.requests_per_s, now),
-        )
-        while left > 0:
+        bytes_s = lane.bytes_bucket.take(size, limit.bytes_per_s, now)
+        requests_s = lane.requests_bucket.take(requests, limit.requests_per_s, now)
+        while (left := max(bytes_s, requests_s)) > 0:
             if self._stopping:
                 return False
-            await self._clock.sleep(min(left, _SLICE_S))
-            left -= _SLICE_S
+            slept = min(left, _SLICE_S)
+            await self._clock.sleep(slept)
+            before, limit = limit, self.limit(lane)
+            bytes_s = wait_at(limit.bytes_per_s, bytes_s - slept, before.bytes_per_s)
+            requests_s = wait_at(limit.requests_per_s, requests_s - slept, before.requests_per_s)
         return True
 
     def answered(self, rule: str, latency_s: float, kind: str = "", side: Side = Side.SOURCE) -> None:

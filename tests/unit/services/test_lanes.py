@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,24 @@ async def test_a_limit_of_bytes_is_kept(clock: VirtualClock) -> None:
     assert clock.monotonic() - began == pytest.approx(9.0, abs=0.6)  # one second's worth is there at once
     assert await lanes.admit("near", 4, 10**12)
     assert await lanes.admit("unheard-of", 4, 10**12)
+
+
+@pytest.mark.parametrize(("after", "waited_s"), [(None, 60), (100_000.0, 60 + 60), (250.0, 60 + 24_000)])
+async def test_who_waits_goes_on_by_the_rate_of_the_next_hours(
+    clock: VirtualClock, after: float | None, waited_s: float
+) -> None:
+    """A body for which the old rate takes hours, a minute before the old rate's time is over."""
+    then = time.localtime(clock.now() + 60)
+    minute = then.tm_hour * 60 + then.tm_min
+    await clock.sleep(60 - then.tm_sec)  # to the full minute
+    timetable = [Limit(bytes_per_s=1000.0, from_min=minute, to_min=(minute + 1) % 1440)]
+    if after is not None:
+        timetable.append(Limit(bytes_per_s=after))
+    lanes = Lanes(clock, {"far": LanePlan((), timetable)}, concurrency=4)
+    began = clock.monotonic()
+    assert await lanes.admit("far", 1, 6_061_000)  # 1000 of them at once, 60,000 until the minute is over
+    assert clock.monotonic() - began == pytest.approx(waited_s, abs=1.0)
+    assert await lanes.admit("near", 1, 10**12)
 
 
 async def test_who_waits_for_a_turn_is_told_when_the_process_stops(clock: VirtualClock) -> None:
