@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import random
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.chaos.cluster import running
-from tests.chaos.schedule import schedule
+from tests.chaos.schedule import NODES, schedule
 from tests.chaos.trial import trial
 
 
@@ -22,6 +23,10 @@ def main() -> int:
     parser.add_argument("--keys", type=int, default=20_000, help="most objects at once")
     parser.add_argument("--rate", type=float, default=60.0, help="operations a second")
     parser.add_argument("--clients", type=int, default=8, help="writers beside one another")
+    parser.add_argument("--every", type=float, default=2.0, help="seconds from one fault to the next, about")
+    parser.add_argument(
+        "--spare", type=int, choices=range(NODES), help="a node that is not killed, so that its memory can be watched"
+    )
     parser.add_argument("--fill", action="store_true", help="write all keys before the faults begin")
     parser.add_argument(
         "--journal", choices=("sqlite", "riak_kv"), default="sqlite", help="each node's own, or one that all share"
@@ -29,10 +34,12 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="where logs and data stay; else a scratch folder")
     parser.add_argument("--show", action="store_true", help="only print the schedules")
     options = parser.parse_args()
+    # Ended by a service manager or `kill`: what was started and mounted is taken away all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     seeds = [int(seed) for seed in options.seeds.split(",") if seed]
     if options.show:
         for seed in seeds:
-            print(f"seed {seed}", *schedule(seed, options.length), sep="\n")
+            print(f"seed {seed}", *schedule(seed, options.length, options.every, options.spare), sep="\n")
         return 0
     bad: list[int] = []
     until = time.monotonic() + 60 * options.minutes
@@ -48,6 +55,7 @@ def main() -> int:
                 verdict = trial(
                     cluster, folder, seed, length_s=options.length, keys=options.keys, rate=options.rate,
                     say=lambda line: print(f"  {line}", flush=True), writers=options.clients, filled=options.fill,
+                    every_s=options.every, spared=options.spare,
                 )  # fmt: skip
                 print(verdict, flush=True)
                 if not verdict.good:

@@ -48,8 +48,14 @@ class Strike:
         return f"{self.at_s:6.1f} s  {self.fault.value}{where} for {self.for_s:.1f} s"
 
 
-def schedule(seed: int, length_s: float, every_s: float = 2.0) -> tuple[Strike, ...]:
-    """About a strike every `every_s` seconds, each healed by the end. Every fault comes before any comes twice."""
+KILLS = frozenset({Fault.KILL_GATEWAY, Fault.KILL_AGENT})
+
+
+def schedule(seed: int, length_s: float, every_s: float = 2.0, spared: int | None = None) -> tuple[Strike, ...]:
+    """About a strike every `every_s` seconds, each healed by the end. Every fault comes before any comes twice.
+
+    `spared`: a node whose processes are never killed, so that they live through the whole run; the next one is instead.
+    """
     rng = random.Random(seed)
     strikes: list[Strike] = []
     deck: list[Fault] = []
@@ -60,6 +66,8 @@ def schedule(seed: int, length_s: float, every_s: float = 2.0) -> tuple[Strike, 
             rng.shuffle(deck)
         fault = deck.pop()
         node = rng.randrange(NODES) if fault in NEEDS_NODE else 0
+        if fault in KILLS and node == spared:
+            node = (node + 1) % NODES
         for_s = round(rng.uniform(0.5, 8.0 if "pause" in fault.value or "kill" in fault.value else 5.0), 2)
         if at_s + for_s > length_s:
             return tuple(strikes)

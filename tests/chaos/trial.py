@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.chaos.clients import Client, fill, run_clients
 from tests.chaos.cluster import Cluster
 from tests.chaos.ledger import Ledger, Violation
+from tests.chaos.memory import Memory
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.s3_client import S3
 from tests.chaos.schedule import schedule
@@ -32,6 +33,7 @@ class Verdict:
     figures: dict[str, int] = field(default_factory=dict)
     witness: str = ""
     """What rclone check said, when it did not agree."""
+    memory: list[str] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
@@ -40,6 +42,7 @@ class Verdict:
     def __str__(self) -> str:
         lines = [f"seed {self.seed}: {'good' if self.good else 'BAD'}"]
         lines += [f"  {name}: {count}" for name, count in sorted(self.figures.items())]
+        lines += [f"  {line}" for line in self.memory]
         lines += [f"  VIOLATION {violation}" for violation in self.violations[:40]]
         if self.witness:
             lines.append(f"  rclone check: {self.witness}")
@@ -57,10 +60,14 @@ def trial(
     say: Callable[[str], None],
     writers: int = 8,
     filled: bool = False,
+    every_s: float = 2.0,
+    spared: int | None = None,
+    look_s: float = 60.0,
 ) -> Verdict:
     """`keys`: most objects that there may be at once; `rate`: operations a second, all `writers` together.
 
-    `filled`: all keys are written before the faults begin, so that these meet as many objects.
+    `filled`: all keys are written before the faults begin, so that these meet as many objects. `every_s`, `spared`:
+    see schedule(). `look_s`: seconds between two looks at the processes' memory.
     """
     bucket = f"m-{seed}-{random.randrange(1 << 32):08x}"
     front = S3(cluster.urls[0], cluster.user)
@@ -79,9 +86,11 @@ def trial(
         say(f"{len(ledger.keys)} objects written in {time.monotonic() - began:.0f} s; now the faults")
     stopped = threading.Event()
     nemesis = Nemesis(cluster, say)
+    memory = Memory(cluster, say, look_s)
+    memory.start()
     threads = run_clients(clients, stopped, writers / rate)
     try:
-        nemesis.run(schedule(seed, length_s), length_s)
+        nemesis.run(schedule(seed, length_s, every_s, spared), length_s)
     finally:
         stopped.set()
         for thread in threads:
@@ -108,7 +117,8 @@ def trial(
         "keys in doubt before clients tried again": len(doubtful),
         "PUTs at the target": cluster.target.requests["PUT"] - puts_before,
     }
-    return Verdict(seed, violations, figures, "" if violations else _witness(cluster, folder, bucket))
+    witness = "" if violations else _witness(cluster, folder, bucket)
+    return Verdict(seed, violations, figures, witness, memory.end())
 
 
 def _held(cluster: Cluster, bucket: str, seed: int) -> tuple[dict[str, str], dict[str, str]]:
