@@ -218,8 +218,21 @@ def _tell_scan(scan: dict[str, Any] | None) -> None:
     if scan["last"] is not None:
         ago = output.span(max(time.time() - scan["last"]["finished_at"], 0))
         output.line(f"last scan:    {ago} ago: {_found(scan['last']['totals'])}")
+        _tell_notes(scan["last"])
     elif scan["under_way"] is None and not scan["error"]:
         output.line("scan:         none so far")
+
+
+def _tell_notes(last: Mapping[str, Any]) -> None:
+    """What the last scan left to be decided: deletions that the guard forbade, buckets that were not compared."""
+    notes = last.get("notes", ())
+    for told in notes:
+        output.line(f"  attention:  {told}")
+    more = last["failed_buckets"] + last["held_back_buckets"] - len(notes)
+    if more > 0:
+        output.line(f"  attention:  {more} more, see the agents' logs")
+    if last["held_back_buckets"]:
+        output.line("  if meant:   `millrace mirror backfill BUCKET --allow-deletes N` deletes them, for this once")
 
 
 def _found(totals: Mapping[str, int]) -> str:

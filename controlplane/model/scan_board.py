@@ -20,6 +20,7 @@ from typing import Final
 from controlplane.model.keys import Key
 from controlplane.model.scan_guard import Evidence, GuardLimits, judge
 from controlplane.model.scan_join import Listed
+from controlplane.model.scan_notes import broken_off, forbidden, note
 from controlplane.model.scan_state import Counts
 
 MOST_OPEN: Final = 4
@@ -183,6 +184,8 @@ class Board:
     """Sessions that wait for work."""
     shares: dict[str, int] = field(default_factory=dict)
     """Keys of the source that each node has compared, in closed units."""
+    notes: list[str] = field(default_factory=list)
+    """What operators must know of closed units: see model/scan_notes.py."""
 
     # What becomes of the pieces of those that are gone
 
@@ -238,6 +241,7 @@ class Board:
         if unit is None:
             return
         if unit.stage in (Stage.GUARD, Stage.DELETING):
+            note(self.notes, broken_off(unit.name, error))
             self._close(order, failed=True)
             return
         unit.part(node_of(session)).error = error or "unknown"
@@ -286,6 +290,7 @@ class Board:
             unit.stage, unit.reserved = Stage.DELETING, unit.due
             return ""
         self.held_back += 1
+        note(self.notes, forbidden(unit.name, verdict.reason))
         self._close(order)
         return verdict.reason
 
@@ -314,6 +319,8 @@ class Board:
         nodes = {node_of(session) for session in live}
         for order, unit in list(self.units.items()):
             if nodes and all(unit.is_given_up_by(node) for node in nodes):
+                errors = {part.error for part in unit.parts.values() if part.error}
+                note(self.notes, broken_off(unit.name, "; ".join(sorted(errors))))
                 self._close(order, failed=True)
 
     # What a node does next

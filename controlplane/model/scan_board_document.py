@@ -31,6 +31,7 @@ def write_board(board: Board) -> str:
         "allowed": board.allowed,
         "hungry": board.hungry,
         "shares": board.shares,
+        "notes": board.notes,
     }
     return json.dumps(document, separators=(",", ":"))
 
@@ -53,6 +54,7 @@ def read_board(text: str) -> Board:
             allowed=int(document["allowed"]),
             hungry=[str(session) for session in document["hungry"]],
             shares={str(node): int(keys) for node, keys in document["shares"].items()},
+            notes=[str(line) for line in document.get("notes", ())],  # older nodes write none
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a board: {error!r}") from error

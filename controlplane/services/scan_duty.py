@@ -91,6 +91,7 @@ def summary(report: Report, finished_at: float) -> dict[str, Any]:
         "totals": report.totals.encoded(),
         "failed_buckets": report.failed,
         "held_back_buckets": report.held_back,
+        "notes": report.notes,
     }
 
 

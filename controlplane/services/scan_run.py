@@ -11,6 +11,7 @@ from controlplane.model.copies import Copy
 from controlplane.model.keys import Key
 from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.scan_join import Kind
+from controlplane.model.scan_notes import broken_off, forbidden, note
 from controlplane.model.scan_ranges import initial
 from controlplane.model.scan_state import Counts, Unit, UnitState, decode_counts, decode_unit_state
 from controlplane.model.tally import ScanTally
@@ -58,6 +59,8 @@ class Report:
     totals: Counts = field(default_factory=Counts)
     failed: int = 0
     held_back: int = 0
+    notes: list[str] = field(default_factory=list)
+    """Why, of the first of both kinds: see model/scan_notes.py."""
     complete: bool = False
     """False: it was stopped."""
 
@@ -204,6 +207,10 @@ class ScanRun:
         report.totals.add(state.counts)
         report.failed += bool(told.error)
         report.held_back += bool(told.held_back)
+        if told.error:
+            note(report.notes, broken_off(unit.name, told.error))
+        if told.held_back:
+            note(report.notes, forbidden(unit.name, told.held_back))
         progress.unit, progress.state = "", None
         return True
 
@@ -240,6 +247,7 @@ class ScanRun:
         try:
             report = Report(float(document["started_at"]), totals=decode_counts(document["totals"]))
             report.failed, report.held_back = int(document["failed"]), int(document["held_back"])
+            report.notes = [str(line) for line in document.get("notes", ())]
             state = document["state"]
             unit_state = None if state is None else decode_unit_state(state)
             progress = _Progress(str(document["finished"]), str(document["unit"]), unit_state)
@@ -271,6 +279,7 @@ class ScanRun:
             "totals": report.totals.encoded(),
             "failed": report.failed,
             "held_back": report.held_back,
+            "notes": report.notes,
             "finished": progress.finished,
             "unit": progress.unit,
             "state": None if progress.state is None else progress.state.encoded(),

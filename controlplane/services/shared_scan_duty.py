@@ -135,7 +135,7 @@ class SharedScanDuty:
     async def _conclude(self, board: Board) -> None:
         """First what was found, then the board goes: who finds no board finds that the last scan is not long ago."""
         report = Report(board.started_at, totals=board.totals, failed=board.failed, held_back=board.held_back)
-        report.complete = True
+        report.notes, report.complete = board.notes, True
         now = self._clock.now()
         document: dict[str, Any] = {**summary(report, now), "run": board.run, "nodes": board.shares}
         look = await self._seat.look()

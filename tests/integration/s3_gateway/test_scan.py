@@ -234,6 +234,12 @@ def test_the_agents_scan_goes_on_after_sigkill_and_repairs_all(scanned: Scanned,
         assert (facts["scan"]["error"], last["failed_buckets"]) == ("", 0)
         assert sum(last["nodes"].values()) == last["totals"]["listed_at_source"] >= 40
         assert b"keys compared" in node.cli("mirror", "status").stdout
+        for n in range(30):
+            scanned.lose(bucket, f"k{n:04d}")
+        until = time.monotonic() + 60
+        while b"nothing is deleted at the target: 30 deletions" not in node.cli("mirror", "status").stdout:
+            assert time.monotonic() < until, node.log("agent")[-3000:]
+        assert scanned.copies(bucket) == before
     finally:
         node.stop("agent")
         node.config.write_text(config)

@@ -305,6 +305,8 @@ def test_i6_the_sum_over_the_nodes_is_judged_before_anything_is_deleted(most: in
     reason = board.voted("1", "b", "", limits, {"a", "b"})
     assert bool(reason) != allowed
     assert board.held_back == (0 if allowed else 1)
+    board = read_board(write_board(board))
+    assert [reason in told for told in board.notes] == ([] if allowed else [True])  # operators are told why
     if allowed:
         assert claim(board, "a/1", live, limits) == Delete("1", "a")
         board.deleted("1", "a", 5, {"a", "b"})

@@ -316,6 +316,7 @@ async def test_i6_too_many_are_all_kept(world: World, limits: dict[str, float]) 
     assert not world.deletions
     assert report.held_back == 1
     assert "deletions" in report.units[0].held_back
+    assert [report.units[0].held_back in told for told in report.notes] == [True]
 
 
 async def test_i6_an_empty_listing_deletes_nothing(world: World) -> None:
