@@ -134,11 +134,12 @@ class Lanes:
         while (left := max(bytes_s, requests_s)) > 0:
             if self._stopping:
                 return False
-            slept = min(left, _SLICE_S)
-            await self._clock.sleep(slept)
+            await self._clock.sleep(min(left, _SLICE_S))
+            # By the clock: on a busy machine a sleep takes longer than it was asked to.
+            passed, now = self._clock.monotonic() - now, self._clock.monotonic()
             before, limit = limit, self.limit(lane)
-            bytes_s = wait_at(limit.bytes_per_s, bytes_s - slept, before.bytes_per_s)
-            requests_s = wait_at(limit.requests_per_s, requests_s - slept, before.requests_per_s)
+            bytes_s = wait_at(limit.bytes_per_s, bytes_s - passed, before.bytes_per_s)
+            requests_s = wait_at(limit.requests_per_s, requests_s - passed, before.requests_per_s)
         return True
 
     def answered(self, rule: str, latency_s: float, kind: str = "", side: Side = Side.SOURCE) -> None:

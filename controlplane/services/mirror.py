@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import Final
 
 from controlplane.model.copies import Copy
@@ -168,7 +169,7 @@ class Mirror:
 
     def _next(self, lane: Lane) -> list[Task]:
         """One task; or small ones together, up to a bound: what is spread over all workers is done sooner, what is done
-        together is done cheaper."""
+        together is done cheaper. Never more than a second's worth of the lane's limits: all of them begin at once."""
         tasks = [lane.waiting.popleft()]
         together = self._together
         group = None if together is None else together.group(tasks[0])
@@ -176,7 +177,14 @@ class Mirror:
             # Where more is waiting in the journal than was read, all workers have enough to do.
             waiting = len(lane.waiting)
             share = min(waiting if lane.has_more else waiting // lane.pace.limit, _MOST_TOGETHER - 1)
+            limit = self._lanes.limit(lane)
+            if limit.requests_per_s is not None:
+                share = min(share, int(limit.requests_per_s / _REQUESTS) - 1)
+            room = inf if limit.bytes_per_s is None else limit.bytes_per_s - self._size_at_once(tasks[0])
             while len(tasks) <= share and together.group(lane.waiting[0]) == group:
+                room -= self._size_at_once(lane.waiting[0])
+                if room < 0:
+                    break
                 tasks.append(lane.waiting.popleft())
         return tasks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.failures import Failure
 from controlplane.model.keys import Key
 from controlplane.model.mirror_rules import MirrorRule
@@ -210,6 +212,38 @@ async def test_a_limit_of_bytes_is_kept(clock: VirtualClock) -> None:
     assert clock.monotonic() - began == pytest.approx(9.0, abs=0.6)  # one second's worth is there at once
     assert await lanes.admit("near", 4, 10**12)
     assert await lanes.admit("unheard-of", 4, 10**12)
+
+
+async def test_a_busy_machine_does_not_lower_the_rate(clock: VirtualClock) -> None:
+    class Late(SystemClock):
+        """Wakes whoever sleeps half a second too late."""
+
+        def now(self) -> float:
+            return clock.now()
+
+        def monotonic(self) -> float:
+            return clock.monotonic()
+
+        async def sleep(self, seconds: float) -> None:
+            await clock.sleep(seconds + 0.5)
+
+    lanes = Lanes(Late(), {"far": LanePlan((), (Limit(bytes_per_s=1000.0),))}, concurrency=4)
+    began = clock.monotonic()
+    await asyncio.gather(*(lanes.admit("far", 4, 1000) for _ in range(20)))
+    assert clock.monotonic() - began == pytest.approx(19.0, abs=1.1)
+
+
+@pytest.mark.parametrize("limit", [Limit(requests_per_s=20.0), Limit(bytes_per_s=5000.0)])
+async def test_what_is_copied_together_keeps_to_the_limit_from_second_to_second(new_node: NewNode, limit: Limit) -> None:
+    """Five small objects a second: so many more than the rate at most as one second's burst and one group are."""
+    node = new_node(NEAR)
+    lane = node.lanes.of("near")
+    lane.plan = LanePlan(lane.plan.stores, (limit,))
+    for number in range(300):
+        await node.put(f"k{number:03}", bytes(1000))
+    for second in range(1, 8):
+        await run_for(node, 1)
+        assert 5 * (second - 2) <= len(node.copies()) <= 5 * (second + 2)
 
 
 @pytest.mark.parametrize(("after", "waited_s"), [(None, 60), (100_000.0, 60 + 60), (250.0, 60 + 24_000)])
