@@ -50,14 +50,36 @@ def assignment(members: Mapping[str, int]) -> dict[Shard, str]:
 
 # Asked for in every round, and the same until somebody comes or goes.
 @lru_cache(maxsize=4)
-def _assignment(members: frozenset[tuple[str, int]]) -> dict[Shard, str]:
-    running = sorted((node, weight) for node, weight in members if weight > 0)
-    if not running:
-        return {}
-    best = _bids(*running[0])
-    for node, weight in running[1:]:
-        best = tuple(map(max, best, _bids(node, weight)))
-    return {Shard(number): node for number, (_, node) in enumerate(best)}
+def _assignment(members: frozenset[tuple[str, int]]) -> Mapping[Shard, str]:
+    running = frozenset(member for member in members if member[1] > 0)
+    return {Shard(number): node for number, (_, node) in enumerate(_AUCTION.best(running))}
+
+
+class _Auction:
+    """The best bid for every shard. Invariant: best() depends on its argument alone; what is kept from the last one
+    only spares work: a change of a few among a thousand members costs their bids, not those of all."""
+
+    def __init__(self) -> None:
+        self._last: tuple[frozenset[tuple[str, int]], tuple[tuple[float, str], ...]] = (frozenset(), ())
+
+    def best(self, running: frozenset[tuple[str, int]]) -> tuple[tuple[float, str], ...]:
+        """Empty when nobody runs."""
+        before, best = self._last
+        gone, stays = {node for node, _ in before - running}, before & running
+        if not stays:
+            best = ()
+        elif gone:
+            best = tuple(
+                bid if bid[1] not in gone else max(_bids(*member)[number] for member in stays)
+                for number, bid in enumerate(best)
+            )
+        for member in running - stays:
+            best = tuple(map(max, best, _bids(*member))) if best else _bids(*member)
+        self._last = running, best
+        return best
+
+
+_AUCTION: Final = _Auction()
 
 
 @lru_cache(maxsize=4096)
@@ -121,7 +143,7 @@ def plan(
     way. A shard that belongs to somebody else, also to a former session of this node, is never touched.
     """
     moves: list[Move] = []
-    wanted = assignment(members)
+    wanted = _assignment(frozenset(members.items()))
     for shard in sorted(ALL_SHARDS):
         there = owners.get(shard)
         ours = wanted.get(shard) == node

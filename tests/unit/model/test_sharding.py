@@ -58,6 +58,14 @@ def test_every_shard_has_one_owner_as_long_as_somebody_has_weight(members: dict[
 
 
 @settings(max_examples=30, deadline=None)
+@given(st.lists(st.dictionaries(st.sampled_from("abcde"), st.integers(0, 3)), max_size=5))
+def test_owners_do_not_depend_on_who_was_there_before(courses: list[dict[str, int]]) -> None:
+    for members in courses:
+        wanted = {shard: owner for shard in ALL_SHARDS if (owner := owner_of(shard, members)) is not None}
+        assert assignment(members) == wanted
+
+
+@settings(max_examples=30, deadline=None)
 @given(MEMBERS, NODES, st.integers(1, 300))
 def test_a_node_that_joins_or_leaves_moves_its_own_shards_only(members: dict[str, int], node: str, weight: int) -> None:
     without = {name: w for name, w in members.items() if name != node}
