@@ -64,6 +64,16 @@ class Report:
     complete: bool = False
     """False: it was stopped."""
 
+    def add(self, told: UnitReport) -> None:
+        self.units.append(told)
+        self.totals.add(told.counts)
+        if told.error:
+            self.failed += 1
+            note(self.notes, broken_off(told.unit.name, told.error))
+        if told.held_back:
+            self.held_back += 1
+            note(self.notes, forbidden(told.unit.name, told.held_back))
+
 
 @dataclass(slots=True)
 class _Progress:
@@ -203,14 +213,7 @@ class ScanRun:
             log.warning("the scan of %s did not come to its end: %s", unit.name, error)
         else:
             self._keep_splits(unit, scan)
-        report.units.append(told)
-        report.totals.add(state.counts)
-        report.failed += bool(told.error)
-        report.held_back += bool(told.held_back)
-        if told.error:
-            note(report.notes, broken_off(unit.name, told.error))
-        if told.held_back:
-            note(report.notes, forbidden(unit.name, told.held_back))
+        report.add(told)
         progress.unit, progress.state = "", None
         return True
 
