@@ -1,4 +1,4 @@
-"""Two gateways and the tier behind their caches, each on its real server: what the tier gives, and that nobody needs it."""
+"""Two gateways and the tier behind their caches, on its real server: what it gives, and that nobody needs it."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ def one_tier(kind: str, folder: Path) -> Iterator[Tier]:
     }
     match kind:
         case "redis":
-            tier = Tier(
-                kind, lambda: redis_server(folder, port=port), lambda: RedisTier(address, **options), tables
-            )
+            tier = Tier(kind, lambda: redis_server(folder, port=port), lambda: RedisTier(address, **options), tables)
         case "memcached":
             tier = Tier(
                 kind, lambda: memcached_server(folder, port=port), lambda: MemcachedTier((address,), **options), tables
@@ -213,6 +211,7 @@ def test_a_tier_that_dies_and_comes_back_empty_fails_nobody(two: Two) -> None:
     finally:
         shutil.rmtree(two.folder / "riak", ignore_errors=True)  # a memory backend forgets
         two.tier.up()
+
     # It is asked again after a pause of some seconds, and takes what is read.
     def is_used() -> bool:
         again, _ = two.written(1000)
