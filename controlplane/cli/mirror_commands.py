@@ -290,19 +290,22 @@ def resume(arguments: Namespace) -> int:
 
 
 def _chosen(arguments: Namespace, settings: Settings, command: str) -> list[str]:
-    from controlplane.wiring.s3_mirror import rule_name
-
     if bool(arguments.rules) == arguments.all:
         raise UsageError(f"mirror {command}: name rules (`{BLOBS}` is the mirror of blobs), or --all")
     if arguments.all:
         return [EVERY_RULE]
-    known = {BLOBS, *map(rule_name, settings.mirror.rules)}
     for name in arguments.rules:
-        if name not in known:
-            raise CommandFailed(
-                f"there is no mirror rule {name}: there are {', '.join(sorted(known))}", ExitCode.NOT_FOUND
-            )
+        require_rule(settings, name)
     return ["" if name == BLOBS else name for name in arguments.rules]
+
+
+def require_rule(settings: Settings, name: str) -> None:
+    """Raise CommandFailed when the settings have no such rule."""
+    from controlplane.wiring.s3_mirror import rule_name
+
+    known = {BLOBS, *map(rule_name, settings.mirror.rules)}
+    if name not in known:
+        raise CommandFailed(f"there is no mirror rule {name}: there are {', '.join(sorted(known))}", ExitCode.NOT_FOUND)
 
 
 def _called(name: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from controlplane.cli import output
 from controlplane.cli.exit_codes import CommandFailed, ExitCode, UsageError
-from controlplane.cli.mirror_commands import BLOBS, node_settings, open_for
+from controlplane.cli.mirror_commands import BLOBS, node_settings, open_for, require_rule
 
 if TYPE_CHECKING:
     from controlplane.model.task import Dropped, Task
@@ -24,7 +24,7 @@ def failed(arguments: Namespace) -> int:
     """Every dead letter, in the order in which the writes were acknowledged."""
     if arguments.dropped:
         return _dropped(arguments)
-    tasks = [task for task in asyncio.run(_failed(node_settings(arguments))) if _is_of(task, arguments.rule)]
+    tasks = _chosen(node_settings(arguments), arguments.rule)
     if arguments.json:
         output.document([_entry(task) for task in tasks])
     elif tasks:
@@ -32,6 +32,14 @@ def failed(arguments: Namespace) -> int:
     else:
         output.complain("nothing failed")
     return ExitCode.OK
+
+
+def _chosen(settings: Settings, rule: str | None) -> list[Task]:
+    """Those of a rule, which may be one of former settings; None: all. Raises CommandFailed when there never was it."""
+    tasks = [task for task in asyncio.run(_failed(settings)) if _is_of(task, rule)]
+    if rule is not None and not tasks:
+        require_rule(settings, rule)
+    return tasks
 
 
 async def _failed(settings: Settings) -> list[Task]:
@@ -77,14 +85,15 @@ def _entry(task: Task) -> dict[str, Any]:
 
 
 def retry(arguments: Namespace) -> int:
-    """Give dead letters a new budget; the agent takes them up by itself. 3 when one of those named is none."""
+    """Give dead letters a new budget; the agent takes them up by itself. 3 when one of those named is none, or
+    when there is no such rule."""
     if bool(arguments.seqs) == bool(arguments.all or arguments.rule):
         raise UsageError("mirror retry: name what to try again: either numbers, or --rule, or --all")
     wanted = sorted(set(arguments.seqs))
     settings = node_settings(arguments)
     chosen: list[int] | None = wanted or None
     if arguments.rule:
-        chosen = [task.seq for task in asyncio.run(_failed(settings)) if _is_of(task, arguments.rule)]
+        chosen = [task.seq for task in _chosen(settings, arguments.rule)]
     revived = asyncio.run(_retry(settings, chosen))
     if arguments.json:
         output.document({"revived": revived})

@@ -118,8 +118,12 @@ def test_dead_letters_are_shown_and_tried_again(settings_file: Path) -> None:
     assert str(seq) in table[1]
     wrong = run("mirror", "retry", str(seq + 1), *config)
     assert wrong.returncode == 3
+    for command in ("failed", "retry"):
+        wrong = run("mirror", command, "--rule", "nobody", *config)
+        assert (wrong.returncode, b"no mirror rule nobody: there are blobs" in wrong.stderr) == (3, True)
     assert run("mirror", "retry", str(seq), *config).stdout == b"1 to be tried again\n"
     assert json.loads(run("mirror", "retry", "--all", "--json", *config).stdout) == {"revived": 0}
+    assert run("mirror", "failed", "--rule", "blobs", *config).returncode == 0
     assert run("mirror", "status", *config).returncode == 0
     assert run("mirror", "status", "--max-age", "5", *config).returncode == 1
 
