@@ -19,6 +19,8 @@ from controlplane.model.rate import UNLIMITED, Limit, TokenBucket, limit_at, wai
 from controlplane.model.task import Task
 from controlplane.ports.clock import Clock
 
+_NOTHING_S: Final = 1e-6
+"""What is left of a wait by rounding alone: a clock may not advance by so little."""
 _SLICE_S: Final = 0.5
 """A worker that waits for its turn looks that often whether it should stop."""
 
@@ -131,7 +133,7 @@ class Lanes:
         now = self._clock.monotonic()
         bytes_s = lane.bytes_bucket.take(size, limit.bytes_per_s, now)
         requests_s = lane.requests_bucket.take(requests, limit.requests_per_s, now)
-        while (left := max(bytes_s, requests_s)) > 0:
+        while (left := max(bytes_s, requests_s)) > _NOTHING_S:
             if self._stopping:
                 return False
             await self._clock.sleep(min(left, _SLICE_S))

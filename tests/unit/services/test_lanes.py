@@ -234,7 +234,7 @@ async def test_a_busy_machine_does_not_lower_the_rate(clock: VirtualClock) -> No
 
 
 @pytest.mark.parametrize("limit", [Limit(requests_per_s=20.0), Limit(bytes_per_s=5000.0)])
-async def test_what_is_copied_together_keeps_to_the_limit_from_second_to_second(new_node: NewNode, limit: Limit) -> None:
+async def test_what_is_copied_together_keeps_to_the_limit_each_second(new_node: NewNode, limit: Limit) -> None:
     """Five small objects a second: so many more than the rate at most as one second's burst and one group are."""
     node = new_node(NEAR)
     lane = node.lanes.of("near")
