@@ -210,8 +210,12 @@ def _total(caches: list[CacheStats]) -> CacheStats | None:
     if not caches:
         return None
     return CacheStats(
-        *(sum(getattr(each, name) for each in caches) for name in ("entries", "bytes", "limit_bytes", "hits")),
-        *(sum(getattr(each, name) for each in caches) for name in ("misses", "evictions")),
+        entries=sum(each.entries for each in caches),
+        bytes=sum(each.bytes for each in caches),
+        limit_bytes=sum(each.limit_bytes for each in caches),
+        hits=sum(each.hits for each in caches),
+        misses=sum(each.misses for each in caches),
+        evictions=sum(each.evictions for each in caches),
         tier=_tier([each.tier for each in caches if each.tier is not None]),
     )
 
@@ -219,8 +223,11 @@ def _total(caches: list[CacheStats]) -> CacheStats | None:
 def _tier(tiers: list[TierStats]) -> TierStats | None:
     if not tiers:
         return None
-    recalled, wrong = (sum(getattr(each, name) for each in tiers) for name in ("recalled", "wrong"))
-    return TierStats(recalled, wrong, any(each.away for each in tiers))
+    return TierStats(
+        recalled=sum(each.recalled for each in tiers),
+        wrong=sum(each.wrong for each in tiers),
+        away=any(each.away for each in tiers),
+    )
 
 
 async def supervise(settings: Settings, stopped: asyncio.Event) -> int:
