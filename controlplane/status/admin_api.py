@@ -18,7 +18,7 @@ from controlplane.status.sources import Sources
 log = logging.getLogger(__name__)
 
 _REMEMBER_S = 1.0
-_PATIENCE_S = 7.0
+PATIENCE_S = 7.0
 """With one check: a host that has lost its power is found within it, and another one asked."""
 _HOLD_UP_S = 0.5
 """The longest that a look holds up who asks, while what the one before found still stands: a balancer that waits 3 s
@@ -33,6 +33,7 @@ class Check:
     run: Callable[[], Awaitable[object]]
     needed: bool
     """Not ready without it; otherwise its failure is said, and the service goes on (I10)."""
+    patience_s: float = PATIENCE_S
 
 
 class AdminApi:
@@ -117,10 +118,10 @@ _TEXT = [(b"content-type", b"text/plain; charset=utf-8"), (b"cache-control", b"n
 async def error_of(check: Check) -> str:
     """What is wrong; empty: nothing."""
     try:
-        async with asyncio.timeout(_PATIENCE_S):
+        async with asyncio.timeout(check.patience_s):
             await check.run()
     except TimeoutError:
-        return f"no answer within {_PATIENCE_S:g} s"
+        return f"no answer within {check.patience_s:g} s"
     except MillraceError as error:
         return str(error)
     except Exception as error:

@@ -25,7 +25,7 @@ from controlplane.model.tally import BlobTally, RequestTally, WorkerTally
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.hot_cache import CacheStats, TierStats
 from controlplane.settings.tree import Settings
-from controlplane.status.admin_api import Check
+from controlplane.status.admin_api import PATIENCE_S, Check
 from controlplane.status.sources import Sources
 from controlplane.wiring.adapters import open_journal, remove_surplus_folders
 from controlplane.wiring.admin_port import build_labels, listener, start_admin
@@ -42,8 +42,11 @@ _STABLE_S: Final = 60.0
 """Who lived for so long is replaced at once again."""
 _GATHER_S: Final = 5.0
 """How often tallies are fetched, so that little of them dies with a worker."""
-_PATIENCE_S: Final = 8.0
-"""A worker's own checks end within 7 s: who has not answered by then hangs, or is just starting."""
+_PATIENCE_S: Final = PATIENCE_S + 1.0
+"""A worker's own checks end within PATIENCE_S: who has not answered by then hangs, or is just starting."""
+_CHECK_S: Final = _PATIENCE_S + 1.0
+"""For what readiness looks at: after all workers have said what they found, or are given up. A check that ended before
+would fail for a part that is not needed, as one for those that are."""
 _LEAVE_S: Final = 15.0
 """After the grace: for the clean-up of cancelled requests, and of what they have begun."""
 
@@ -97,7 +100,10 @@ class Supervisor:
         """A part is sound when it is to every worker."""
         return {
             "workers": Check(self._all_serve, needed=True),
-            **{name: Check(self._checking(name), needed=NEEDED[name]) for name in checked_parts(self._settings)},
+            **{
+                name: Check(self._checking(name), needed=NEEDED[name], patience_s=_CHECK_S)
+                for name in checked_parts(self._settings)
+            },
         }
 
     async def sources(self) -> Sources:
