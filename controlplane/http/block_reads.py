@@ -54,12 +54,12 @@ class Blocks:
 def _free_one(blocks: list[bytearray], size: int) -> bytearray | None:
     """The first free one of this size, taken out of the list."""
     for index, block in enumerate(blocks):
-        if len(block) == size and _is_free(block):
+        if len(block) == size and is_free(block):
             return blocks.pop(index)
     return None
 
 
-def _is_free(block: bytearray) -> bool:
+def is_free(block: bytearray) -> bool:
     """Whether no view of it is left: Python lets nobody change the size of memory that somebody looks at."""
     try:
         last = block.pop()

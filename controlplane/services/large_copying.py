@@ -27,6 +27,7 @@ from controlplane.ports.server_copy import ServerCopy
 from controlplane.ports.upload_ledger import Upload, UploadLedger
 from controlplane.s3.etag import is_md5
 from controlplane.services.answer_times import Moving, unwatched
+from controlplane.services.part_buffers import PartBuffers
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class LargeCopier:
         self._clock = clock
         self._buffers = asyncio.Semaphore(buffers)
         self._at_once = buffers
+        self._memory = PartBuffers()
         self._admit = admit
         self._moving = moving
 
@@ -233,6 +235,7 @@ class LargeCopier:
                 async with self._buffers:
                     await self._part(upload, source, info, parts, number)
 
+        self._memory.begin()
         senders = [asyncio.create_task(some()) for _ in range(min(self._at_once, len(missing)))]
         try:
             await asyncio.gather(*senders)
@@ -240,6 +243,7 @@ class LargeCopier:
             for sender in senders:
                 sender.cancel()
             await asyncio.gather(*senders, return_exceptions=True)
+            self._memory.end()
 
     async def _part_at_service(self, upload: Upload, info: ObjectInfo, number: int, at_service: ServerCopy) -> bool:
         """False: it has to be sent."""
@@ -258,19 +262,28 @@ class LargeCopier:
         first = (number - 1) * upload.part_bytes
         length = _length(upload, info.size, number)
         await self._turn(upload.rule, length)
-        with self._moving(upload.rule, Side.SOURCE, length):
+        data = self._memory.take(length)
+        await self._fill(upload.rule, source, info, first, data)
+        with self._moving(upload.rule, Side.TARGET, length):
+            await parts.put_part(upload.key, upload.upload_id, number, data, upload.part_md5s[number - 1])
+        # Not after a failure: a thread may still be reading it.
+        self._memory.give(data)
+        reach("large.part")
+
+    async def _fill(self, rule: str, source: ObjectStore, info: ObjectInfo, first: int, data: bytearray) -> None:
+        """Read the range that begins at `first` into all of `data`. Raises Unavailable."""
+        length = len(data)
+        with self._moving(rule, Side.SOURCE, length):
             reader = await _open(source, info, first, length)
             try:
-                data = bytearray(length)
                 at = 0
                 async for chunk in pieces_of(reader):
                     data[at : at + len(chunk)] = chunk
                     at += len(chunk)
             finally:
                 await reader.aclose()
-        with self._moving(upload.rule, Side.TARGET, length):
-            await parts.put_part(upload.key, upload.upload_id, number, data, upload.part_md5s[number - 1])
-        reach("large.part")
+        if at != length:
+            raise Unavailable(f"{info.key} in {source.name}: {at} bytes came of a range of {length}", 0.0)
 
     async def _turn(self, rule: str, length: int) -> None:
         if not await self._admit(rule, 1, length):

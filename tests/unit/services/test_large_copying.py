@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controlplane.model.content import Md5
 from controlplane.model.copy_record import decode_copy_record
 from controlplane.model.failures import Failure
 from controlplane.model.keys import Key
 from controlplane.model.mirror_rules import MirrorRule
 from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
+from controlplane.ports.object_store import ObjectReader
+from controlplane.ports.object_store import pieces_of as ports_pieces_of
+from controlplane.ports.part_store import Part
 from controlplane.services import large_copying
 from controlplane.services.large_copying import UploadSweep
 from controlplane.services.mirror import Mirror
@@ -207,6 +211,50 @@ async def test_a_part_that_fails_is_sent_again_and_no_other(new_node: NewNode) -
     await node.drain()
     assert node.copies() == {"large": LARGE}
     assert sorted(parts_of(node).sent) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.fixture
+def put_bodies(monkeypatch: pytest.MonkeyPatch) -> list[bytes | bytearray]:
+    """What was given to put_part(). All of it is kept, so that no other object can have its place."""
+    bodies: list[bytes | bytearray] = []
+    put_part = FakeParts.put_part
+
+    async def put(self: FakeParts, key: Key, upload_id: str, number: int, body: bytes | bytearray, md5: Md5) -> Part:
+        bodies.append(body)
+        return await put_part(self, key, upload_id, number, body, md5)
+
+    monkeypatch.setattr(FakeParts, "put_part", put)
+    return bodies
+
+
+async def test_parts_are_read_into_the_same_memory_one_after_the_other(
+    new_node: NewNode, put_bodies: list[bytes | bytearray]
+) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+    assert len(put_bodies) == 6
+    assert len({id(body) for body in put_bodies if len(body) == 1 << 20}) <= 2
+
+
+async def test_a_range_that_ends_short_is_not_sent_with_what_was_in_its_memory_before(
+    new_node: NewNode, put_bodies: list[bytes | bytearray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, ranges = new_node(), 0
+
+    async def pieces_of(reader: ObjectReader) -> AsyncIterator[bytes | memoryview]:
+        nonlocal ranges
+        ranges += 1
+        async for piece in ports_pieces_of(reader):
+            yield piece if ranges != 9 else piece[:-1]  # the third part, when it is read to be sent
+
+    monkeypatch.setattr(large_copying, "pieces_of", pieces_of)
+    await node.put("large", LARGE)
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+    assert ranges > 12
+    assert len(put_bodies) == 6
 
 
 async def test_an_upload_that_somebody_aborted_is_begun_anew(
