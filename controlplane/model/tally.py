@@ -171,7 +171,7 @@ class ScanTally:
     failed_buckets: int = 0
     """Times that a bucket could not be scanned to its end."""
     last_finished_at: float = 0.0
-    """Unix seconds; 0: never."""
+    """Unix seconds, of the last scan on any node, before this process too; 0: not known, or never."""
     last_seconds: float = 0.0
     keys: int = 0
     """Compared."""

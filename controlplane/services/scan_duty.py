@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from controlplane.model.lock_plan import Wish
+from controlplane.model.tally import ScanTally
 from controlplane.ports.clock import Clock
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.held_lock import HeldLock
@@ -29,8 +30,10 @@ class ScanDuty:
         clock: Clock,
         *,
         every_s: float,
+        tally: ScanTally | None = None,
     ) -> None:
-        """`new_run` makes a scan that tells its argument of the keys that it has done."""
+        """`new_run` makes a scan that tells its argument of the keys that it has done, and counts in `tally`."""
+        self._tally = tally
         self._new_run = new_run
         self._lock = lock
         self._checkpoints = checkpoints
@@ -57,7 +60,9 @@ class ScanDuty:
     async def _is_due(self) -> bool:
         if await self._checkpoints.load(RUN) is not None:
             return True
-        return is_long_ago(await self._checkpoints.load(LAST), self._clock.now(), self._every_s)
+        last = await self._checkpoints.load(LAST)
+        note_last(self._tally, last)
+        return is_long_ago(last, self._clock.now(), self._every_s)
 
     def _check_lock(self, _: int) -> None:
         if not self._lock.held and self._run is not None:
@@ -82,6 +87,12 @@ def is_long_ago(last: Mapping[str, Any] | None, now: float, every_s: float) -> b
     clock was wrong, and nobody would scan until its time has come."""
     finished_at = 0.0 if last is None else float(last.get("finished_at", 0.0))
     return abs(now - finished_at) >= every_s
+
+
+def note_last(tally: ScanTally | None, last: Mapping[str, Any] | None) -> None:
+    """When the last scan ended, whichever process or node did it: so that it is told after a restart, too."""
+    if tally is not None and last is not None:
+        tally.last_finished_at = float(last.get("finished_at", 0.0))
 
 
 def summary(report: Report, finished_at: float) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.scan_board import NoSession
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
-from controlplane.services.scan_duty import LAST, is_long_ago, summary, tell
+from controlplane.services.scan_duty import LAST, is_long_ago, note_last, summary, tell
 from controlplane.services.scan_run import RUN, Report
 from controlplane.services.scan_seat import Look, ScanSeat
 from controlplane.services.shared_scan import SharedScan
@@ -128,7 +128,9 @@ class SharedScanDuty:
     async def _is_due(self, look: Look) -> bool:
         if look.posted.text is not None:
             return True
-        return is_long_ago(await self._documents.load(LAST), self._clock.now(), self._every_s)
+        last = await self._documents.load(LAST)
+        note_last(self._tally, last)
+        return is_long_ago(last, self._clock.now(), self._every_s)
 
     # Concluding
 

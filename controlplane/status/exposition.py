@@ -258,7 +258,7 @@ def _scan(tally: ScanTally) -> Iterator[Metric]:
         "millrace_scan_sessions_lost", "Leases of this node that ended although it lived.", tally.sessions_lost
     )
     yield GaugeMetricFamily(
-        "millrace_scan_last_timestamp_seconds", "When the last was finished here; 0: never.", tally.last_finished_at
+        "millrace_scan_last_timestamp_seconds", "When the last ended, on any node; 0: unknown.", tally.last_finished_at
     )
     yield GaugeMetricFamily("millrace_scan_last_duration_seconds", "How long that took.", tally.last_seconds)
     yield GaugeMetricFamily("millrace_scan_last_keys_per_second", "How fast it was.", tally.keys_per_second)

@@ -156,7 +156,7 @@ class ScanPart:
                 admit=self._admit,
             )
 
-        return ScanDuty(new_run, lock, checkpoints, self._clock, every_s=scan.interval_s)
+        return ScanDuty(new_run, lock, checkpoints, self._clock, every_s=scan.interval_s, tally=self.tally)
 
     def _shared(self, directory: Directory) -> SharedScanDuty:
         settings, mirror, clock = self._settings, self._mirror, self._clock

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from controlplane.adapters.memory.directory import InProcessDirectory
+from controlplane.model.tally import ScanTally
 from controlplane.ports.errors import Unavailable
 from controlplane.services.held_lock import HeldLock
 from controlplane.services.scan_duty import LAST, ScanDuty, is_long_ago
@@ -46,7 +47,8 @@ class Agent:
 
             return world.run(checkpoints=world.checkpoints, on_keys=moved, save_every_s=0.0)
 
-        self.duty = ScanDuty(new_run, self.lock, world.checkpoints, world.clock, every_s=DAY)
+        self.tally = ScanTally()
+        self.duty = ScanDuty(new_run, self.lock, world.checkpoints, world.clock, every_s=DAY, tally=self.tally)
 
     async def round(self) -> None:
         await self.lock.once()
@@ -61,6 +63,18 @@ def test_a_clock_that_was_wrong_does_not_put_off_the_next_scan(ended: float, due
     now = 1.8e9
     assert is_long_ago({"finished_at": now + ended}, now, DAY) is due
     assert is_long_ago(None, now, DAY)
+
+
+async def test_when_the_last_scan_ended_is_told_after_a_restart(world: World, clock: VirtualClock) -> None:
+    directory = InProcessDirectory(clock)
+    await Agent(world, directory, "one").round()
+    ended_at = clock.now()
+    await clock.sleep(DAY / 2)
+    again = Agent(world, directory, "one")
+    assert again.tally.last_finished_at == 0
+    await again.round()
+    assert again.runs == 0
+    assert again.tally.last_finished_at == ended_at
 
 
 async def test_it_scans_at_once_and_then_at_its_interval(world: World, clock: VirtualClock) -> None:

@@ -228,6 +228,18 @@ async def test_a_lease_that_is_renewed_no_more_is_said_and_why(world: World, cap
     assert [record.exc_info for record in caplog.records if "please report it" in record.getMessage()]
 
 
+async def test_every_node_tells_when_the_last_scan_ended_whoever_concluded_it(world: World) -> None:
+    await world.fill(EQUAL)
+    team = Team(world, "a", "b")
+    await team.run("a")
+    ended_at = (await team.last())["finished_at"]
+    await world.clock.sleep(60)
+    team.nodes["a"] = team.make("a")
+    await team.run()
+    assert [node.tally.last_finished_at for node in team.nodes.values()] == [ended_at, ended_at]
+    assert [node.tally.runs for node in team.nodes.values()] == [0, 0]
+
+
 async def test_nodes_with_other_rules_stay_away_until_it_is_over(world: World) -> None:
     await world.fill(EQUAL)
     world.source.latency = 1.0
