@@ -249,12 +249,12 @@ def test_epmd_is_known_by_its_name_wherever_it_was_started(name: str, is_in_the_
     process = multiprocessing.get_context("spawn").Process(target=listen_as, args=(name, there))
     process.start()
     try:
-        assert here.poll(30)
+        assert here.poll(100)
         port = here.recv()
         (holders,) = load("roles/preflight/library/preflight_host.py").listeners([port]).values()
     finally:
         here.send("enough")
-        process.join(10)
+        process.join(60)
     rows = yaml.safe_load((ROOT / "playbooks/group_vars/all/preflight.yml").read_text())["__riak_ports"]
     (row,) = [row for row in rows if row["port"] == 4369]
     assert "'epmd'" in row["units"]
