@@ -182,7 +182,8 @@ class LargeCopier:
             with self._moving(rule, Side.SOURCE, length):
                 reader = await _open(source, info, first, length)
                 try:
-                    part = hashlib.md5(usedforsecurity=False)
+                    # What came first is the first part: its MD5 is that of the whole so far.
+                    part = hashlib.md5(usedforsecurity=False) if first else None
                     waiting: list[bytes | memoryview] = []
                     size = 0
                     hashing: asyncio.Task[None] | None = None
@@ -200,7 +201,7 @@ class LargeCopier:
                     await whole.take(waiting, part)
                 finally:
                     await reader.aclose()
-            md5s.append(Md5(part.hexdigest()))
+            md5s.append(whole.md5() if part is None else Md5(part.hexdigest()))
         return whole.content(), tuple(md5s)
 
     async def _arrived(self, upload: Upload, size: int, parts: PartStore) -> Mapping[int, Part] | None:
@@ -340,13 +341,14 @@ class _Whole:
         self._sha256 = hashlib.sha256()
         self._size = 0
 
-    async def take(self, pieces: Sequence[bytes | memoryview], part: hashlib._Hash) -> None:
+    async def take(self, pieces: Sequence[bytes | memoryview], part: hashlib._Hash | None) -> None:
         self._size += sum(map(len, pieces))
 
         def md5s() -> None:
             for piece in pieces:
                 self._md5.update(piece)
-                part.update(piece)
+                if part is not None:
+                    part.update(piece)
 
         def sha256() -> None:
             for piece in pieces:
@@ -354,8 +356,12 @@ class _Whole:
 
         await asyncio.gather(asyncio.to_thread(md5s), asyncio.to_thread(sha256))
 
+    def md5(self) -> Md5:
+        """Of what has passed."""
+        return Md5(self._md5.hexdigest())
+
     def content(self) -> Content:
-        return Content(Md5(self._md5.hexdigest()), Sha256(self._sha256.hexdigest()), self._size)
+        return Content(self.md5(), Sha256(self._sha256.hexdigest()), self._size)
 
 
 async def _open(source: ObjectStore, info: ObjectInfo, first: int, length: int) -> ObjectReader:
