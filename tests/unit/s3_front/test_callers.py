@@ -151,6 +151,23 @@ async def test_i5_a_caller_that_is_listed_but_not_found_is_unavailable_and_a_del
         await callers.by_key("ALICE")
 
 
+async def test_i5_who_comes_when_a_slow_look_up_is_under_way_and_the_time_is_over_is_not_told_that_he_is_unknown(
+    callers: Callers, port: AdminPort, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await callers.by_key("ALICE")
+
+    async def hidden(access_key: str) -> Account:
+        await clock.sleep(5.0)
+        raise NotFound("no such key")
+
+    monkeypatch.setattr(port, "by_key", hidden)
+    await clock.sleep(KEEP_S - 1)
+    assert await callers.by_key("ALICE") is ALICE  # and looked up beside it
+    await clock.sleep(2.0)
+    with pytest.raises(Unavailable):
+        await callers.by_key("ALICE")
+
+
 async def test_guessing_keys_does_not_load_the_admin_port(callers: Callers, port: AdminPort) -> None:
     for _ in range(100):
         with pytest.raises(NotFound):
