@@ -219,6 +219,20 @@ class EtcdCluster:
             raise EtcdFailed(f"etcd member {at} still runs: stop it first")
         shutil.rmtree(self.folder / f"member{at}")
 
+    def start_anew(self) -> None:
+        """All members on empty data and the same ports, with the same users: as after a restore from a snapshot, the
+        log of what was done begins anew."""
+        for at in range(self._count):
+            if self._processes[at] is not None:
+                self.stop_member(at, signal.SIGKILL)
+            self.wipe(at)
+        self._auth_is_on = False
+        for at in range(self._count):
+            self._spawn(at)
+        self.wait_healthy()
+        if self._password:
+            self.enable_auth(self._password)
+
     def wait_healthy(self, members: Sequence[int] | None = None, timeout_s: float = START_TIMEOUT_S) -> None:
         """Until those members (all by default) answer a quorum read."""
         deadline = time.monotonic() + timeout_s

@@ -58,9 +58,11 @@ class Members:
                     doubtful = doubtful or error.applied
                     electing = electing or error.electing
                     if error.applied and not repeatable:
+                        self._transport.forget_token()
                         raise _unknown(reasons[-1]) from error
             # Members without a leader say so at once; asking them again spares callers every change of leader.
             if not electing or loop.time() + _ELECTION_PAUSE_S > give_up_at:
+                self._transport.forget_token()
                 raise _nobody(reasons)
             await asyncio.sleep(_ELECTION_PAUSE_S)
 
@@ -87,6 +89,7 @@ class Members:
                 reasons.append(f"{url}: {error}")
             except Refused as error:
                 reasons.append(f"{url}: {error}")
+        self._transport.forget_token()
         raise _nobody(reasons)
 
     async def aclose(self) -> None:

@@ -121,6 +121,11 @@ class Transport:
         self._streams.add(stream)
         return stream
 
+    def forget_token(self) -> None:
+        """The next request authenticates anew. A token names a place in etcd's log, and a member that has not come so
+        far keeps its bearer waiting until it has: after a restore from a snapshot, for ever."""
+        self._token = None
+
     async def aclose(self) -> None:
         self._closed = True
         for stream in tuple(self._streams):

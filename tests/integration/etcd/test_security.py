@@ -75,6 +75,23 @@ async def test_members_that_forgot_the_tokens_by_a_restart_are_served_again(clus
             assert nodes(await directory.endpoints(service)) == ["a"]
 
 
+async def test_members_that_were_restored_are_served_again(service: str) -> None:
+    """Their log begins anew: a token of a later place in the former one is neither answered nor refused."""
+    with EtcdCluster(1, auth=PASSWORD) as restored:
+        for number in range(20):
+            await asyncio.to_thread(restored.put, f"/elsewhere/{number}", "x")
+        options = EtcdOptions(restored.urls, username="millrace", password=PASSWORD, timeout_s=2)
+        directory = EtcdDirectory(options, "test", SystemClock())
+        await directory.announce(endpoint("a", service), 30)
+        await asyncio.to_thread(restored.start_anew)
+        with pytest.raises(Unavailable, match="no answer within 2 s"):
+            await directory.endpoints(service)
+        assert nodes(await directory.endpoints(service)) in ([], ["a"])
+        await directory.announce(endpoint("b", service), 30)
+        assert "b" in nodes(await directory.endpoints(service))
+        await directory.aclose()
+
+
 async def test_a_wrong_password_is_rejected(cluster: EtcdCluster, service: str) -> None:
     async with connected(cluster, password="wrong") as directory:
         with pytest.raises(Rejected, match=r"refused the user 'millrace'.*password") as caught:
