@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ansible_mitogen
 import testinfra
 from testinfra.host import Host
 
+from tests.hosts import control_node
+from tests.hosts.control_node import INVENTORY, ROOT
 from tests.hosts.lab import Lab
 from tests.hosts.last_will import end
 from tests.hosts.packages import Packages
 from tests.hosts.traffic import ATTEMPTS, Traffic, client
 
-ROOT = Path(__file__).resolve().parents[2]
-INVENTORY = ROOT / "inventories/lab"
 NAMES = ("n1", "n2", "n3", "n4", "n5")
 RIAK = RIAK_CS = ("n1", "n2", "n3", "n4")
 ETCD = ("n1", "n2", "n3")
@@ -37,15 +34,6 @@ SITE = "site"
 """The layer that site.yml has left."""
 KEYS, FACTS = "credentials", "facts"
 """What the control node keeps of the cluster and what Ansible remembers of it, in its layer."""
-STOCK = os.environ.get("HOSTS_STOCK", "") != ""
-"""Every playbook runs by Ansible's own strategy, as operators' do: so does `make hosts-quick`, with a site.yml on bare
-hosts. Else what is broken off or refused does, since there the way of the tasks to the hosts matters, and what is
-short. The long ones go by Mitogen's, which runs the same tasks and modules in one Python process a host: starting that
-costs a CPU second a host, and each module after it a twentieth of what a process of its own does."""
-LONG = (
-    "site", "backup", "restore", "rolling_restart", "rotate_credentials", "upgrade", "add_node", "replace_node",
-    "verify",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -127,21 +115,10 @@ class Cluster:
     # Playbooks
 
     def environment(self, packages: Packages | None = None, *, stock: bool = True) -> dict[str, str]:
-        own = Path(sys.executable).parent
-        strategies = Path(ansible_mitogen.__path__[0]) / "plugins/strategy"
-        quick = {"ANSIBLE_STRATEGY": "mitogen_linear", "ANSIBLE_STRATEGY_PLUGINS": str(strategies)}
         return {
             **self.lab.environment,
             **(packages or self.packages).environment,
-            "PATH": f"{own}:{os.environ['PATH']}",
-            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks",
-            "ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile",
-            "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(self._facts),
-            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._scratch / "cp"),
-            "PROFILE_TASKS_TASK_OUTPUT_LIMIT": "all",
-            **({} if stock or STOCK else quick),
+            **control_node.environment(self._scratch, self._facts, stock=stock),
         }
 
     def start(
@@ -181,7 +158,7 @@ class Cluster:
     ) -> Run:
         """Runs it to its end; `check` wants success."""
         to_its_end = check or playbook == "verify"  # which judges last of all
-        stock = not to_its_end or playbook not in LONG
+        stock = not to_its_end or playbook not in control_node.LONG
         play = self.start(playbook, *words, packages=packages, inventory=inventory, stock=stock, **more)
         run = play.finish(timeout)
         print(f"\n{playbook} {' '.join(words)}: {run.seconds:.0f} s, changed={run.changed}, code {run.code}")

@@ -11,7 +11,8 @@ from typing import Any
 
 import yaml
 
-from tests.hosts.cluster import INVENTORY, RIAK, Cluster
+from tests.hosts.cluster import RIAK, Cluster
+from tests.hosts.control_node import INVENTORY
 from tests.hosts.traffic import Traffic, client
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hosts.cluster import ROOT
+from tests.hosts.control_node import ROOT
 
 # A process in a session of its own, with a child in another: as Ansible and its workers are.
 TESTS = """

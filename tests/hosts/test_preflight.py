@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.hosts.cluster import INVENTORY, Cluster, Run
+from tests.hosts.cluster import Cluster, Run
 from tests.hosts.conftest import Stage
+from tests.hosts.control_node import INVENTORY
 
 HOSTS = ("n1", "n2")
 LOOK = """

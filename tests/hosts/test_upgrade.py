@@ -1,4 +1,4 @@
-"""upgrade.yml: backup first, a question before each node, a power cut while it installs, and a second run."""
+"""upgrade.yml: backup first, a question before each node and a no, a power cut while it installs, and a second run."""
 
 import re
 from pathlib import Path
@@ -6,15 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import packages as package_files
-from tests.hosts.cluster import INVENTORY, RIAK, ROOT, Cluster
+from tests.hosts.cluster import RIAK, Cluster
+from tests.hosts.control_node import INVENTORY, ROOT
 from tests.hosts.lifecycle import Kept, whole
 from tests.hosts.packages import Packages
 from tests.support.terminal import Terminal
 
 
-def at_a_terminal(cluster: Cluster, packages: Packages, *words: str) -> Terminal:
+def at_a_terminal(cluster: Cluster, packages: Packages, *words: str, stock: bool = True) -> Terminal:
     command = ["ansible-playbook", "-i", str(INVENTORY), str(ROOT / "playbooks/upgrade.yml"), *words]
-    return Terminal(command, ROOT, cluster.environment(packages))
+    return Terminal(command, ROOT, cluster.environment(packages, stock=stock))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_a_power_cut_while_it_installs(cluster: Cluster, newer: Packages, tmp_pa
     kept.write()
     old, new = versions(cluster)["n1"], (newer.riak_version, newer.riak_cs_version)
     with cluster.traffic("upgrade") as traffic:
-        terminal = at_a_terminal(cluster, newer, "-e", "upgrade_pause=true")
+        terminal = at_a_terminal(cluster, newer, "-e", "upgrade_pause=true", stock=False)
         terminal.wait_for(r"Begin\?")
         terminal.answer("yes", until="Somebody said yes")
         terminal.wait_for(r"Upgrade n1 now\?")
@@ -61,7 +62,15 @@ def test_a_power_cut_while_it_installs(cluster: Cluster, newer: Packages, tmp_pa
         assert set(versions(cluster).values()) == {old}
         terminal.answer("yes", until="Somebody said yes")
         terminal.wait_for(r"Upgrade n2 now\?")
+        terminal.answer("no", until="Nothing was changed on n2")
+        assert terminal.finish() != 0
         assert list(versions(cluster).values()) == [new, old, old, old]
+
+        terminal = at_a_terminal(cluster, newer, "-e", "upgrade_pause=true", "-e", "upgrade_skip_backup=true")
+        terminal.wait_for(r"Begin\?")
+        terminal.answer("yes", until="Somebody said yes")
+        terminal.wait_for(r"Upgrade n\d now\?")
+        assert "Upgrade n2 now?" in terminal.output, "n1 was not passed over"
         terminal.answer("yes", until="Somebody said yes")
         terminal.wait_for(r"TASK \[riak : Copy it\] \*+(\n.*)?\nchanged: \[n2\]")
         cluster.lab.crash("n2")

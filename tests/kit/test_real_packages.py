@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tests.hosts import packages as package_files
-from tests.hosts.cluster import INVENTORY
+from tests.hosts.control_node import INVENTORY
 from tests.hosts.packages import Packages
 from tests.hosts.standin.packages.build_debs import RIAK, RIAK_CS, build
 from tests.kit.conftest import ROOT
