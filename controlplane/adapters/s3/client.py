@@ -257,7 +257,7 @@ class S3Client:
     ) -> list[Reply | None]:
         renewal = self._options.renewal
         used = self._follow(renewal) if renewal is not None else self._keys
-        shapes = self._shapes.setdefault(method, HeadShapes())
+        shapes = self._shapes.get(method) or self._shapes.setdefault(method, HeadShapes())
         replies = Replies(count, shapes, head_only=method == "HEAD", body_limit=body_limit)
         lease: Lease | None = None
         try:

@@ -206,7 +206,8 @@ class S3ObjectStore:
         full = self._options.prefix + key
         try:
             if full and key:
-                full.encode()
+                if not full.isascii():
+                    full.encode()
                 return full
         except UnicodeEncodeError as error:
             raise Rejected(f"the key {key[:80]!r} is not Unicode text") from error
