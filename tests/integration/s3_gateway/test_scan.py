@@ -243,10 +243,13 @@ def test_the_agents_scan_goes_on_after_sigkill_and_repairs_all(scanned: Scanned,
         assert (facts["scan"]["error"], last["failed_buckets"]) == ("", 0)
         assert sum(last["nodes"].values()) == last["totals"]["listed_at_source"] >= 40
         assert b"keys compared" in node.cli("mirror", "status").stdout
+        node.stop("agent")  # it shall find all of them at once: one after the other they may go
         for n in range(30):
             scanned.lose(bucket, f"k{n:04d}")
+        node.start("agent")
         until = time.monotonic() + 60
-        while b"nothing is deleted at the target: 30 deletions" not in node.cli("mirror", "status").stdout:
+        told = f"{bucket}/: nothing is deleted at the target: 30 deletions"
+        while told not in node.cli("mirror", "status").stdout.decode():
             assert time.monotonic() < until, node.log("agent")[-3000:]
         assert scanned.copies(bucket) == before
     finally:
