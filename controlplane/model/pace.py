@@ -29,9 +29,6 @@ class _Patience:
     """So many times the best latency seen is taken for a store that has work enough."""
     floor_s: float
     """Latencies below this are no burden to anybody, whatever their ratio."""
-    drift: float = 1.0001
-    """The best latency is believed so much less after every adjustment that heard of it: a store that became slower for
-    good is not blamed for ever."""
 
 
 _PATIENCE: Final = {
@@ -42,10 +39,15 @@ _PATIENCE: Final = {
     Side.TARGET: _Patience(4.0, 0.05),
 }
 _PATIENCE_WITH_BODIES: Final = {
-    # By the MiB. Large bodies are few beside the answers about small objects, so what is believed of them goes sooner.
-    Side.SOURCE: _Patience(2.0, 0.005, 1.001),
-    Side.TARGET: _Patience(4.0, 0.005, 1.001),
+    # By the MiB.
+    Side.SOURCE: _Patience(2.0, 0.005),
+    Side.TARGET: _Patience(4.0, 0.005),
 }
+_DOUBLED_AFTER_S: Final = 600.0
+"""The best latency seen is believed less as time goes: it is taken for twice as long after that time of being heard. A
+store that became ten times slower for good is not blamed for ever, however few answers it gives meanwhile."""
+_LONGEST_PAUSE_S: Final = 10.0
+"""What was not heard for longer was not asked: that time says nothing."""
 _MIB: Final = 1 << 20
 _SMOOTHING: Final = 0.2
 _SHRINK: Final = 0.7
@@ -63,10 +65,16 @@ class _Latency:
     best_share_s: float
     """Share: the integral of 1 / number of own bodies over the time that the body moved; of a request the latency."""
     smooth_share_s: float
+    heard_at: float
+    """Monotonic seconds."""
     unheard: int = 0
     """So many adjustments ago it was last heard."""
 
-    def answered(self, latency_s: float, share_s: float) -> None:
+    def answered(self, latency_s: float, share_s: float, now: float) -> None:
+        believed = 2.0 ** (min(max(now - self.heard_at, 0.0), max(_LONGEST_PAUSE_S, latency_s)) / _DOUBLED_AFTER_S)
+        self.best_s *= believed
+        self.best_share_s *= believed
+        self.heard_at = now
         self.unheard = 0
         self.best_s = min(self.best_s, latency_s)
         self.smooth_s += (latency_s - self.smooth_s) * _SMOOTHING
@@ -83,9 +91,6 @@ class _Latency:
         )
 
     def adjusted(self) -> None:
-        if not self.unheard:
-            self.best_s *= self.patience.drift
-            self.best_share_s *= self.patience.drift
         self.unheard += 1
 
 
@@ -158,7 +163,7 @@ class Pace:
         """A store took that long for one answer, which came now. Kinds of requests are compared with their own kind
         only. What waited beside own bodies is counted, and not listened to."""
         if self.bodies[side].none_since(now - latency_s):
-            self._hear(side, kind, latency_s, latency_s, _PATIENCE[side])
+            self._hear(side, kind, latency_s, latency_s, _PATIENCE[side], now)
         self._count()
 
     def began(self, side: Side, now: float) -> Body:
@@ -174,14 +179,14 @@ class Pace:
         # Of about the same size: what each costs beside its bytes is in it.
         kind = f"body {size.bit_length()}"
         patience = _PATIENCE_WITH_BODIES[body.side]
-        self._hear(body.side, kind, (now - body.began_at) / mib, share_s / mib, patience)
+        self._hear(body.side, kind, (now - body.began_at) / mib, share_s / mib, patience, now)
         self._count()
 
-    def _hear(self, side: Side, kind: str, latency_s: float, share_s: float, patience: _Patience) -> None:
+    def _hear(self, side: Side, kind: str, latency_s: float, share_s: float, patience: _Patience, now: float) -> None:
         known = self._kinds.get((side, kind))
         if known is None:
-            known = self._kinds[side, kind] = _Latency(patience, latency_s, latency_s, share_s, share_s)
-        known.answered(latency_s, share_s)
+            known = self._kinds[side, kind] = _Latency(patience, latency_s, latency_s, share_s, share_s, now)
+        known.answered(latency_s, share_s, now)
 
     def _count(self) -> None:
         self._answers += 1

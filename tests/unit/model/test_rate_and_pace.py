@@ -146,6 +146,35 @@ def test_it_gives_way_to_foreground_traffic_and_takes_up_again() -> None:
     assert again >= alone * 0.7
 
 
+@given(st.floats(8, 100), st.sampled_from(Side))
+def test_a_store_that_became_slower_for_good_is_asked_for_more_again_however_seldom_it_answers(
+    times: float, side: Side
+) -> None:
+    pace, now = Pace(16), 0.0
+    for _ in range(100):
+        now += 0.05
+        pace.answered(0.05, "head", side, now)
+    lowest = pace.limit
+    for _ in range(round(7200 / (0.05 * times))):  # one at a time, for two hours
+        now += 0.05 * times
+        pace.answered(0.05 * times, "head", side, now)
+        lowest = min(lowest, pace.limit)
+    assert lowest == 1
+    assert pace.limit == 16
+
+
+@given(st.floats(1, 100))
+def test_a_night_without_work_changes_nothing_that_is_believed(hours: float) -> None:
+    pace = Pace(16)
+    for at in range(100):
+        pace.answered(0.05, "head", Side.TARGET, at * 0.05)
+    now = 5.0 + hours * 3600
+    for _ in range(60):
+        now += 0.5
+        pace.answered(0.5, "head", Side.TARGET, now)
+    assert pace.limit == 1
+
+
 def test_a_store_that_wants_fewer_requests_gets_half() -> None:
     pace = Pace(16)
     pace.throttled()
