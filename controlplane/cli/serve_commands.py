@@ -48,9 +48,13 @@ def agent(arguments: Namespace) -> int:
 
 @contextmanager
 def _nothing_to_collect() -> Iterator[None]:
-    """Around imports: what they load stays, and the collector would take a tenth of their time to find that out."""
+    """Around imports: what they load stays, and the collector would take a tenth of their time to find that out.
+
+    Nor does it look at that afterwards: enabled again, its first round would walk through all of it.
+    """
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         gc.enable()
