@@ -24,6 +24,9 @@ ALGORITHM: Final = "AWS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD: Final = "UNSIGNED-PAYLOAD"
 EMPTY_SHA256: Final = sha256(b"").hexdigest()
 
+_PLACE: Final = "\0"
+"""No name of a header has it."""
+_MOST_FORMS: Final = 256
 _SPACES = re.compile(r" {2,}")
 _SIGNED_BESIDES_AMZ: Final = frozenset({"host", "content-type", "content-md5"})
 
@@ -60,6 +63,31 @@ def signing_key(secret_key: str, date: str, region: str, service: str) -> bytes:
 def amz_date(second: int) -> str:
     """Unix seconds as x-amz-date: YYYYMMDDTHHMMSSZ."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+
+
+class _Form(NamedTuple):
+    """A head that is sent and signed: what requests of one second with the same header names have in common, as pieces,
+    with places between them for the rest."""
+
+    signed: list[str]
+    """The canonical request."""
+    values: Callable[[tuple[str, ...]], tuple[str, ...]]
+    """Those of `signed`, of: target, digest of the body, length, and the headers' values."""
+    sent: list[str]
+    """Of all those values, and the signature."""
+
+
+def _form_of(text: str) -> list[str]:
+    """`text` has a NUL at each place."""
+    pieces = text.split(_PLACE)
+    return [piece for pair in zip(pieces, [""] * len(pieces), strict=True) for piece in pair][:-1]
+
+
+def _filled(form: list[str], values: tuple[str, ...]) -> str:
+    """Twice as fast as the same by %s. Raises ValueError when there are not as many values as places."""
+    pieces = form.copy()
+    pieces[1::2] = values
+    return "".join(pieces)
 
 
 def canonical_header_value(value: str) -> str:
@@ -119,6 +147,7 @@ class SignerV4:
         "_access_key",
         "_begun",
         "_credential",
+        "_forms",
         "_key",
         "_outer",
         "_plain_lines",
@@ -140,6 +169,8 @@ class SignerV4:
         """What is signed within one second shares the values that follow."""
         self._time = self._scope = self._credential = ""
         self._plain_lines = self._plain_tail = ""
+        self._forms: dict[tuple[str, ...], _Form] = {}
+        """By method, host and the names of headers."""
         self._begun = self._outer = sha256()
         """The hashes of a signature's HMAC; the first has what all strings to sign of the second begin with."""
         self._key = b""
@@ -185,6 +216,53 @@ class SignerV4:
             heads.append(f"{method} {target}{fields}{proof}\r\n\r\n")
         return "".join(heads)
 
+    def head(
+        self,
+        method: str,
+        target: str,
+        host: str,
+        headers: Mapping[str, str],
+        payload_sha256: str,
+        length: int,
+        now: float,
+    ) -> str:
+        """The head of a request with a body and no query; `target` is an encoded path, `headers` are without host. The
+        same signature as sign() makes, which takes one and a half times as long with the head made of what it gives."""
+        second = int(now)
+        if second != self._second:
+            self._begin(second)
+        kind = (method, host, *headers)
+        form = self._forms.get(kind)
+        if form is None:
+            if len(self._forms) >= _MOST_FORMS:
+                self._forms.clear()
+            form = self._forms[kind] = self._form(method, host, tuple(headers))
+        given = (target, payload_sha256, str(length), *headers.values())
+        values = form.values(given)
+        request = _filled(form.signed, values)
+        if not _is_canonical(request):
+            # Neither target nor digest has blanks.
+            request = _filled(form.signed, tuple([canonical_header_value(value) for value in values]))
+        return _filled(form.sent, (*given, self._proof(request)))
+
+    def _form(self, method: str, host: str, names: tuple[str, ...]) -> _Form:
+        places = {name: place for place, name in enumerate(names, 3)}
+        known = {"host": host, "x-amz-date": self._time}
+        places["x-amz-content-sha256"] = 1
+        signed = sorted(name for name in {*places, *known} if name in _SIGNED_BESIDES_AMZ or name.startswith("x-amz-"))
+        lines = "".join([f"{name}:{known.get(name, _PLACE)}\n" for name in signed])
+        joined = ";".join(signed)
+        fields = "".join([f"{name}: {_PLACE}\r\n" for name in names])
+        return _Form(
+            _form_of(f"{method}\n{_PLACE}\n\n{lines}\n{joined}\n{_PLACE}"),
+            itemgetter(0, *(places[name] for name in signed if name not in known), 1),
+            _form_of(
+                f"{method} {_PLACE} HTTP/1.1\r\nhost: {host}\r\nx-amz-content-sha256: {_PLACE}\r\n"
+                f"content-length: {_PLACE}\r\n{fields}x-amz-date: {self._time}\r\n"
+                f"authorization: {self._credential}{joined}, Signature={_PLACE}\r\n\r\n"
+            ),
+        )
+
     def _proof(self, request: str) -> str:
         """The signature of a canonical request."""
         inner = self._begun.copy()
@@ -208,4 +286,5 @@ class SignerV4:
             f"x-amz-content-sha256: {EMPTY_SHA256}\r\nx-amz-date: {self._time}\r\n"
             f"authorization: {self._credential}{names}, Signature="
         )
+        self._forms.clear()
         self._second = second

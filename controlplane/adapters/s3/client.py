@@ -350,10 +350,16 @@ class S3Client:
 
     def _head(self, request: Request, site: Site) -> bytes:
         path = self._bucket_path if request.key is None else f"{self._bucket_path}/{request.key}"
-        if self._v4 is not None and request.method in _PLAIN and not request.headers and not request.query:
-            host = site.endpoint.host_header
-            return self._v4.plain(request.method, (encode_path(path),), host, self._clock.now()).encode()
-        headers = {"host": site.endpoint.host_header, **request.headers}
+        host = site.endpoint.host_header
+        if self._v4 is not None and not request.query:
+            now, target = self._clock.now(), encode_path(path)
+            if request.method == "PUT":
+                return self._v4.head(
+                    "PUT", target, host, request.headers, request.payload_sha256, request.length, now
+                ).encode()
+            if request.method in _PLAIN and not request.headers:
+                return self._v4.plain(request.method, (target,), host, now).encode()
+        headers = {"host": host, **request.headers}
         if self._signer is not None:
             headers = self._signer.sign(
                 request.method, path, request.query, headers, request.payload_sha256, self._clock.now()

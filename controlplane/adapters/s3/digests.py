@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from base64 import b64encode
+from binascii import a2b_hex, b2a_base64
 from collections.abc import Iterable
 from hashlib import md5, sha256
 from typing import Final
@@ -58,7 +58,7 @@ def md5_of(pieces: Iterable[bytes | memoryview]) -> bytes:
 
 def content_md5(hex_digest: str) -> str:
     """The Content-MD5 header for a digest in hex."""
-    return b64encode(bytes.fromhex(hex_digest)).decode()
+    return b2a_base64(a2b_hex(hex_digest), newline=False).decode()
 
 
 def difference(expected: Content, found: Content) -> str:

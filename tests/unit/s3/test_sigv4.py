@@ -161,3 +161,27 @@ def test_a_plain_request_is_signed_like_any_other(method: str, path: str) -> Non
         heads = signer.plain(method, targets, "h:9000", now).split("\r\n\r\n")
         assert [head.partition("\r\n")[0] for head in heads] == [*(f"{method} {at} HTTP/1.1" for at in targets), ""]
         assert dict(line.split(": ", 1) for line in heads[1].splitlines()[1:]) == signed
+
+
+@given(
+    path=st.sampled_from(["/bucket/key", "/bucket/a b+c/ü&%25=§%s", "/b"]),
+    headers=st.dictionaries(
+        st.sampled_from(["x-amz-meta-a%s", "x-amz-meta-b", "x-amz-acl", "content-type", "content-md5", "if-match"]),
+        st.text(st.sampled_from("a: %sé"), max_size=6),
+    ),
+    length=st.integers(0, 1 << 50),
+    seconds=st.lists(st.sampled_from([1_700_000_000.5, 1_700_000_000.9, 1_700_086_400.0]), min_size=1, max_size=3),
+)
+def test_a_head_that_is_sent_is_signed_like_any_other(
+    path: str, headers: dict[str, str], length: int, seconds: list[float]
+) -> None:
+    signer = SignerV4("AK", "SK", "eu-west-1")
+    for now in seconds:
+        for host in ("h:9000", "h"):
+            signed = signer.sign("PUT", path, (), {"host": host, **headers}, "a" * 64, now)
+            line, *fields, end, rest = signer.head(
+                "PUT", encode_path(path), host, headers, "a" * 64, length, now
+            ).split("\r\n")
+            assert (line, end, rest) == (f"PUT {encode_path(path)} HTTP/1.1", "", "")
+            assert len(fields) == len(signed) + 1
+            assert dict(field.split(": ", 1) for field in fields) == {**signed, "content-length": str(length)}
