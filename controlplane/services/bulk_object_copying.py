@@ -144,23 +144,16 @@ class BulkObjectCopier:
         if not pairs:
             return []
         reads = await self._with_tags(bucket, [read for read, _ in pairs])
+        keys = [read.task.draft.key for read in reads]
         began = self._clock.monotonic()
         stored = await far.put_small(
             [
-                SmallPut(
-                    read.task.draft.key,
-                    body,
-                    read.content,
-                    read.info.content_type,
-                    read.record.encoded(),
-                    **expected[read.task.draft.key],
-                )
-                for read, (_, body) in zip(reads, pairs, strict=True)
+                SmallPut(key, body, read.content, read.info.content_type, read.record.encoded(), **expected[key])
+                for key, read, (_, body) in zip(keys, reads, pairs, strict=True)
             ]
         )
         self._tell(rule, "bulk put", Side.TARGET, began, len(stored))
         reach("objects.copied")
-        keys = [read.task.draft.key for read in reads]
         began = self._clock.monotonic()
         held = await far.head_many(keys)
         self._tell(rule, "bulk head", Side.TARGET, began, len(held))
@@ -169,7 +162,9 @@ class BulkObjectCopier:
         tagged = await self._with_tags(bucket, reads, now=True)
         done: list[Done] = []
         for read, put, there, alive, latest in zip(reads, stored, held, again, tagged, strict=True):
-            if put is None or there is None or alive != read.info or not read.is_proved_by(put, there):
+            if put is None or there is None or not read.is_proved_by(put, there):
+                continue
+            if alive is not read.info and alive != read.info:
                 continue
             if latest.record.tags != read.record.tags:
                 continue

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T", str, Request)
 
 _MAX_ANSWER_BYTES: Final = 256 * 1024
+_MOST_KEPT: Final = 2048
+_NOTHING: Final = (None, None)
 _FIRST_DEPTH: Final = 2
 _FAILURES_ALLOWED: Final = 3
 _PAUSE_S: Final = 600.0
@@ -53,16 +55,31 @@ class Bulk:
         self._most_depth = most_depth
         self._conditions = conditions
         self._depth = min(_FIRST_DEPTH, most_depth)
+        self._got: dict[Key, tuple[dict[str, str], ObjectInfo]] = {}
+        """What was read, for the look that follows: headers as they came, and what they say."""
         self._failures = 0
         self._paused_until = 0.0
 
     async def get_small(self, keys: Sequence[Key]) -> list[SmallObject | None]:
         replies = await self._plain_replies("GET", keys, MOST_BYTES)
-        return [_small_object(key, reply) for key, reply in zip(keys, replies, strict=True)]
+        found = [_small_object(key, reply) for key, reply in zip(keys, replies, strict=True)]
+        if len(self._got) + len(found) > _MOST_KEPT:
+            self._got.clear()
+        self._got.update(
+            (small.info.key, (reply.headers, small.info))
+            for small, reply in zip(found, replies, strict=True)
+            if small is not None and reply is not None
+        )
+        return found
 
     async def head_many(self, keys: Sequence[Key]) -> list[ObjectInfo | None]:
         replies = await self._plain_replies("HEAD", keys, 0)
-        return [_info(key, reply) for key, reply in zip(keys, replies, strict=True)]
+        return [self._same_info(key, reply) or _info(key, reply) for key, reply in zip(keys, replies, strict=True)]
+
+    def _same_info(self, key: Key, reply: Reply | None) -> ObjectInfo | None:
+        """That of an object which was read before, where the answers were the same."""
+        headers, info = self._got.pop(key, _NOTHING)
+        return info if reply is not None and reply.headers is headers else None
 
     async def put_small(self, puts: Sequence[SmallPut]) -> list[ObjectInfo | None]:
         requests = [self._put_request(put) for put in puts]

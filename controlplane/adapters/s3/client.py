@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeAlias
 from controlplane.adapters.s3.connection import Connection
 from controlplane.adapters.s3.exchange_failed import ExchangeFailed
 from controlplane.adapters.s3.failures import Failure, error_of, failure_of
-from controlplane.adapters.s3.head_shapes import HeadShapes
+from controlplane.adapters.s3.head_shapes import HeadShapes, SeenHeads
 from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.pipeline import Replies, Reply
 from controlplane.adapters.s3.pool import FRESH_IDLE_S, IDLE_S, ConnectionPool, Lease, Site
@@ -131,6 +131,7 @@ class S3Client:
         self._sign_as(self._keys)
         self._shapes: dict[str, HeadShapes] = {}
         """Of pipelined answers, by method."""
+        self._seen = SeenHeads()
 
     async def aclose(self) -> None:
         if self._owns_pool:
@@ -224,7 +225,8 @@ class S3Client:
             await self._clock.sleep(max(wait_s, self._backoff_s(attempt)))
 
     async def pipelined_plain(self, method: str, keys: Sequence[str], body_limit: int) -> list[Reply | None]:
-        """The same for requests of one method (GET or HEAD) that have nothing but a key."""
+        """The same for requests of one method (GET or HEAD) that have nothing but a key. Where HEAD is answered as an
+        earlier GET was, byte by byte, the headers are those of that reply themselves."""
 
         def wire(site: Site) -> bytes:
             if self._v4 is None:
@@ -258,7 +260,10 @@ class S3Client:
         renewal = self._options.renewal
         used = self._follow(renewal) if renewal is not None else self._keys
         shapes = self._shapes.get(method) or self._shapes.setdefault(method, HeadShapes())
-        replies = Replies(count, shapes, head_only=method == "HEAD", body_limit=body_limit)
+        seen = self._seen if method in ("GET", "HEAD") else None
+        replies = Replies(
+            count, shapes, head_only=method == "HEAD", body_limit=body_limit, seen=seen, keeps=method == "GET"
+        )
         lease: Lease | None = None
         try:
             lease = self._pool.take_idle(IDLE_S, None) or await self._pool.acquire()

@@ -15,6 +15,7 @@ _WORTH_IT: Final = 16
 """So many heads of one shape pay for its expression, which takes half a millisecond to make."""
 _MOST_SHAPES: Final = 8
 _MOST_SEEN: Final = 256
+_MOST_HEADS: Final = 1024
 
 
 class NotInStep(ValueError):
@@ -67,6 +68,26 @@ class HeadShapes:
                 [rf"\r\n{re.escape(field.partition(':')[0])}:([^\r]*)" for field in fields]
             )
             self._now = self._made[kind] = _Shape(re.compile(whole + r"\Z"), status, names)
+
+
+class SeenHeads:
+    """Heads of answers to GET as they were read, for the HEAD of the same object: Riak CS answers both with the same
+    bytes, within the second of their Date. Each is found once, while no more than _MOST_HEADS others came."""
+
+    __slots__ = ("_before", "_now")
+
+    def __init__(self) -> None:
+        self._now: dict[bytes, tuple[int, dict[str, str]]] = {}
+        self._before: dict[bytes, tuple[int, dict[str, str]]] = {}
+
+    def keep(self, head: bytes, status: int, headers: dict[str, str]) -> None:
+        if len(self._now) >= _MOST_HEADS:
+            self._before, self._now = self._now, {}
+        self._now[head] = status, headers
+
+    def take(self, head: bytes) -> tuple[int, dict[str, str]] | None:
+        """The same values as were kept, not equal ones."""
+        return self._now.pop(head, None) or self._before.pop(head, None)
 
 
 @lru_cache(maxsize=512)

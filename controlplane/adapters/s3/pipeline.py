@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from controlplane.adapters.s3.head_shapes import HeadShapes, NotInStep
+from controlplane.adapters.s3.head_shapes import HeadShapes, NotInStep, SeenHeads
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 _BODILESS: Final = frozenset({204, 304})
@@ -24,14 +24,26 @@ class Replies:
     that have no body by definition). Everything else raises NotInStep, and what was asked is asked again one by one.
     """
 
-    __slots__ = ("_expected", "_head_only", "_limit", "_rest", "_shapes", "got", "last")
+    __slots__ = ("_expected", "_head_only", "_keeps", "_limit", "_rest", "_seen", "_shapes", "got", "last")
 
-    def __init__(self, expected: int, shapes: HeadShapes, *, head_only: bool, body_limit: int) -> None:
-        """`shapes`: of earlier answers to such requests."""
+    def __init__(
+        self,
+        expected: int,
+        shapes: HeadShapes,
+        *,
+        head_only: bool,
+        body_limit: int,
+        seen: SeenHeads | None = None,
+        keeps: bool = False,
+    ) -> None:
+        """`shapes`: of earlier answers to such requests. `seen`: heads that were read before, to which those of these
+        answers are added (`keeps`), or which they may repeat."""
         self._expected = expected
         self._shapes = shapes
         self._head_only = head_only
         self._limit = body_limit
+        self._seen = seen
+        self._keeps = keeps
         self._rest = b""
         self.got: list[Reply] = []
         self.last = False
@@ -46,19 +58,25 @@ class Replies:
         data = self._rest + data if self._rest else data
         at = 0
         read, got, missing = self._shapes.read, self.got, self._expected - len(self.got)
+        keep = self._seen.keep if self._seen is not None and self._keeps else None
+        seen = None if self._keeps else self._seen
         while missing and not self.last:
             end = data.find(b"\r\n\r\n", at)
             if end < 0:
                 if len(data) - at > MAX_HEAD_BYTES:
                     raise NotInStep(f"the head of an answer is larger than {MAX_HEAD_BYTES} bytes")
                 break
-            status, headers = read(data[at:end].decode("utf-8", "replace"))
+            head = data[at:end]
+            known = None if seen is None else seen.take(head)
+            status, headers = known or read(head.decode("utf-8", "replace"))
             size = 0 if self._head_only else self._body_bytes(status, headers)
             body_at = end + 4
             if len(data) - body_at < size:
                 break
             at = body_at + size
             if status >= 200:
+                if keep is not None:
+                    keep(head, status, headers)
                 self.last = "connection" in headers and headers["connection"].lower() == "close"
                 got.append(Reply(status, headers, data[body_at:at]))
                 missing -= 1

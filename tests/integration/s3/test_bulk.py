@@ -64,6 +64,17 @@ async def test_they_are_what_single_requests_are(filled: S3ObjectStore, server: 
     assert "content-md5" in put.headers
 
 
+async def test_a_look_at_what_was_read_shows_what_has_changed_since(filled: S3ObjectStore) -> None:
+    small = await filled.bulk.get_small(KEYS)
+    await filled.put(KEYS[1], b"changed", content_type="text/plain", metadata={"name": "value"})
+    for _ in range(2):
+        heads = await filled.bulk.head_many(KEYS)
+        alike = [object_ is not None and object_.info == head for object_, head in zip(small, heads, strict=True)]
+        assert alike == [True, False, *[True] * (len(KEYS) - 2)]
+        assert heads[1] is not None
+        assert (heads[1].size, heads[1].etag) == (7, content_of(b"changed").md5)
+
+
 async def test_all_go_out_before_the_first_is_answered(filled: S3ObjectStore, server: FaultyS3) -> None:
     connections = {seen.connection for seen in server.seen}
     await filled.bulk.head_many(KEYS)

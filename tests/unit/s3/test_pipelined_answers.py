@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controlplane.adapters.s3.head_shapes import HeadShapes, NotInStep
+from controlplane.adapters.s3.head_shapes import HeadShapes, NotInStep, SeenHeads
 from controlplane.adapters.s3.pipeline import MAX_HEAD_BYTES, Replies
 
 
@@ -38,6 +38,29 @@ def test_pieces_of_any_size_give_the_same_answers(bodies: list[bytes], cuts: lis
     assert [reply.body for reply in replies.got] == ([b""] * len(bodies) if head_only else bodies)
     assert [reply.headers["content-length"] for reply in replies.got] == [str(len(body)) for body in bodies]
     assert replies.complete
+
+
+def test_a_head_that_was_answered_before_is_the_same_and_another_is_not() -> None:
+    seen = SeenHeads()
+    marks = [f"X-Mark: {number}\r\n" for number in range(3)]
+    first = Replies(3, used(), head_only=False, body_limit=10, seen=seen, keeps=True)
+    first.feed(b"".join(answer(b"abc", more=mark) for mark in marks))
+    marks[1] = "X-Mark: changed\r\n"
+    for turn in range(2):
+        again = Replies(3, used(), head_only=True, body_limit=0, seen=seen)
+        again.feed(b"".join(answer(b"abc", more=mark, head_only=True) for mark in marks))
+        assert [reply.headers["x-mark"] for reply in again.got] == ["0", "changed", "2"]
+        same = [one.headers is other.headers for one, other in zip(first.got, again.got, strict=True)]
+        assert same == ([True, False, True] if turn == 0 else [False] * 3)
+
+
+def test_heads_that_nobody_asks_for_again_are_forgotten() -> None:
+    seen = SeenHeads()
+    for number in range(5000):
+        seen.keep(b"%d" % number, 200, {})
+    held = [number for number in range(5000) if seen.take(b"%d" % number) is not None]
+    assert 1000 <= len(held) <= 2048
+    assert held[-1] == 4999
 
 
 def test_answers_without_a_body_and_interim_ones() -> None:
