@@ -52,7 +52,8 @@ def _node(url: str, settings: Settings, timeout_s: float) -> Finding:
 def _admin(url: str, settings: Settings, timeout_s: float) -> Finding:
     from controlplane.adapters.riak_cs import RiakCsAccounts
     from controlplane.adapters.system_clock import SystemClock
-    from controlplane.wiring.riak_cs import admin_keys, riak_cs_options
+    from controlplane.wiring.admin_keys import admin_keys
+    from controlplane.wiring.riak_cs import riak_cs_options
 
     name = f"Riak CS admin {url}"
 

@@ -9,10 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, assert_never
 
-from controlplane.adapters.disk_cache import DiskHotCache
 from controlplane.adapters.filesystem import FilesystemStore
-from controlplane.adapters.memory.hot_cache import MemoryHotCache, NoHotCache
-from controlplane.adapters.memory.object_store import MemoryObjectStore
 from controlplane.adapters.spool import DiskSpool
 from controlplane.adapters.sqlite.catalog import SqliteCatalog
 from controlplane.adapters.sqlite.journal import SqliteJournal
@@ -23,7 +20,6 @@ from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory
 from controlplane.ports.errors import NotFound, Unavailable
-from controlplane.ports.hot_cache import HotCache
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.settings.cloud_stores import AzureStore, GcsStore
@@ -36,6 +32,7 @@ from controlplane.wiring.cluster_stores import open_riak_catalog, open_riak_jour
 if TYPE_CHECKING:
     from controlplane.adapters.etcd import EtcdOptions
     from controlplane.adapters.s3 import S3Options
+    from controlplane.ports.hot_cache import HotCache
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +58,8 @@ async def build_store(name: StoreName, store: Store, clock: Clock) -> ObjectStor
                 log.warning("the persistent store is away: %s", error)
             return embedded
         case MemoryStore():
+            from controlplane.adapters.memory.object_store import MemoryObjectStore
+
             return MemoryObjectStore(name, clock=clock)
         case S3Store():
             return await _build_s3(name, store, clock)
@@ -150,6 +149,10 @@ async def open_upload_ledger(settings: Settings) -> SqliteUploadLedger:
 
 async def open_hot_cache(settings: Settings, clock: Clock, worker: int = 0) -> HotCache:
     """Each worker's own, with its part of the bound."""
+    # Not at the top: the agent has none.
+    from controlplane.adapters.disk_cache import DiskHotCache
+    from controlplane.adapters.memory.hot_cache import MemoryHotCache, NoHotCache
+
     cache = settings.hot_cache
     limit_bytes = cache.limit_bytes // settings.gateway.workers
     match cache.kind:

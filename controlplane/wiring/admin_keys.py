@@ -6,8 +6,9 @@ import logging
 from typing import Final
 
 from controlplane.ports.clock import Clock
-from controlplane.ports.upstream import KeyPair
+from controlplane.ports.upstream import KeyPair, RenewableKeyPair
 from controlplane.settings.secret import Secret
+from controlplane.settings.tree import Settings
 
 log = logging.getLogger(__name__)
 
@@ -52,3 +53,12 @@ class AdminKeys:
             self._secret = found
             self._current = KeyPair(self._current.access_key, found.reveal())
             log.info("s3.admin_secret was refused, and its %s holds another one: taken up", found.source)
+
+
+def admin_keys(settings: Settings, clock: Clock) -> KeyPair:
+    """A renewable pair: when it is refused, its secret's file is read again."""
+    s3 = settings.s3
+    if s3.admin_secret is None:
+        return KeyPair(s3.admin_key, "")
+    keys = AdminKeys(s3.admin_key, s3.admin_secret, clock)
+    return RenewableKeyPair(keys.current.access_key, keys.current.secret_key, keys)

@@ -184,7 +184,7 @@ class AgentProcess:
     def _build_lifecycle(self, journal: Journal) -> LifecyclePart | None:
         if not self._settings.s3.endpoints:
             return None
-        # Not at the top: it brings in half of the S3 front.
+        # Not at the top: most agents have no S3 front beside them.
         from controlplane.wiring.lifecycle import LifecyclePart
 
         part = LifecyclePart(self._settings, self._directory, self._write_log(journal), self._clock)

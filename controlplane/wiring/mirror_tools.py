@@ -34,8 +34,9 @@ from controlplane.services.scan_tags import TagScan
 from controlplane.services.scan_unit import Sink
 from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import PRIMARY, build_directory, build_store, open_catalog, open_journal
+from controlplane.wiring.admin_keys import admin_keys
 from controlplane.wiring.node_lock import hold_node_lock
-from controlplane.wiring.riak_cs import admin_keys, build_accounts, riak_cs_options
+from controlplane.wiring.riak_cs import build_accounts, riak_cs_options
 from controlplane.wiring.s3_mirror import S3Mirror, open_s3_mirror
 from controlplane.wiring.scan import SourceBuckets, build_deletes, build_queue, calm_collector
 

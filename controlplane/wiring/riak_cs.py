@@ -8,9 +8,8 @@ from controlplane.adapters.riak_cs import RiakCsAccounts, RiakCsOptions
 from controlplane.adapters.riak_cs.account_admin import RiakCsAccountAdmin
 from controlplane.ports.accounts import AccountAdmin, Accounts
 from controlplane.ports.clock import Clock
-from controlplane.ports.upstream import KeyPair, RenewableKeyPair
 from controlplane.settings.tree import Settings
-from controlplane.wiring.admin_keys import AdminKeys
+from controlplane.wiring.admin_keys import admin_keys
 
 
 def riak_cs_options(settings: Settings, endpoints: tuple[str, ...]) -> RiakCsOptions:
@@ -26,15 +25,6 @@ def riak_cs_options(settings: Settings, endpoints: tuple[str, ...]) -> RiakCsOpt
         first_answer_s=s3.first_answer_s,
         attempts=s3.attempts,
     )
-
-
-def admin_keys(settings: Settings, clock: Clock) -> KeyPair:
-    """A renewable pair: when it is refused, its secret's file is read again."""
-    s3 = settings.s3
-    if s3.admin_secret is None:
-        return KeyPair(s3.admin_key, "")
-    keys = AdminKeys(s3.admin_key, s3.admin_secret, clock)
-    return RenewableKeyPair(keys.current.access_key, keys.current.secret_key, keys)
 
 
 def build_accounts(settings: Settings, clock: Clock) -> Accounts:

@@ -59,7 +59,8 @@ from controlplane.services.s3.subresources import Subresources
 from controlplane.services.s3.upload_owners import UploadOwners
 from controlplane.services.s3.write_locks import WriteLocks
 from controlplane.settings.tree import Settings
-from controlplane.wiring.riak_cs import admin_keys, riak_cs_options
+from controlplane.wiring.admin_keys import admin_keys
+from controlplane.wiring.riak_cs import riak_cs_options
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from controlplane.settings.mirror import RateLimit
 from controlplane.settings.stores import S3Store, Store
 from controlplane.settings.tree import Settings
 from controlplane.wiring.adapters import build_store, create_when_missing, s3_options
+from controlplane.wiring.admin_keys import admin_keys
 from controlplane.wiring.cloud_stores import build_cloud_buckets
-from controlplane.wiring.riak_cs import admin_keys
 
 log = logging.getLogger(__name__)
 
