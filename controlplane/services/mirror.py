@@ -137,7 +137,8 @@ class Mirror:
     async def _take(self, lane: Lane) -> None:
         """Half a batch in reserve keeps the workers busy until the next round: while what is done is settled."""
         for _ in range(_READ_AT_ONCE):
-            if len(lane.waiting) * 2 > self._batch or not await self._read(lane):
+            enough = len(lane.waiting) * 2 > self._batch
+            if enough or lane.rests(self._clock.now()) or not await self._read(lane):
                 break
             self._employ(lane)
             await asyncio.sleep(0)  # they take what they work on
@@ -195,11 +196,13 @@ class Mirror:
             limit = self._lanes.limit(lane)
             if limit.requests_per_s is not None:
                 share = min(share, int(limit.requests_per_s / _REQUESTS) - 1)
-            room = inf if limit.bytes_per_s is None else limit.bytes_per_s - self._size_at_once(tasks[0])
+            most = limit.bytes_per_s
+            room = inf if most is None else most - self._size_at_once(tasks[0])
             while len(tasks) <= share and together.group(lane.waiting[0]) == group:
-                room -= self._size_at_once(lane.waiting[0])
-                if room < 0:
-                    break
+                if most is not None:
+                    room -= self._size_at_once(lane.waiting[0])
+                    if room < 0:
+                        break
                 tasks.append(lane.waiting.popleft())
         return tasks
 
