@@ -158,6 +158,7 @@ class Mirror:
         return lane.has_more
 
     def _employ(self, lane: Lane) -> None:
+        lane.workers.difference_update([worker for worker in lane.workers if worker.done()])  # found nothing to do
         while lane.waiting and len(lane.workers) < lane.pace.limit:
             worker = asyncio.ensure_future(self._drain(lane))
             lane.workers.add(worker)

@@ -138,6 +138,18 @@ async def test_a_deep_backlog_is_worked_in_full_batches(new_node: NewNode) -> No
     assert node.mirror_tally.copied == 300
 
 
+async def test_a_round_reads_for_as_many_workers_as_there_are(new_node: NewNode) -> None:
+    """A slow target's workers are all busy, although a batch of the journal is enough for one of them only."""
+    node = new_node(bulk=True, concurrency=3, batch=64)
+    for number in range(400):
+        await node.store(b"blob %d" % number)
+    node.persistent.latency = 10.0
+    await node.mirror.once()
+    assert node.mirror_tally.in_flight == 3 * 64
+    await node.drain()
+    assert node.mirror_tally.copied == 400
+
+
 @pytest.mark.parametrize("at", [0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4.25])
 @pytest.mark.parametrize("whole", [False, True], ids=["under way", "gone all its way"])
 async def test_i4_another_node_deletes_while_a_batch_is_copied(new_node: NewNode, at: float, whole: bool) -> None:
