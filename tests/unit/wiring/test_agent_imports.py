@@ -10,7 +10,7 @@ from pathlib import Path
 HEAVY = ("aiohttp", "awscrt", "boto3", "botocore", "prometheus_client", "requests", "azure", "google.cloud", "riak")
 
 
-OTHERS = ("adapters.disk_cache", "adapters.memory.hot_cache", "adapters.riak_cs", "gateway", "services.s3")
+OTHERS = ("adapters.disk_cache", "adapters.memory.hot_cache", "adapters.riak_cs", "gateway", "services.s3.lifecycle")
 """Rooms of the gateway, and of duties that an agent may never have."""
 
 START = ("processes", "agent_process", "lifecycle", "mirror_part", "s3_mirror")
