@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from controlplane.model.tally import (
     BlobTally,
@@ -15,7 +16,9 @@ from controlplane.model.tally import (
     ShardTally,
     WorkerTally,
 )
-from controlplane.ports.hot_cache import CacheStats, HotCache
+
+if TYPE_CHECKING:
+    from controlplane.ports.hot_cache import CacheStats, HotCache
 
 
 @dataclass(slots=True)

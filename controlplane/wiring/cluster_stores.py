@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
-from controlplane.ports.hot_cache import HotCache
-from controlplane.ports.hot_tier import HotTier
 from controlplane.ports.journal import Journal
 from controlplane.settings.tree import Settings
 
 if TYPE_CHECKING:
     from controlplane.adapters.riak_kv.kv import RiakKv
     from controlplane.adapters.riak_kv.options import RiakKvOptions
+    from controlplane.ports.hot_cache import HotCache
+    from controlplane.ports.hot_tier import HotTier
 
 
 def riak_kv_options(settings: Settings, bucket_type: str) -> RiakKvOptions:

@@ -9,8 +9,14 @@ from pathlib import Path
 
 HEAVY = ("aiohttp", "awscrt", "boto3", "botocore", "prometheus_client", "requests", "azure", "google.cloud", "riak")
 
-
-OTHERS = ("adapters.disk_cache", "adapters.memory.hot_cache", "adapters.riak_cs", "gateway", "services.s3.lifecycle")
+OTHERS = (
+    "adapters.disk_cache",
+    "adapters.memory.hot_cache",
+    "ports.hot_cache",
+    "adapters.riak_cs",
+    "gateway",
+    "services.s3.lifecycle",
+)
 """Rooms of the gateway, and of duties that an agent may never have."""
 
 START = ("processes", "agent_process", "lifecycle", "mirror_part", "s3_mirror")
