@@ -80,8 +80,8 @@ def _settings(arguments: Namespace) -> Settings:
     return settings
 
 
-_LOADED_FIRST = ("adapters.etcd", "adapters.filesystem", "adapters.riak_cs", "adapters.riak_kv", "adapters.s3",
-  "cli.gc_commands", "wiring.adapters", "wiring.cluster_stores", "wiring.riak_cs")  # fmt: skip
+_LOADED_FIRST = ("adapters.etcd", "adapters.filesystem", "adapters.memory", "adapters.riak_cs", "adapters.riak_kv",
+  "adapters.s3", "cli.gc_commands", "wiring.adapters", "wiring.cluster_stores", "wiring.riak_cs")  # fmt: skip
 
 
 def _checks(settings: Settings, timeout_s: float) -> list[Check]:
