@@ -87,21 +87,15 @@ class Copier:
 
     async def _copy(self, task: Task) -> Done:
         key = task.draft.key
+        served = await self._served(task)
+        if served is not None:
+            return served
         try:
             reader = await self._primary.get(key)
         except NotFound:
             return await self._without_source(task)
         try:
             content = task.draft.content or await content_of(self._primary, reader.info)
-            way = self._at_service
-            if way is not None and _IN_MEMORY < content.size <= way.most_bytes and way.takes(reader.info):
-                await reader.aclose()
-                served = await self._copy_at_service(task, reader.info, content, way)
-                if served is not None:
-                    return served
-                # What it may have put there proves nothing, and would be taken for a copy.
-                await self._target.delete(key)
-                reader = await self._primary.get(key)
             if self._large is not None and self._parts is not None and content.size > self._large.above_bytes:
                 await reader.aclose()
                 info, fresh = await self._put_large(task.draft, reader.info, content, self._large, self._parts)
@@ -112,6 +106,25 @@ class Copier:
         finally:
             await reader.aclose()
         return await self.finish(task, info, content, fresh=fresh)
+
+    async def _served(self, task: Task) -> Done | None:
+        """What the service that has both stores copied by itself. None: the bytes have to be sent."""
+        key, way, promised = task.draft.key, self._at_service, task.draft.content
+        if way is None or not (promised is None or _IN_MEMORY < promised.size <= way.most_bytes):
+            return None
+        try:
+            # Not get(): by the time its answer is closed, megabytes of the body are under way.
+            info = await self._primary.head(key)
+        except NotFound:
+            return await self._without_source(task)
+        content = promised or await content_of(self._primary, info)
+        if not _IN_MEMORY < content.size <= way.most_bytes or not way.takes(info):
+            return None
+        served = await self._copy_at_service(task, info, content, way)
+        if served is None:
+            # What it may have put there proves nothing, and would be taken for a copy.
+            await self._target.delete(key)
+        return served
 
     async def _copy_at_service(self, task: Task, info: ObjectInfo, content: Content, way: ServerCopy) -> Done | None:
         """Let the service that has both stores copy: it names the MD5 of what it copied, and the SHA-256 is the one
