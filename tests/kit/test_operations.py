@@ -52,6 +52,8 @@ def test_every_setting_is_one() -> None:
     for line in example_toml().splitlines():
         if header := re.match(r"#?\[\[?([a-z0-9_.]+)\]", line):
             name = header[1]
+            table, _, key_of_tables = name.rpartition(".")
+            tables.setdefault(table, set()).add(key_of_tables)
         elif key := re.match(r"#([a-z0-9_]+) = ", line):
             tables.setdefault(name, set()).add(key[1])
     named = [quoted.split(".") for quoted in QUOTED if re.fullmatch(r"(gc|s3|mirror|directory)\.[a-z_]+", quoted)]
