@@ -40,17 +40,17 @@ class ScanMaker:
         admit: Callable[[MirrorRule, int], Awaitable[bool]] | None = None,
         nodes: Callable[[], int] = lambda: 1,
     ) -> None:
-        """`tags`: compares those of the objects, too. `admit`: waits until so many requests of a rule may be sent;
-        False: not any more. `nodes`: how many scan now: each has the rule's limit for itself and takes for all of them,
-        so together they keep to it."""
+        """`workers`: pieces of a bucket at a time. `tags`: compares those of the objects, too. `admit`: waits until so
+        many requests of a rule may be sent; False: not any more. `nodes`: how many scan now: each has the rule's limit
+        for itself and takes for all of them, so together they keep to it."""
         self.rules = tuple(rules)
         self._source = source
         self._targets = targets
         self._catalog = catalog
         self._buckets = buckets
         self._sink = sink
-        self._clock = clock
-        self._workers = workers
+        self.clock = clock
+        self.workers = workers
         self._page = page
         self._tags = tags
         self._admit = admit
@@ -89,8 +89,8 @@ class ScanMaker:
             source_heads=TargetHeads(source, None, admit),
             catalog=self._catalog,
             sink=self._sink,
-            clock=self._clock,
-            workers=self._workers,
+            clock=self.clock,
+            workers=self.workers,
             trust_catalog=trust_catalog,
             read=read,
             moved=moved,

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from controlplane.model.copies import Copy
 from controlplane.model.keys import Key
-from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.scan_join import Kind
 from controlplane.model.scan_notes import broken_off, forbidden, note
 from controlplane.model.scan_ranges import initial
 from controlplane.model.scan_state import Counts, Unit, UnitState, decode_counts, decode_unit_state
 from controlplane.model.tally import ScanTally
-from controlplane.ports.bucket_stores import BucketStores
-from controlplane.ports.catalog import Catalog
-from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.proving import read_content
 from controlplane.services.scan_deletes import ScanDeletes
-from controlplane.services.scan_maker import Buckets, ScanMaker
-from controlplane.services.scan_tags import TagScan
-from controlplane.services.scan_unit import PAGE, Sink, Stopped, UnitScan
+from controlplane.services.scan_maker import ScanMaker
+from controlplane.services.scan_unit import Stopped, UnitScan
 
 log = logging.getLogger(__name__)
 
@@ -86,48 +81,24 @@ class _Progress:
 
 
 class ScanRun:
-    """`buckets` gives the source's buckets that a rule is about. `deletes`: None reports what is extra, and that is
-    all. `checkpoints`: None for a scan that begins anew each time."""
+    """`deletes`: None reports what is extra, and that is all. `checkpoints`: None for a scan that begins anew each
+    time."""
 
     def __init__(
         self,
-        rules: Sequence[MirrorRule],
-        *,
-        source: BucketStores,
-        targets: Mapping[str, BucketStores],
-        catalog: Catalog,
-        buckets: Buckets,
-        sink: Sink,
-        clock: Clock,
+        scans: ScanMaker,
         tally: ScanTally,
-        workers: int,
+        *,
         deletes: ScanDeletes | None = None,
         checkpoints: ScanCheckpoints | None = None,
         trust_catalog: bool = True,
         read: bool = False,
         on_keys: Callable[[int], None] = lambda _: None,
-        page: int = PAGE,
         save_every_s: float = SAVE_EVERY_S,
-        tags: TagScan | None = None,
-        admit: Callable[[MirrorRule, int], Awaitable[bool]] | None = None,
     ) -> None:
-        """`tags`, `admit`: see ScanMaker."""
-        self._scans = ScanMaker(
-            rules,
-            source=source,
-            targets=targets,
-            catalog=catalog,
-            buckets=buckets,
-            sink=sink,
-            clock=clock,
-            workers=workers,
-            page=page,
-            tags=tags,
-            admit=admit,
-        )
-        self._clock = clock
+        self._scans = scans
+        self._clock = scans.clock
         self._tally = tally
-        self._workers = workers
         self._deletes = deletes
         self._checkpoints = checkpoints
         self._trust_catalog = trust_catalog
@@ -135,7 +106,7 @@ class ScanRun:
         self._on_keys = on_keys
         self._save_every_s = save_every_s
         self._stopping = False
-        self._saved_at = clock.monotonic()
+        self._saved_at = self._clock.monotonic()
         self._saving = False
         self._splits: dict[str, list[str]] = {}
 
@@ -181,7 +152,7 @@ class ScanRun:
         state = progress.state if progress.unit == unit.name else None
         if state is None:
             splits = [Key(key) for key in self._splits.get(unit.name, ())]
-            state = UnitState(initial(splits, self._workers))
+            state = UnitState(initial(splits, self._scans.workers))
         progress.unit, progress.state = unit.name, state
         store = self._scans.target(unit)
 

@@ -6,28 +6,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
-from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.scan_board import Board, Close, Delete, OpenUnit, Over, Part, Piece, Scan, Task, Vote, Wait
 from controlplane.model.scan_guard import GuardLimits
 from controlplane.model.scan_ranges import Range
 from controlplane.model.scan_state import Counts, Unit, UnitState
 from controlplane.model.tally import ScanTally
-from controlplane.ports.bucket_stores import BucketStores
-from controlplane.ports.catalog import Catalog
-from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError, StorageFull, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.scan_board import NoSession
 from controlplane.services.scan_deletes import ScanDeletes
-from controlplane.services.scan_maker import Buckets, ScanMaker
+from controlplane.services.scan_maker import ScanMaker
 from controlplane.services.scan_seat import NoBoard, ScanSeat
 from controlplane.services.scan_stretches import Stretches, StretchRecords
-from controlplane.services.scan_tags import TagScan
-from controlplane.services.scan_unit import PAGE, Sink, Stopped, UnitScan
+from controlplane.services.scan_unit import Stopped, UnitScan
 
 log = logging.getLogger(__name__)
 
@@ -69,49 +64,25 @@ class SharedScan:
 
     def __init__(
         self,
-        rules: Sequence[MirrorRule],
+        scans: ScanMaker,
+        tally: ScanTally,
         *,
         node: str,
         seat: ScanSeat,
         stretches: StretchRecords,
-        source: BucketStores,
-        targets: Mapping[str, BucketStores],
-        catalog: Catalog,
         catalog_is_shared: bool,
-        buckets: Buckets,
-        sink: Sink,
-        clock: Clock,
-        tally: ScanTally,
-        workers: int,
         deletes: ScanDeletes | None = None,
-        tags: TagScan | None = None,
-        admit: Callable[[MirrorRule, int], Awaitable[bool]] | None = None,
-        page: int = PAGE,
         save_every_s: float = SAVE_EVERY_S,
         look_every_s: float = LOOK_EVERY_S,
     ) -> None:
-        """`tags`, `admit`: see ScanMaker."""
-        self._scans = ScanMaker(
-            rules,
-            source=source,
-            targets=targets,
-            catalog=catalog,
-            buckets=buckets,
-            sink=sink,
-            clock=clock,
-            workers=workers,
-            page=page,
-            tags=tags,
-            admit=admit,
-            nodes=lambda: tally.nodes,
-        )
+        self._scans = scans
         self._node = node
         self._seat = seat
         self._stretches = stretches
         self._catalog_is_shared = catalog_is_shared
-        self._clock = clock
+        self._clock = scans.clock
         self._tally = tally
-        self._workers = workers
+        self._workers = scans.workers
         self._deletes = deletes
         self._save_every_s = save_every_s
         self._look_every_s = look_every_s

@@ -28,6 +28,7 @@ from controlplane.services.object_read_through import ObjectReadThrough
 from controlplane.services.restoring import Restorer
 from controlplane.services.s3.object_records import ObjectRecords
 from controlplane.services.s3.subresources import Subresources
+from controlplane.services.scan_maker import ScanMaker
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
 from controlplane.services.scan_tags import TagScan
@@ -128,7 +129,7 @@ class MirrorTools:
         if resumable_as:
             name = hashlib.sha256(resumable_as.encode()).hexdigest()[:16]
             checkpoints = FileDocuments(self.settings.node.data_dir / "scans" / name)
-        return ScanRun(
+        scans = ScanMaker(
             self.mirror.rules,
             source=self.mirror.source,
             targets=self.mirror.targets,
@@ -136,14 +137,17 @@ class MirrorTools:
             buckets=self.buckets,
             sink=sink,
             clock=self.clock,
-            tally=ScanTally(),
             workers=self.settings.mirror.scan.workers,
+            tags=TagScan(self.mirror.tags, self.catalog, self.mirror.rules),
+        )
+        return ScanRun(
+            scans,
+            ScanTally(),
             deletes=deletes,
             checkpoints=checkpoints,
             trust_catalog=trust_catalog,
             read=read,
             on_keys=on_keys,
-            tags=TagScan(self.mirror.tags, self.catalog, self.mirror.rules),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from controlplane.services.lanes import Lanes
 from controlplane.services.runner import Runner
 from controlplane.services.scan_deletes import ScanDeletes
 from controlplane.services.scan_duty import ScanDuty
+from controlplane.services.scan_maker import ScanMaker
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
 from controlplane.services.scan_seat import ScanSeat
@@ -122,8 +123,20 @@ class ScanPart:
         self._lanes = lanes
         self.tally = ScanTally(interval_s=settings.mirror.scan.interval_s)
         self._accounts = build_accounts(settings, clock)
-        self._buckets: Callable[[MirrorRule], Awaitable[Sequence[Bucket]]] = SourceBuckets(settings, self._accounts)
         self._queue = build_queue(settings, journal, clock)
+        self._scans = ScanMaker(
+            mirror.rules,
+            source=mirror.source,
+            targets=mirror.targets,
+            catalog=catalog,
+            buckets=SourceBuckets(settings, self._accounts),
+            sink=self._queue,
+            clock=clock,
+            workers=settings.mirror.scan.workers,
+            tags=TagScan(mirror.tags, catalog, mirror.rules),
+            admit=self._admit,
+            nodes=lambda: self.tally.nodes,
+        )
         self._boards: EtcdScanBoards | None = None
         self._lock: HeldLock | None = None
         self._duty: ScanDuty | SharedScanDuty
@@ -135,32 +148,17 @@ class ScanPart:
         self._tasks: list[asyncio.Task[None]] = []
 
     def _alone(self, lock: HeldLock) -> ScanDuty:
-        scan, mirror = self._settings.mirror.scan, self._mirror
+        every_s = self._settings.mirror.scan.interval_s
         checkpoints = FileDocuments(scan_folder(self._settings))
 
         def new_run(on_keys: Callable[[int], None]) -> ScanRun:
-            return ScanRun(
-                mirror.rules,
-                source=mirror.source,
-                targets=mirror.targets,
-                catalog=self._catalog,
-                buckets=self._buckets,
-                sink=self._queue,
-                clock=self._clock,
-                tally=self.tally,
-                workers=scan.workers,
-                deletes=self._deletes(),
-                checkpoints=checkpoints,
-                on_keys=on_keys,
-                tags=TagScan(mirror.tags, self._catalog, mirror.rules),
-                admit=self._admit,
-            )
+            return ScanRun(self._scans, self.tally, deletes=self._deletes(), checkpoints=checkpoints, on_keys=on_keys)
 
-        return ScanDuty(new_run, lock, checkpoints, self._clock, every_s=scan.interval_s, tally=self.tally)
+        return ScanDuty(new_run, lock, checkpoints, self._clock, every_s=every_s, tally=self.tally)
 
     def _shared(self, directory: Directory) -> SharedScanDuty:
-        settings, mirror, clock = self._settings, self._mirror, self._clock
-        scan, ttl_s = settings.mirror.scan, settings.cluster.lease_ttl_s
+        settings, clock = self._settings, self._clock
+        every_s, ttl_s = settings.mirror.scan.interval_s, settings.cluster.lease_ttl_s
         from controlplane.adapters.etcd.scan_board import EtcdScanBoards
 
         # So that a member that says nothing leaves time for the others within the lease.
@@ -171,25 +169,16 @@ class ScanPart:
 
         def new_scan() -> SharedScan:
             return SharedScan(
-                mirror.rules,
+                self._scans,
+                self.tally,
                 node=settings.node.name,
                 seat=seat,
                 stretches=StretchRecords(documents),
-                source=mirror.source,
-                targets=mirror.targets,
-                catalog=self._catalog,
                 catalog_is_shared=settings.catalog.kind == "riak_kv",
-                buckets=self._buckets,
-                sink=self._queue,
-                clock=clock,
-                tally=self.tally,
-                workers=scan.workers,
                 deletes=self._deletes(),
-                tags=TagScan(mirror.tags, self._catalog, mirror.rules),
-                admit=self._admit,
             )
 
-        return SharedScanDuty(new_scan, seat, documents, clock, self.tally, every_s=scan.interval_s)
+        return SharedScanDuty(new_scan, seat, documents, clock, self.tally, every_s=every_s)
 
     def _deletes(self) -> ScanDeletes | None:
         return build_deletes(self._settings, self._mirror, self._catalog, self._queue, self._clock)

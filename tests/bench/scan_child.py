@@ -31,6 +31,7 @@ from controlplane.model.scan_state import Unit, UnitState
 from controlplane.model.tally import ScanTally
 from controlplane.ports.listing import ListedPage
 from controlplane.ports.object_store import ObjectStore
+from controlplane.services.scan_maker import ScanMaker
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
 from controlplane.services.scan_unit import UnitScan
@@ -134,8 +135,7 @@ async def stores(catalog_path: str, url: str, source: str, target: str) -> dict[
     async def only(_: MirrorRule) -> list[Bucket]:
         return [Bucket(source)]
 
-    tally = ScanTally()
-    scan = ScanRun(
+    scans = ScanMaker(
         (MirrorRule(source, "", "target"),),
         source=near,
         targets={"target": far},
@@ -143,11 +143,10 @@ async def stores(catalog_path: str, url: str, source: str, target: str) -> dict[
         buckets=only,
         sink=JournalSink(MemoryJournal(1_000_000), clock, share=1.0),
         clock=clock,
-        tally=tally,
         workers=4,
     )
     began, before = time.monotonic(), time.process_time()
-    report = await scan.run()
+    report = await ScanRun(scans, ScanTally()).run()
     spent, wall = time.process_time() - before, time.monotonic() - began
     await near.aclose()
     await far.aclose()

@@ -31,6 +31,7 @@ from controlplane.model.scan_state import Unit
 from controlplane.model.tally import ScanTally
 from controlplane.ports.errors import NotFound
 from controlplane.ports.object_store import ObjectInfo, Page
+from controlplane.services.scan_maker import ScanMaker
 from controlplane.services.scan_seat import ScanSeat
 from controlplane.services.scan_stretches import StretchRecords
 from controlplane.services.shared_documents import SharedDocuments
@@ -134,22 +135,27 @@ async def main(urls: str, cluster: str, node: str, folder: str) -> None:
     async def buckets(_: MirrorRule) -> Sequence[Bucket]:
         return [BUCKET]
 
+    scans = ScanMaker(
+        (RULE,),
+        source=source,
+        targets={"t": target},
+        catalog=catalog,
+        buckets=buckets,
+        sink=Written(f"{folder}/{node}"),
+        clock=clock,
+        workers=2,
+        page=PAGE,
+        nodes=lambda: tally.nodes,
+    )
+
     def new_scan() -> SharedScan:
         return SharedScan(
-            (RULE,),
+            scans,
+            tally,
             node=node,
             seat=seat,
             stretches=StretchRecords(documents),
-            source=source,
-            targets={"t": target},
-            catalog=catalog,
             catalog_is_shared=False,
-            buckets=buckets,
-            sink=Written(f"{folder}/{node}"),
-            clock=clock,
-            tally=tally,
-            workers=2,
-            page=PAGE,
             save_every_s=0.5,
             look_every_s=0.25,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from controlplane.adapters.memory.catalog import MemoryCatalog
@@ -44,6 +44,9 @@ class ScanNode:
         limits: GuardLimits | None = None,
         source: BucketStores | None = None,
         buckets: Callable[[], Sequence[Bucket]] = lambda: [B],
+        workers: int = 2,
+        page: int = 3,
+        admit: Callable[[MirrorRule, int], Awaitable[bool]] | None = None,
         **more: Any,
     ) -> None:
         self.name = name
@@ -52,11 +55,10 @@ class ScanNode:
         self.seat = ScanSeat(boards, name, world.clock, self.tally, ttl_s=TTL_S)
         self.catalog: Catalog = world.catalog if catalog is None else catalog
         self.source: BucketStores = world.node.source if source is None else source
-        rules = world.rules
         deletes = None
         if limits is not None:
             deletes = ScanDeletes(
-                rules=rules,
+                rules=world.rules,
                 source=self.source,
                 catalog=self.catalog,
                 queue=JournalSink(world.node.journal, world.clock, share=1.0),
@@ -65,24 +67,26 @@ class ScanNode:
                 grace_s=WEEK,
             )
 
-        async def of(_: MirrorRule) -> Sequence[Bucket]:
-            return buckets()
+        scans = world.scans(
+            self.told,
+            workers=workers,
+            page=page,
+            source=self.source,
+            catalog=self.catalog,
+            buckets=buckets,
+            admit=admit,
+            nodes=lambda: self.tally.nodes,
+        )
 
         def new_scan() -> SharedScan:
-            options: dict[str, Any] = {"workers": 2, "page": 3, "save_every_s": 2.0, "look_every_s": 0.5, **more}
+            options: dict[str, Any] = {"save_every_s": 2.0, "look_every_s": 0.5, **more}
             return SharedScan(
-                rules,
+                scans,
+                self.tally,
                 node=name,
                 seat=self.seat,
                 stretches=StretchRecords(documents),
-                source=self.source,
-                targets=dict(world.node.targets),
-                catalog=self.catalog,
                 catalog_is_shared=catalog is None,
-                buckets=of,
-                sink=self.told,
-                clock=world.clock,
-                tally=self.tally,
                 deletes=deletes,
                 **options,
             )

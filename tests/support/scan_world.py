@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,14 @@ from controlplane.model.scan_guard import GuardLimits
 from controlplane.model.scan_join import Difference, Kind
 from controlplane.model.scan_state import Unit
 from controlplane.model.tally import ScanTally
+from controlplane.ports.bucket_stores import BucketStores
+from controlplane.ports.catalog import Catalog
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.scan_deletes import ScanDeletes
+from controlplane.services.scan_maker import ScanMaker
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
+from controlplane.services.scan_tags import TagScan
 from controlplane.services.scan_unit import Sink
 from tests.support.fakes import content_of
 from tests.support.object_node import B, ObjectNode
@@ -119,22 +123,41 @@ class World:
             if not place.at_source:
                 await self.source.delete(Key(place.key))
 
-    def run(self, sink: Sink | None = None, **more: Any) -> ScanRun:
-        async def buckets(rule: MirrorRule) -> list[Bucket]:
-            return [B]
+    def scans(
+        self,
+        sink: Sink,
+        *,
+        workers: int,
+        page: int,
+        tags: TagScan | None = None,
+        source: BucketStores | None = None,
+        catalog: Catalog | None = None,
+        buckets: Callable[[], Sequence[Bucket]] = lambda: [B],
+        admit: Callable[[MirrorRule, int], Awaitable[bool]] | None = None,
+        nodes: Callable[[], int] = lambda: 1,
+    ) -> ScanMaker:
+        async def of(_: MirrorRule) -> Sequence[Bucket]:
+            return buckets()
 
-        options: dict[str, Any] = {"workers": 1, "page": 3, **more}
-        return ScanRun(
+        return ScanMaker(
             self.rules,
-            source=self.node.source,
+            source=self.node.source if source is None else source,
             targets=dict(self.node.targets),
-            catalog=self.catalog,
-            buckets=buckets,
-            sink=sink or self.told,
+            catalog=self.catalog if catalog is None else catalog,
+            buckets=of,
+            sink=sink,
             clock=self.clock,
-            tally=self.tally,
-            **options,
+            workers=workers,
+            page=page,
+            tags=tags,
+            admit=admit,
+            nodes=nodes,
         )
+
+    def run(
+        self, sink: Sink | None = None, *, workers: int = 1, page: int = 3, tags: TagScan | None = None, **more: Any
+    ) -> ScanRun:
+        return ScanRun(self.scans(sink or self.told, workers=workers, page=page, tags=tags), self.tally, **more)
 
     def deletes(self, most: int = 100, share: float = 1.0, grace_s: float = WEEK) -> ScanDeletes:
         return ScanDeletes(

@@ -18,6 +18,7 @@ from controlplane.model.retry import RetrySchedule
 from controlplane.model.scan_state import Counts
 from controlplane.model.tally import ScanTally
 from controlplane.model.task import TaskState
+from controlplane.services.scan_maker import ScanMaker
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
 from tests.integration.s3.faulty_store import options_for
@@ -54,7 +55,7 @@ class Mirrored:
             return [B]
 
         targets: dict[str, Any] = self.node.targets
-        run = ScanRun(
+        scans = ScanMaker(
             [RULE],
             source=self.node.source,
             targets=targets,
@@ -62,10 +63,9 @@ class Mirrored:
             buckets=buckets,
             sink=self.queue,
             clock=self.clock,
-            tally=ScanTally(),
             workers=2,
         )
-        return (await run.run()).totals
+        return (await ScanRun(scans, ScanTally()).run()).totals
 
     @property
     def copies(self) -> dict[str, bytes]:
