@@ -125,8 +125,8 @@ def copy_key(key: Key) -> str:
 
 
 def after_term(key: Key | None) -> str:
-    """Below every row behind the key, above the key's own: "." < "/" < every digit."""
-    return "" if key is None else f"{key.encode().hex()}/"
+    """Below every row behind the key, above the key's own: "-" < "." < "/" < every digit. Never empty: see RiakKv."""
+    return "-" if key is None else f"{key.encode().hex()}/"
 
 
 def until_term(key: Key | None) -> str:

@@ -125,7 +125,7 @@ class RiakHttp:
         regex: str = "",
     ) -> IndexPage:
         # Equal terms tell nothing apart: they are asked for as a range too.
-        path = f"{self._bucket(bucket)}/index/{_quoted(field)}/{_quoted(low)}/{_quoted(high)}"
+        path = f"{self._bucket(bucket)}/index/{_segment(field)}/{_segment(low)}/{_segment(high)}"
         query = {"max_results": str(limit), "return_terms": "true"}
         if continuation:
             query["continuation"] = continuation.decode("ascii")
@@ -157,10 +157,10 @@ class RiakHttp:
     # -- one request --------------------------------------------------------------------------------------------------
 
     def _bucket(self, bucket: str) -> str:
-        return f"/types/{_quoted(self._options.bucket_type)}/buckets/{_quoted(bucket)}"
+        return f"/types/{_segment(self._options.bucket_type)}/buckets/{_segment(bucket)}"
 
     def _object(self, bucket: str, key: str) -> str:
-        return f"{self._bucket(bucket)}/keys/{_quoted(key)}"
+        return f"{self._bucket(bucket)}/keys/{_segment(key)}"
 
     async def _ask(
         self,
@@ -233,6 +233,9 @@ class RiakHttp:
                 headers["Authorization"] = f"Basic {login}"
             self._session = aiohttp.ClientSession(
                 headers=headers,
+                # Riak compresses objects and lists for whoever says that gzip will do: work for both, and the bytes
+                # would not be those that were stored.
+                skip_auto_headers=("Accept-Encoding",),
                 connector=aiohttp.TCPConnector(
                     limit=0, limit_per_host=options.connections, ssl=_tls(options), socket_factory=self._socket
                 ),
@@ -270,6 +273,13 @@ class RiakHttp:
         if 400 <= answer.status < 500 and answer.status not in (404, 408, 409, 429):
             return Rejected(f"Riak KV {answer.url} refused a request: {answer.says}")
         return Unavailable(f"Riak KV {answer.url} failed: {answer.says}: see `riak admin member-status`")
+
+
+def _segment(text: str) -> str:
+    """Of a path. Riak's server passes over empty ones: what comes behind would be taken for something else."""
+    if not text:
+        raise Rejected("Riak KV was to be asked for an empty name, which its HTTP interface has no words for")
+    return _quoted(text)
 
 
 def _quoted(text: str) -> str:

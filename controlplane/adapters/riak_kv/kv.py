@@ -85,7 +85,9 @@ class RiakKv(Protocol):
         continuation: bytes = b"",
         regex: str = "",
     ) -> IndexPage:
-        """Entries with low <= term <= high, at most `limit`; of those whose term matches `regex`, if one is given."""
+        """Entries with low <= term <= high, at most `limit`; of those whose term matches `regex`, if one is given.
+
+        No name may be empty, neither bound either: over HTTP a path has no empty parts. Raises Rejected."""
         ...
 
     async def ping(self) -> None: ...

@@ -311,6 +311,21 @@ async def test_an_unknown_bucket_type_is_refused_with_what_to_do(riak: RiakNode)
     await kv.aclose()
 
 
+async def test_an_empty_name_is_refused_before_it_means_something_else(riak: RiakNode) -> None:
+    """Riak's server passes over empty parts of a path: of a range without a lower end it would see one term."""
+    kv = client(riak.http_url, kind=riak.bucket_type)
+    for call in (
+        lambda: kv.index("b", "x_bin", "", "z", limit=1),
+        lambda: kv.index("b", "x_bin", "a", "", limit=1),
+        lambda: kv.fetch("b", ""),
+        lambda: kv.store("", "k", b""),
+        lambda: kv.delete("b", "", b""),
+    ):
+        with pytest.raises(Rejected, match="empty"):
+            await call()
+    await kv.aclose()
+
+
 async def test_siblings_and_tombstones(riak: RiakNode) -> None:
     kv = client(riak.http_url, kind=riak.bucket_type)
     bucket = riak.cluster()

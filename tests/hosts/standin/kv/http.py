@@ -1,5 +1,6 @@
 """The HTTP interface of a KV node (port 8098): routes, bucket properties, listings, statistics."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -41,7 +42,8 @@ RESOURCES = [("riak_kv_wm_aaefold", f"/{name}") for name in _AAE.split()] + [
 
 
 def _words(path: str) -> list[str]:
-    return [unquote_to_bytes(word).decode("latin-1") for word in path.split("/")[1:]]
+    """Webmachine passes over empty ones. Source: webmachine_dispatcher.erl; mochiweb's unquote takes + for a space."""
+    return [unquote_to_bytes(word.replace("+", " ")).decode("latin-1") for word in path.split("/") if word]
 
 
 def parameters(query: str) -> dict[str, str]:
@@ -58,9 +60,12 @@ class KvHttp:
         self._node = node
 
     def __call__(self, request: Request) -> Response:
+        return _encoded(request, self._answer(request))
+
+    def _answer(self, request: Request) -> Response:
         words, params = _words(request.path), parameters(request.query)
         match words:
-            case [""]:
+            case []:
                 return self._root(request)
             case ["ping"]:
                 return self._ping(request)
@@ -80,6 +85,8 @@ class KvHttp:
 
     def _typed(self, request: Request, kind: str, rest: list[str], params: dict[str, str]) -> Response:
         if not self._node.properties.exists(kind):
+            if rest[1:2] == ["index"]:  # only objects have words for it. Source: riak_kv_wm_index.erl
+                return not_found()
             return Response(
                 404, {"Content-Type": "text/plain"}, f"Unknown bucket type: {kind}".encode(), "Object Not Found"
             )
@@ -209,6 +216,17 @@ class KvHttp:
         if wanted == "true":
             return Response(200, VARY | JSON, _json({"keys": names}))
         return Response(200, VARY | JSON, _stream(names))
+
+
+def _encoded(request: Request, response: Response) -> Response:
+    """Compressed for a client that takes gzip, where the recorded answers vary by Accept-Encoding. Source:
+    riak_kv_wm_utils.erl, default_encodings; webmachine takes what the client prefers, and the client named no other."""
+    offered = (request.header("accept-encoding") or "").replace(" ", "").lower().split(",")
+    negotiated = response.status in (200, 300) and "Accept-Encoding" in response.headers.get("Vary", "")
+    if negotiated and "gzip" in offered and isinstance(response.body, bytes):
+        response.headers["Content-Encoding"] = "gzip"
+        response.body = gzip.compress(response.body)
+    return response
 
 
 def _stream(names: list[str]) -> Iterator[bytes]:

@@ -51,6 +51,10 @@ def answer(
     for bound in bounds:
         if numeric and not re.fullmatch(r"-?\d+", bound):
             return text(400, f'Invalid query: {{field_parsing_failed,{{<<"{field}">>,<<"{bound}">>}}}}\n')
+    if len(bounds) > 2:
+        return crash("{error,{case_clause,{_,[_,_,_]}}}")
+    if len(bounds) == 1:  # one term is in no need of being told. Source: riak_kv_wm_index.erl
+        params = {**params, "return_terms": "false"}
     limit = params.get("max_results")
     if limit is not None and (not limit.isdigit() or int(limit) < 1):
         return text(400, f'Invalid "max_results". {limit} is not a positive integer')
