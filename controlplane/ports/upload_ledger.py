@@ -27,7 +27,7 @@ class Upload:
     part_bytes: int
     part_md5s: tuple[Md5, ...]
     begun_at: float
-    """Unix seconds."""
+    """Unix seconds; of one that takes long, when it was last told to be under way."""
 
 
 class UploadLedger(Protocol):

@@ -19,7 +19,7 @@ from controlplane.model.mirror_rules import MirrorRule
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Conflict, NotFound
+from controlplane.ports.errors import Conflict, Missing, NotFound
 from controlplane.ports.object_store import ObjectInfo, ObjectStore
 from controlplane.services.copy_judging import orphan
 from controlplane.services.target_heads import TargetHeads
@@ -107,7 +107,7 @@ async def _looked_at(store: ObjectStore, heads: TargetHeads | None, prefix: str)
     while True:
         try:
             page = await store.list(prefix=prefix, after=after, limit=_PAGE)
-        except NotFound:
+        except (NotFound, Missing):
             return
         if heads is None:
             yield page.objects

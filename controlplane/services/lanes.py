@@ -56,8 +56,8 @@ class Lane:
     taken: set[int] = field(default_factory=set)
     """Tasks that wait here, are worked on, or are not settled yet."""
     workers: set[asyncio.Task[None]] = field(default_factory=set)
-    away_until: float = 0.0
-    """Unix seconds: until then a store is taken for away."""
+    away_until: float = float("-inf")
+    """Monotonic seconds: until then a store is taken for away."""
     looked_at: float = float("-inf")
     """Monotonic seconds of the last look at the journal that found nothing."""
     has_more: bool = False
@@ -123,6 +123,15 @@ class Lanes:
             return UNLIMITED
         at = time.localtime(self._clock.now())
         return limit_at(lane.plan.timetable, at.tm_wday, at.tm_hour * 60 + at.tm_min)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    async def go_on(self, rule: str, requests: int, size: int) -> bool:
+        """The same as admit() for a step of work that goes on after the next start: none begins when the process is to
+        stop, and a large object takes no longer than the part that is under way."""
+        return not self._stopping and await self.admit(rule, requests, size)
 
     async def admit(self, rule: str, requests: int, size: int) -> bool:
         """Wait until so many requests and bytes may go. False: the process is to stop, do not begin.

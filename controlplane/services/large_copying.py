@@ -13,13 +13,14 @@ import hashlib
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.pace import Side
 from controlplane.model.task import Draft
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Corrupt, NotFound, Unavailable
+from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader, ObjectStore, pieces_of
 from controlplane.ports.part_store import Part, PartStore
@@ -36,6 +37,7 @@ MOST_PARTS: Final = 10_000
 _MIB: Final = 1 << 20
 _HASHED_AT_ONCE: Final = 512 * 1024
 _SEQ: Final = "millrace-seq"
+_TELL_EVERY_S: Final = 600.0
 
 
 class LargeCopier:
@@ -55,9 +57,11 @@ class LargeCopier:
         buffers: int,
         admit: Callable[[str, int, int], Awaitable[bool]],
         moving: Moving = unwatched,
+        tell_every_s: float = _TELL_EVERY_S,
     ) -> None:
         """`admit(rule, requests, bytes)` waits for a rule's turn; False: the process is to stop. `moving` is around
-        every range that is read, and every part that is sent."""
+        every range that is read, and every part that is sent. `tell_every_s`: how often the ledger is told that an
+        upload is under way, or it would be taken for abandoned in the middle."""
         self.above_bytes = above_bytes
         """Objects larger than this are for this copier."""
         self._ledger = ledger
@@ -67,6 +71,9 @@ class LargeCopier:
         self._memory = PartBuffers()
         self._admit = admit
         self._moving = moving
+        self._tell_every_s = tell_every_s
+        self._told_at: dict[str, float] = {}
+        """Unix seconds, by the ids of uploads under way."""
 
     async def copy(
         self,
@@ -98,7 +105,11 @@ class LargeCopier:
         if len(missing) < len(upload.part_md5s):
             log.info("going on with %s/%s: %d of %d parts are missing", draft.bucket, draft.key, len(missing),
                      len(upload.part_md5s))  # fmt: skip
-        await self._send(upload, source, info, parts, missing, at_service)
+        try:
+            await self._tell(upload)
+            await self._send(upload, source, info, parts, missing, at_service)
+        finally:
+            self._told_at.pop(upload.upload_id, None)
         reach("large.sent")
         try:
             put = await parts.complete(
@@ -231,10 +242,10 @@ class LargeCopier:
 
         async def some() -> None:
             for number in numbers:
-                if at_service is not None and await self._part_at_service(upload, info, number, at_service):
-                    continue
-                async with self._buffers:
-                    await self._part(upload, source, info, parts, number)
+                if at_service is None or not await self._part_at_service(upload, info, number, at_service):
+                    async with self._buffers:
+                        await self._part(upload, source, info, parts, number)
+                await self._tell(upload)
 
         self._memory.begin()
         senders = [asyncio.create_task(some()) for _ in range(min(self._at_once, len(missing)))]
@@ -245,6 +256,13 @@ class LargeCopier:
                 sender.cancel()
             await asyncio.gather(*senders, return_exceptions=True)
             self._memory.end()
+
+    async def _tell(self, upload: Upload) -> None:
+        """Now and then, that it is gone on with."""
+        now = self._clock.now()
+        if abs(now - self._told_at.get(upload.upload_id, upload.begun_at)) >= self._tell_every_s:
+            self._told_at[upload.upload_id] = now
+            await self._ledger.record(replace(upload, begun_at=now))
 
     async def _part_at_service(self, upload: Upload, info: ObjectInfo, number: int, at_service: ServerCopy) -> bool:
         """False: it has to be sent."""
@@ -320,17 +338,31 @@ class UploadSweep:
         self._after_s = after_s
 
     async def once(self) -> bool:
+        """Raises Unavailable, Rejected: the first failure, after all were tried."""
+        failures: list[MillraceError] = []
         for upload in await self._ledger.all():
             if self._clock.now() - upload.begun_at < self._after_s:
                 continue
-            parts = self._parts_of(upload)
-            if parts is None:
-                log.warning("the upload %s of %s is at a target that no rule names any more: its parts are left there",
-                            upload.upload_id, upload.key)  # fmt: skip
-                await self._ledger.forget(upload.rule, upload.bucket, upload.key)
-            else:
-                await abandon_upload(upload, parts, self._ledger)
+            try:
+                await self._sweep(upload)
+            except MillraceError as error:  # a target that is away, or refuses this one: the others go
+                log.warning("the abandoned upload %s of %s is still at its target: %s",
+                            upload.upload_id, upload.key, error)  # fmt: skip
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return False
+
+    async def _sweep(self, upload: Upload) -> None:
+        if await self._ledger.find(upload.rule, upload.bucket, upload.key) != upload:
+            return  # somebody went on with it meanwhile
+        parts = self._parts_of(upload)
+        if parts is None:
+            log.warning("the upload %s of %s is at a target that no rule names any more: its parts are left there",
+                        upload.upload_id, upload.key)  # fmt: skip
+            await self._ledger.forget(upload.rule, upload.bucket, upload.key)
+        else:
+            await abandon_upload(upload, parts, self._ledger)
 
 
 class _Whole:

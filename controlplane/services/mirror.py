@@ -96,7 +96,7 @@ class Mirror:
         """One round; True when there is more to do at once."""
         await self._look()
         for lane in self._lanes:
-            if not lane.rests(self._clock.now()):
+            if not lane.rests(self._clock.monotonic()):
                 await self._take(lane)
         if not any(lane.taken for lane in self._lanes):
             return False
@@ -138,7 +138,7 @@ class Mirror:
         """Half a batch in reserve keeps the workers busy until the next round: while what is done is settled."""
         for _ in range(_READ_AT_ONCE):
             enough = len(lane.waiting) * 2 > self._batch
-            if enough or lane.rests(self._clock.now()) or not await self._read(lane):
+            if enough or lane.rests(self._clock.monotonic()) or not await self._read(lane):
                 break
             self._employ(lane)
             await asyncio.sleep(0)  # they take what they work on
@@ -240,6 +240,8 @@ class Mirror:
             failure = category(error)
             if failure is Failure.HOPELESS:
                 return Failed(task, failure, str(error))
+            if self._lanes.stopping:
+                return Failed(task, failure, str(error), store_away=True)  # it goes on after the next start
             # Whatever it says: credentials that ended, or a bucket that is gone, must not bury the journal.
             return Failed(task, failure, str(error), store_away=await self._store_away(lane))
         except Exception as error:
@@ -248,7 +250,7 @@ class Mirror:
 
     async def _store_away(self, lane: Lane) -> bool:
         """Whether a whole store is away, not only this object: then the lane waits instead of burning its budget."""
-        if self._clock.now() < lane.away_until:
+        if self._clock.monotonic() < lane.away_until:
             return True
         for store in lane.plan.stores:
             try:
@@ -259,13 +261,13 @@ class Mirror:
         return False
 
     def _wait_for_store(self, lane: Lane, error: str) -> None:
-        if self._clock.now() >= lane.away_until:
+        if self._clock.monotonic() >= lane.away_until:
             self._tally.store_outages += 1
             log.warning("a store is away or full, %s waits for it: %s", called(lane.name), error)
         self._rest(lane, self._schedules[Failure.UNAVAILABLE].wait_s(1, self._jitter()))
 
     def _rest(self, lane: Lane, wait_s: float) -> None:
-        lane.away_until = max(lane.away_until, self._clock.now() + wait_s)
+        lane.away_until = max(lane.away_until, self._clock.monotonic() + wait_s)
         lane.put_back()
 
     async def _settle(self) -> None:

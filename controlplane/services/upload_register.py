@@ -108,25 +108,34 @@ class OrphanSweep:
         self.aborted = 0
 
     async def once(self) -> bool:
-        """Raises Unavailable, Rejected."""
+        """Raises Unavailable, Rejected: the first failure, after all were tried."""
+        failures: list[MillraceError] = []
         for node in _names(await self._documents.load(NODES)):
-            if node != self._node:
-                await self._sweep(node)
+            if node == self._node:
+                continue
+            for upload in _told(await self._documents.load(_place(node))):
+                if self._clock.now() - upload.begun_at < self._after_s:
+                    continue
+                try:
+                    await self._sweep(node, upload)
+                except MillraceError as error:  # a target that is away, or refuses this one: the others go
+                    log.warning("the upload of %s/%s that %s has left behind is still there: %s",
+                                upload.bucket, upload.key, node, error)  # fmt: skip
+                    failures.append(error)
+        if failures:
+            raise failures[0]
         return False
 
-    async def _sweep(self, node: str) -> None:
-        for upload in _told(await self._documents.load(_place(node))):
-            if self._clock.now() - upload.begun_at < self._after_s:
-                continue
-            parts = self._parts_of(upload.rule, upload.bucket)
-            if parts is None:
-                continue
-            ids = [upload.upload_id] if upload.upload_id else await parts.uploads(upload.key)
-            for upload_id in ids:
-                await parts.abort(upload.key, upload_id)
-            self.aborted += len(ids)
-            log.warning("the upload of %s/%s that %s has left behind was aborted", upload.bucket, upload.key, node)
-            await self._documents.change(_place(node), partial(_without, upload))
+    async def _sweep(self, node: str, upload: Told) -> None:
+        parts = self._parts_of(upload.rule, upload.bucket)
+        if parts is None:
+            return
+        ids = [upload.upload_id] if upload.upload_id else await parts.uploads(upload.key)
+        for upload_id in ids:
+            await parts.abort(upload.key, upload_id)
+        self.aborted += len(ids)
+        log.warning("the upload of %s/%s that %s has left behind was aborted", upload.bucket, upload.key, node)
+        await self._documents.change(_place(node), partial(_without, upload))
 
 
 def _place(node: str) -> str:

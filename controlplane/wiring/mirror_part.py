@@ -51,6 +51,7 @@ Work: TypeAlias = Callable[[Task], Awaitable[Worked]]
 BLOBS: Final = ""
 """The lane of blobs, as entries in the journal name it."""
 _SWEEP_EVERY_S: Final = 3600.0
+_TELL_AT_LEAST_EVERY_S: Final = 600.0
 UPLOADS: Final = "uploads"
 """In the directory: unfinished uploads of all nodes."""
 
@@ -98,8 +99,9 @@ class MirrorPart:
             clock,
             above_bytes=mirror.large_bytes,
             buffers=mirror.part_buffers,
-            admit=self.lanes.admit,
+            admit=self.lanes.go_on,
             moving=self.lanes.moving,
+            tell_every_s=min(_TELL_AT_LEAST_EVERY_S, mirror.abandon_parts_after_s / 4),
         )
         together: list[Together] = []
         blobs: Work | None = None
@@ -167,9 +169,11 @@ class MirrorPart:
     async def _sweep_once(self) -> bool:
         if self._register is not None:
             await self._register.tell()  # at the start, and what was missed while etcd was away
-        await self._sweep.once()
-        if self._orphans is not None:
-            await self._orphans.once()
+        try:
+            await self._sweep.once()
+        finally:
+            if self._orphans is not None:
+                await self._orphans.once()
         return False
 
     def _build_lanes(self, primary: ObjectStore) -> Lanes:

@@ -211,7 +211,7 @@ class ObjectNode:
             self.clock,
             above_bytes=self.large_bytes,
             buffers=2,
-            admit=self.lanes.admit,
+            admit=self.lanes.go_on,
             moving=self.lanes.moving,
         )
         tags = SourceTags(self.source, PRIVATE, self.clock)
@@ -313,7 +313,9 @@ class ObjectNode:
             if not await mirror.once():
                 await self.clock.sleep(0.1)
             assert self.clock.monotonic() < until, f"still pending: {self.journal.open_tasks}"
-        await mirror.aclose()
+        # Not aclose(): what stops does not go on.
+        while mirror.workers:
+            await mirror.once()
 
     def copies(self, target: str = "t", bucket: Bucket = B) -> dict[str, bytes]:
         store = self.targets[target].store(bucket)

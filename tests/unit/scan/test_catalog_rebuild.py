@@ -13,7 +13,7 @@ from controlplane.model.content import Sha256
 from controlplane.model.keys import Bucket, Key, blob_key, tombstone_key
 from controlplane.model.manifest import Location, LocationState, Manifest
 from controlplane.model.mirror_rules import MirrorRule
-from controlplane.ports.errors import Unavailable
+from controlplane.ports.errors import MillraceError, Missing, NotFound, Unavailable
 from controlplane.services.catalog_rebuild import CatalogRebuild
 from tests.support.fakes import PERSISTENT, PRIMARY, Node, content_of, failing
 from tests.support.object_node import B
@@ -101,3 +101,28 @@ async def test_i5_a_store_that_is_away_is_no_empty_one(clock: VirtualClock, tmp_
         await CatalogRebuild(MemoryCatalog(), clock).blobs([node.primary], node.primary)
     node.primary.fault = None
     node.spool.close()
+
+
+@pytest.mark.parametrize("said", [NotFound, Missing])
+async def test_a_target_without_the_bucket_has_no_copies_and_the_others_are_looked_at(
+    clock: VirtualClock, tmp_path: Path, said: type[MillraceError]
+) -> None:
+    """As one is before its first copy: a bucket that was made today, at a target that makes buckets when it needs them."""
+    other = Bucket("albums")
+    world = World(clock, tmp_path / "spool", MirrorRule("*", "", "t"))
+    await world.node.put("a", b"1")
+    await world.node.drain()
+
+    def nothing_there(op: str, key: Key) -> None:
+        if op == "list":
+            raise said("404 Not Found, NoSuchBucket")
+
+    world.node.targets["t"].store(other).fault = nothing_there
+
+    async def both(_: MirrorRule) -> Sequence[Bucket]:
+        return [other, B]
+
+    rebuild = CatalogRebuild(MemoryCatalog(), clock)
+    await rebuild.copies(world.rules, dict(world.node.targets), both)
+    assert rebuild.result.copies == 1
+    world.node.spool.close()

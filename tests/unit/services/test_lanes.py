@@ -270,6 +270,21 @@ async def test_who_waits_for_a_turn_is_told_when_the_process_stops(clock: Virtua
     assert await lanes.admit("far", 1, 0) is False
 
 
+async def test_a_clock_that_is_set_back_does_not_make_a_lane_wait_for_the_time_to_come_again(new_node: NewNode) -> None:
+    """It was a year ahead when a target was away for a moment; now it is right."""
+    node = new_node(NEAR)
+    target = node.targets["t"].store(B)
+    await node.put("before", b"1")
+    node.clock.step(365 * 86_400.0)
+    target.fault = failing("put", "check")
+    await run_for(node, 10)
+    target.fault = None
+    node.clock.step(-365 * 86_400.0)
+    await node.put("after", b"2")
+    await run_for(node, 10)
+    assert "after" in node.copies()
+
+
 async def test_a_throttled_lane_slows_down_and_buries_nothing(new_node: NewNode) -> None:
     node = new_node(NEAR, schedule=RetrySchedule(0.1, 1.0, 1.0, budget=2))
     node.targets["t"].store(B).fault = failing("put", error=lambda: Throttled("slow down", 1.0))

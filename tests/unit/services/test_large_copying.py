@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,74 @@ async def test_uploads_that_nobody_goes_on_with_are_aborted(new_node: NewNode, m
     await sweep.once()
     assert parts_of(node).open == {}
     assert await node.uploads.all() == []
+
+
+async def test_an_upload_that_takes_longer_than_that_is_not_abandoned(new_node: NewNode) -> None:
+    """Six parts of 25 minutes each: nobody takes it for abandoned after an hour, neither here nor after a restart."""
+    node = new_node()
+    sweep = UploadSweep(node.uploads, node.clock, parts_of=lambda upload: parts_of(node), after_s=3600)
+    await node.put("large", LARGE)
+
+    async def sweeps() -> None:
+        while True:
+            await node.clock.sleep(300)
+            await sweep.once()
+
+    source = node.source.store(B)
+    source.latency = 1500.0
+    sweeping = asyncio.ensure_future(sweeps())
+    await node.drain()
+    sweeping.cancel()
+    assert node.copies() == {"large": LARGE}
+    assert (parts_of(node).begun, sorted(parts_of(node).sent)) == (1, [1, 2, 3, 4, 5, 6])
+
+
+async def test_a_sweep_that_fails_at_one_upload_aborts_the_others(
+    new_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = new_node()
+    await node.put("large", LARGE)
+    await crash_at(node, monkeypatch, "large.part", 2)
+    (upload,) = await node.uploads.all()
+    away = FakeParts(node.targets["t"].store(B))
+
+    def fail(op: str, number: int) -> None:
+        raise Unavailable("away for days")
+
+    away.fault = fail
+    await node.uploads.record(replace(upload, rule="older", begun_at=upload.begun_at - 1))
+    sweep = UploadSweep(
+        node.uploads,
+        node.clock,
+        parts_of=lambda upload: away if upload.rule == "older" else parts_of(node),
+        after_s=3600,
+    )
+    await node.clock.sleep(3601)
+    with pytest.raises(Unavailable, match="away for days"):
+        await sweep.once()
+    assert parts_of(node).open == {}
+    assert [left.rule for left in await node.uploads.all()] == ["older"]
+
+
+async def test_an_agent_that_stops_waits_for_the_part_under_way_and_not_for_the_object(new_node: NewNode) -> None:
+    """And it counts against nothing: however often an agent is restarted, no object is given up because of it."""
+    node = new_node()
+    await node.put("large", LARGE)
+    node.source.store(B).latency = 100.0
+    began = node.clock.monotonic()
+    while len(parts_of(node).sent) < 2:
+        await node.mirror.once()
+    took_s = node.clock.monotonic() - began
+    await node.mirror.aclose()
+    assert node.clock.monotonic() - began - took_s <= 100
+    (task,) = node.journal.open_tasks
+    assert task.attempts == 0
+    sent = len(parts_of(node).sent)
+    assert sent < 6
+    node.mirror = node.new_mirror()
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+    assert len(parts_of(node).sent) == 6  # none twice
 
 
 @given(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,11 +13,11 @@ from controlplane.adapters.memory.directory import InProcessDirectory
 from controlplane.adapters.memory.upload_ledger import MemoryUploadLedger
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_rules import MirrorRule
-from controlplane.ports.errors import Unavailable
+from controlplane.ports.errors import Forbidden, Unavailable
 from controlplane.ports.part_store import PartStore
 from controlplane.ports.upload_ledger import Upload
 from controlplane.services.shared_documents import SharedDocuments
-from controlplane.services.upload_register import NODES, OrphanSweep, UploadRegister
+from controlplane.services.upload_register import NODES, OrphanSweep, Told, UploadRegister
 from tests.support.fakes import content_of
 from tests.support.object_node import B, ObjectNode
 from tests.support.part_store import FakeParts
@@ -134,3 +136,31 @@ async def test_a_directory_that_is_away_holds_up_no_copy_and_is_told_later(clust
     await ledger.record(Upload("far", B, Key("k"), "u", "v", content_of(b""), 1, (), 5.0))
     await UploadRegister(ledger, fresh, "one").tell()
     assert await fresh.load("of/one") == {"uploads": [["far", B, "k", "u", 5.0]]}
+
+
+async def test_one_that_cannot_be_aborted_does_not_keep_the_others_from_it(cluster: Cluster) -> None:
+    """For instance at a target that is away for good, or whose bucket forbids it."""
+    await cluster.die_after("complete")
+    refused = Told("far", B, Key("forbidden"), "upload-of-old", cluster.clock.now() - 10)
+
+    def refusing(document: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        assert document is not None
+        one = [refused.rule, refused.bucket, refused.key, refused.upload_id, refused.begun_at]
+        return {"uploads": [one, *document["uploads"]]}
+
+    await cluster.documents.change("of/one", refusing)
+    await cluster.clock.sleep(AFTER_S + 1)
+    abort = cluster.parts.abort
+
+    async def abort_but_one(key: Key, upload_id: str) -> None:
+        if key == refused.key:
+            raise Forbidden("403, AccessDenied")
+        await abort(key, upload_id)
+
+    cluster.parts.abort = abort_but_one  # type: ignore[method-assign]
+    with pytest.raises(Forbidden):
+        await cluster.sweep().once()
+    assert cluster.parts.open == {}
+    left = await cluster.documents.load("of/one")
+    assert left is not None
+    assert [row[2] for row in left["uploads"]] == ["forbidden"]
