@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 from controlplane.model.copies import Copy
@@ -53,9 +53,16 @@ class ScanDeletes:
         self.grace_s = grace_s
 
     async def apply(
-        self, unit: Unit, state: UnitState, target: ObjectStore, deleted_before: int, admit: Admit = at_once
+        self,
+        unit: Unit,
+        state: UnitState,
+        target: ObjectStore,
+        deleted_before: int,
+        allowed: Callable[[int], Awaitable[None]],
+        admit: Admit = at_once,
     ) -> tuple[int, Verdict]:
-        """How many deletions were enqueued, and what the guard said. Raises Unavailable, Rejected."""
+        """How many deletions were enqueued, and what the guard said. `allowed` is told how many they may become, before
+        the first is. Raises Unavailable, Rejected."""
         if not unit.rule.deletes or not state.done:
             return 0, Verdict(True)
         since = self._clock.now() - self.grace_s
@@ -77,6 +84,7 @@ class ScanDeletes:
         if not verdict.allowed:
             log.error("%s/%s: nothing is deleted at the target: %s", unit.bucket, unit.prefix, verdict.reason)
             return 0, verdict
+        await allowed(candidates)
         return await self.enqueue(unit, target, [(unit.floor(), None)], since, candidates, admit), verdict
 
     async def enqueue(

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from controlplane.model.copies import Copy
 from controlplane.model.keys import Key
+from controlplane.model.scan_guard import Verdict
 from controlplane.model.scan_join import Kind
 from controlplane.model.scan_notes import broken_off, forbidden, note
 from controlplane.model.scan_ranges import initial
@@ -171,9 +172,7 @@ class ScanRun:
                 await scan.run()
             await self._scans.compare_tags(unit, state.counts, moved=moved, trust_catalog=self._trust_catalog)
             if self._deletes is not None:
-                deleted_before, admit = report.totals.deletes_enqueued, self._scans.admission(unit)
-                enqueued, verdict = await self._deletes.apply(unit, state, store, deleted_before, admit)
-                state.counts.deletes_enqueued += enqueued
+                verdict = await self._delete(self._deletes, unit, state, report, progress)
                 if not verdict.allowed:
                     told.held_back = verdict.reason
         except Stopped:
@@ -187,6 +186,29 @@ class ScanRun:
         report.add(told)
         progress.unit, progress.state = "", None
         return True
+
+    async def _delete(
+        self, deletes: ScanDeletes, unit: Unit, state: UnitState, report: Report, progress: _Progress
+    ) -> Verdict:
+        """What was allowed is in the checkpoint before the first of it is in the journal: it counts against the run's
+        most (I6), although nobody knows how much of it was enqueued, or was done meanwhile, when the process ends."""
+        counts = state.counts
+        before = counts.deletes_enqueued
+
+        async def allowed(candidates: int) -> None:
+            counts.deletes_enqueued = max(before, candidates)
+            await self._save(report, progress)
+
+        enqueued, verdict = await deletes.apply(
+            unit,
+            state,
+            self._scans.target(unit),
+            report.totals.deletes_enqueued,
+            allowed,
+            self._scans.admission(unit),
+        )
+        counts.deletes_enqueued = max(before, enqueued)
+        return verdict
 
     def _reader(self, store: ObjectStore) -> Callable[[Copy], Awaitable[bool]]:
         async def read(copy: Copy) -> bool:

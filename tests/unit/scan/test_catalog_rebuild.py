@@ -107,7 +107,7 @@ async def test_i5_a_store_that_is_away_is_no_empty_one(clock: VirtualClock, tmp_
 async def test_a_target_without_the_bucket_has_no_copies_and_the_others_are_looked_at(
     clock: VirtualClock, tmp_path: Path, said: type[MillraceError]
 ) -> None:
-    """As one is before its first copy: a bucket that was made today, at a target that makes buckets when it needs them."""
+    """As one is before its first copy: a bucket that was made today."""
     other = Bucket("albums")
     world = World(clock, tmp_path / "spool", MirrorRule("*", "", "t"))
     await world.node.put("a", b"1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -389,6 +390,34 @@ async def test_i6_runs_count_over_all_buckets(clock: VirtualClock, tmp_path: Pat
     report = await scan_twice(world, most=4)
     assert report.totals.deletes_enqueued == 3
     assert report.held_back == 1
+
+
+async def test_i6_what_was_allowed_counts_although_the_process_was_killed_at_it(
+    clock: VirtualClock, tmp_path: Path
+) -> None:
+    """Killed behind the last deletion that it enqueued, and before it had noted it; the mirror has done them when it
+    comes back. Else each start would have the whole number to spend again."""
+    world = World(clock, tmp_path / "spool", MirrorRule("photos", "gone", "t"), MirrorRule("photos", "also", "t"))
+    await world.fill([*GONE, Place("gone-not", True, "copy", "right")])
+    await world.fill([Place(f"also{n}", n > 1, "copy", "right") for n in range(9)])
+    await world.run(deletes=world.deletes(4)).run()
+    await world.clock.sleep(WEEK)
+    deletes = world.deletes(4)
+    enqueue = deletes.enqueue
+
+    async def killed(*arguments: Any) -> int:
+        await enqueue(*arguments)
+        raise KeyboardInterrupt
+
+    deletes.enqueue = killed  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        await world.run(deletes=deletes, checkpoints=world.checkpoints).run()
+    assert world.deletions == {place.key for place in GONE}
+    await world.node.drain()
+    report = await world.run(deletes=world.deletes(4), checkpoints=world.checkpoints).run()
+    assert report.complete
+    assert not world.deletions
+    assert (report.totals.deletes_enqueued, report.held_back) == (3, 1)
 
 
 async def test_one_bucket_that_fails_does_not_keep_the_next_from_being_scanned(
