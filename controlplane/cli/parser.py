@@ -202,6 +202,12 @@ def _scans(mirror: Commands) -> tuple[argparse.ArgumentParser, ...]:
         metavar="SEQ",
         help="only what was written up to that entry of the journal (`mirror inspect`, millrace-seq of a copy)",
     )
+    restore.add_argument(
+        "--deleted",
+        action="store_true",
+        help="also what was deleted, as long as its copy has not gone yet: within mirror.delete_grace_s, or while the "
+        "target is away; not under rules that read through",
+    )
     prewarm = _command(
         mirror, "prewarm", "the same for rules that read through: before readers ask", "restore_commands:prewarm"
     )

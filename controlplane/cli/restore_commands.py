@@ -22,7 +22,14 @@ def restore(arguments: Namespace) -> int:
     """All that the targets have and Riak CS does not. 4 when some could not be put back; the same command goes on."""
     if arguments.as_of is not None and arguments.up_to is not None:
         raise UsageError("--as-of and --up-to both name a point in the journal: give one of them")
-    return _restore(arguments, "restoring", only_read_through=False, as_of=arguments.as_of, up_to=arguments.up_to)
+    return _restore(
+        arguments,
+        "restoring",
+        only_read_through=False,
+        as_of=arguments.as_of,
+        up_to=arguments.up_to,
+        also_deleted=arguments.deleted,
+    )
 
 
 def prewarm(arguments: Namespace) -> int:
@@ -31,7 +38,13 @@ def prewarm(arguments: Namespace) -> int:
 
 
 def _restore(
-    arguments: Namespace, doing: str, *, only_read_through: bool, as_of: float | None, up_to: int | None = None
+    arguments: Namespace,
+    doing: str,
+    *,
+    only_read_through: bool,
+    as_of: float | None,
+    up_to: int | None = None,
+    also_deleted: bool = False,
 ) -> int:
     settings = node_settings(arguments)
     narrow = chooser(arguments.what, arguments.prefix)
@@ -46,7 +59,12 @@ def _restore(
         async with open_mirror_tools(settings, alone="restore") as tools:
             with counter(doing, "objects", quiet=arguments.quiet) as meter:
                 last = up_to if as_of is None else last_stamp(as_of)
-                restorer = tools.restorer(up_to_seq=last, moved=meter.moved)
+                restorer = await tools.restorer(
+                    up_to_seq=last,
+                    moved=meter.moved,
+                    only_read_through=only_read_through,
+                    also_deleted=also_deleted,
+                )
                 scan = tools.scan(restorer, on_keys=lambda _: None)
                 return await scan.run(choose), restorer.result
 
@@ -58,6 +76,8 @@ def _restore(
         output.line(f"{result.objects} objects put back, {output.size(result.bytes)}")
         if result.left_alone:
             output.line(f"{result.left_alone} left alone: deleted, or written again meanwhile")
+        if result.deleted:
+            output.line(f"{result.deleted} left alone: deleted, and their copies are about to go (see --deleted)")
         if result.newer:
             output.line(f"{result.newer} were written after that time: what they were then, no copy has")
     for unit in report.units:
@@ -73,6 +93,7 @@ def _facts(report: Report, result: Restored) -> dict[str, Any]:
         "restored": result.objects,
         "restored_bytes": result.bytes,
         "left_alone": result.left_alone,
+        "deleted": result.deleted,
         "newer": result.newer,
         "failed": result.failed,
         "failed_buckets": report.failed,

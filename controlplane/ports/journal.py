@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from controlplane.model.failures import Failure
+from controlplane.model.keys import Bucket, Key
 from controlplane.model.rule_stats import RuleStats
 from controlplane.model.sharding import Shard
 from controlplane.model.task import Draft, Dropped, Task
@@ -79,6 +80,10 @@ class Journal(Protocol):
 
     async def find(self, seq: int) -> Task | None:
         """One entry, pending or FAILED; None: it is not (or no longer) in the journal."""
+        ...
+
+    async def newest_of(self, bucket: Bucket, key: Key, rule: str) -> Task | None:
+        """The newest entry, pending or FAILED, of one (bucket, key, rule); None: there is none."""
         ...
 
     async def revive(self, seqs: Sequence[int] | None, now: float) -> int:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 from collections import OrderedDict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from typing import Final
 
@@ -29,6 +29,12 @@ _LOCK_EVERY_S: Final = 0.02
 _MOST_LOCKED: Final = 10_000
 _DONE: Final = "done"
 
+_EVERYTHING: Final = "fills/everything"
+"""Says that objects are put back under rules that do not read through, whose writes look for no mark else."""
+_NOTICED_WITHIN_S: Final = 5.0
+_SAID_EVERY_S: Final = 30.0
+_ASK_AT_MOST_S: Final = 1.0
+
 _Place = tuple[Bucket, Key]
 
 
@@ -41,6 +47,10 @@ class FillFence:
     key, and only then puts it. A write looks for the mark after Riak CS has it, and before it is acknowledged. Without
     a mark no fill began before that look; one that begins later sees the object. With one, Riak CS is asked what it
     holds when the fill is over: a write that is gone is not acknowledged.
+
+    Under rules that do not read through nobody fills but a restore. It says so first (`everywhere`), and waits until
+    every gateway must know: they look every 5 s, and their writes look for marks from then on. A gateway that cannot
+    ask for that asks Riak CS what it holds instead.
 
     A write that fails is not reported here: its key is not filled for some hours, which costs speed only.
     """
@@ -56,6 +66,11 @@ class FillFence:
         self._directory = directory
         self._writes: OrderedDict[_Place, float] = OrderedDict()
         self._fills: dict[_Place, asyncio.Event] = {}
+        self._everywhere: bool | None = False
+        """Whether a restore may be under way, as of the last look; None: nobody can say."""
+        self._looked_at = float("-inf")
+        self._looking = asyncio.Lock()
+        self._said_at: float | None = None
 
     async def begin_write(self, bucket: Bucket, key: Key) -> None:
         """To be called before Riak CS is asked to write or to delete."""
@@ -72,6 +87,16 @@ class FillFence:
             await self._survived(self._directory, bucket, key, etag)
         self._end((bucket, key))
 
+    async def survived(self, bucket: Bucket, key: Key, etag: str) -> None:
+        """Riak CS has taken a write of a key that is not read through, or (without an ETag) a delete. Raises
+        Unavailable when a restore may have undone it."""
+        if self._directory is None:
+            return
+        everywhere = await self._is_everywhere(self._directory)
+        if everywhere is False:
+            return
+        await self._survived(self._directory if everywhere else None, bucket, key, etag)
+
     def end_delete(self, bucket: Bucket, key: Key) -> None:
         """Riak CS has deleted it. A fill looks for the tombstone afterwards."""
         self._end((bucket, key))
@@ -81,6 +106,8 @@ class FillFence:
         """Yields whether a fill may begin now; then no write of this gateway begins until the end of the block, which
         must come within FILL_AT_MOST_S. Raises Unavailable."""
         place = (bucket, key)
+        if self._said_at is not None and self._clock.monotonic() - self._said_at > FILL_AT_MOST_S:
+            raise Unavailable("etcd is not told any more that objects are put back: nothing is, until it answers")
         if place in self._fills or self._is_being_written(place):
             yield False
             return
@@ -130,6 +157,53 @@ class FillFence:
     # Between gateways
 
     @asynccontextmanager
+    async def everywhere(self) -> AsyncIterator[None]:
+        """Around fills of keys that are not read through. Raises Unavailable. It is left to its lease, which outlives
+        the last fill by so much that every write that the fill may have hit sees it."""
+        if self._directory is None:
+            yield
+            return
+        await self._say(self._directory)
+        saying = asyncio.ensure_future(self._keep_saying(self._directory))
+        try:
+            await self._clock.sleep(_NOTICED_WITHIN_S + _ASK_AT_MOST_S)
+            yield
+        finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
+
+    async def _say(self, directory: Directory) -> None:
+        at = self._clock.monotonic()
+        there = await directory.get(_EVERYTHING)
+        revision = None if there is None else there.revision
+        said = await directory.compare_and_swap(_EVERYTHING, revision, secrets.token_hex(8), _MARK_TTL_S)
+        if said is None and await directory.get(_EVERYTHING) is None:
+            raise Unavailable("etcd did not take it that objects are put back: try again")
+        self._said_at = at
+
+    async def _keep_saying(self, directory: Directory) -> None:
+        while True:
+            await self._clock.sleep(_SAID_EVERY_S)
+            with suppress(Unavailable):
+                await self._say(directory)
+
+    async def _is_everywhere(self, directory: Directory) -> bool | None:
+        if self._is_old():
+            async with self._looking:
+                if self._is_old():
+                    asked_at = self._clock.monotonic()
+                    try:
+                        async with asyncio.timeout(_ASK_AT_MOST_S):
+                            self._everywhere = await directory.get(_EVERYTHING) is not None
+                    except (TimeoutError, Unavailable):
+                        self._everywhere = None
+                    self._looked_at = asked_at
+        return self._everywhere
+
+    def _is_old(self) -> bool:
+        return self._clock.monotonic() - self._looked_at >= _NOTICED_WITHIN_S
+
+    @asynccontextmanager
     async def _marked(self, directory: Directory, bucket: Bucket, key: Key) -> AsyncIterator[bool]:
         name = _name(bucket, key)
         revision = await directory.compare_and_swap(name, None, f"filling {secrets.token_hex(8)}", _MARK_TTL_S)
@@ -141,11 +215,13 @@ class FillFence:
         finally:
             await directory.compare_and_swap(name, revision, _DONE, _MARK_TTL_S)
 
-    async def _survived(self, directory: Directory, bucket: Bucket, key: Key, etag: str) -> None:
+    async def _survived(self, directory: Directory | None, bucket: Bucket, key: Key, etag: str) -> None:
+        """`directory`: None when it does not answer. An empty ETag: it was deleted."""
         try:
-            if await directory.get(_name(bucket, key)) is None:
-                return
-            await self._fill_over(directory, bucket, key)
+            if directory is not None:
+                if await directory.get(_name(bucket, key)) is None:
+                    return
+                await self._fill_over(directory, bucket, key)
         except Unavailable:
             # Without etcd no fill begins; what Riak CS holds now is the best that can be known.
             pass
@@ -154,7 +230,8 @@ class FillFence:
         except NotFound:
             return  # deleted since
         if held.etag != etag:
-            raise Unavailable(f"{bucket}/{key} was overwritten at this moment, perhaps by its copy: write it again")
+            undone, again = ("overwritten", "write") if etag else ("put back", "delete")
+            raise Unavailable(f"{bucket}/{key} was {undone} at this moment, perhaps from its copy: {again} it again")
 
     async def _fill_over(self, directory: Directory, bucket: Bucket, key: Key) -> None:
         until = self._clock.monotonic() + FILL_AT_MOST_S

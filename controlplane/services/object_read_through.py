@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Final
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 _PIECE: Final = 256 * 1024
 _RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)\Z")
 _Place = tuple[Bucket, Key]
+_Deleted = Callable[[Bucket, Key], Awaitable[bool]]
 
 
 class ObjectReadThrough:
@@ -102,12 +103,12 @@ class ObjectReadThrough:
             return await self._passed_on(store, place, info, part, status, headers)
         return await self._fetched(ask, store, place, info, owner, headers)
 
-    async def bring_back(self, bucket: Bucket, key: Key, owner: KeyPair) -> bool:
+    async def bring_back(self, bucket: Bucket, key: Key, owner: KeyPair, *, is_deleted: _Deleted | None = None) -> bool:
         """Put the copy back into Riak CS without anybody having asked for it. False: it was deleted, no target has it,
-        or Riak CS has it by now. Raises Unavailable, Rejected, Corrupt, StorageFull; TimeoutError after
-        FILL_AT_MOST_S."""
+        or Riak CS has it by now. `is_deleted`: who else than tombstones knows of deletes. Raises Unavailable,
+        Rejected, Corrupt, StorageFull; TimeoutError after FILL_AT_MOST_S."""
         place = bucket, key
-        if not self.covers(*place) or await self._tombstones.has(*place):
+        if not self.covers(*place) or await self._is_deleted(place, is_deleted):
             return False
         found = await self._look(place)
         if found is None:
@@ -119,10 +120,12 @@ class ObjectReadThrough:
                 if not free or not await self._may_fill(place, owner):
                     return False
                 await self._put_back(place, owner, info, spooled)
-                await self._unless_deleted(store, place, owner, spooled.content)
+                return await self._unless_deleted(store, place, owner, spooled.content, is_deleted)
         finally:
             spooled.discard()
-        return True
+
+    async def _is_deleted(self, place: _Place, is_deleted: _Deleted | None) -> bool:
+        return await self._tombstones.has(*place) or (is_deleted is not None and await is_deleted(*place))
 
     async def _spooled(self, store: ObjectStore, place: _Place, info: ObjectInfo) -> Spooled:
         """All bytes of the copy, proved."""
@@ -336,15 +339,24 @@ class ObjectReadThrough:
             await self._take_back_own(place, owner, content)
             raise Unavailable(f"{what} was taken back, since its tags could not be kept: {error}") from error
 
-    async def _unless_deleted(self, store: ObjectStore, place: _Place, owner: KeyPair, content: Content) -> None:
-        """A delete through another gateway does not wait for this fill; it may even have gone all its way (I4)."""
-        if not await self._tombstones.has(*place):
+    async def _unless_deleted(
+        self,
+        store: ObjectStore,
+        place: _Place,
+        owner: KeyPair,
+        content: Content,
+        is_deleted: _Deleted | None = None,
+    ) -> bool:
+        """A delete through another gateway does not wait for this fill; it may even have gone all its way (I4). False:
+        it was taken back."""
+        if not await self._is_deleted(place, is_deleted):
             try:
                 await store.head(place[1])
-                return
+                return True
             except NotFound:
                 pass
         await self._take_back_own(place, owner, content)
+        return False
 
     async def _take_back_own(self, place: _Place, owner: KeyPair, content: Content) -> None:
         """Remove what this fill has put, unless something else is there by now."""

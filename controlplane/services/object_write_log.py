@@ -63,6 +63,8 @@ class ObjectWriteLog:
             reach("objects.write_journalled")
             if any(rule.read_through for rule in rules):
                 await self._fence.end_write(*place, etag)
+            else:
+                await self._fence.survived(*place, etag)
 
     async def regranted(self, bucket: str, key: str) -> None:
         place = Bucket(bucket), Key(key)
@@ -91,12 +93,14 @@ class ObjectWriteLog:
     async def deleted(self, bucket: str, key: str) -> None:
         place = Bucket(bucket), Key(key)
         rules = covering(self._rules, *place)
+        readable = any(rule.read_through for rule in rules)
+        if rules and not readable:
+            await self._fence.survived(*place, "")
         if not self._concerned(rules):
             return
         began = self._deleting.pop(place, float("-inf"))
         # The agent may have taken a slow delete for one that broke off, and have lifted its tombstone.
         slow = self._clock.monotonic() - began > TAKE_BACK_AFTER_S / 2
-        readable = any(rule.read_through for rule in rules)
         lifted = readable and not await self._tombstones.has(*place)
         if slow or lifted:
             await self._append(Draft(Op.DELETE_OBJECT, *place), self._concerned(rules))

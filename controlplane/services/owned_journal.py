@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from controlplane.model.failures import Failure
+from controlplane.model.keys import Bucket, Key
 from controlplane.model.rule_stats import RuleStats
 from controlplane.model.sharding import Shard, shard_of
 from controlplane.model.task import Draft, Dropped, Task
@@ -69,6 +70,9 @@ class OwnedJournal:
 
     async def find(self, seq: int) -> Task | None:
         return await self._journal.find(seq)
+
+    async def newest_of(self, bucket: Bucket, key: Key, rule: str) -> Task | None:
+        return await self._journal.newest_of(bucket, key, rule)
 
     async def revive(self, seqs: Sequence[int] | None, now: float) -> int:
         return await self._journal.revive(seqs, now)

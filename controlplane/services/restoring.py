@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,8 +12,10 @@ from controlplane.model.copy_record import decode_copy_record
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.scan_join import Difference, Kind
 from controlplane.model.scan_state import Unit
+from controlplane.model.task import Op
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.errors import MillraceError, NotFound
+from controlplane.ports.journal import Journal
 from controlplane.ports.upstream import KeyPair
 from controlplane.services.object_read_through import ObjectReadThrough
 
@@ -31,6 +33,8 @@ class Restored:
     """Copies of writes after the point in time that was asked for: what they were then, the target does not have."""
     left_alone: int = 0
     """Deleted (a tombstone says so), or written again meanwhile."""
+    deleted: int = 0
+    """Deleted, too: the journal says that their copies are to go."""
     failed: int = 0
     failures: list[str] = field(default_factory=list)
     """The first of them, in words."""
@@ -49,14 +53,21 @@ class Restorer:
         *,
         targets: Mapping[str, BucketStores],
         owner: Callable[[Bucket], Awaitable[KeyPair]],
+        journal: Journal | None = None,
+        rules: Collection[str] = (),
         up_to_seq: int | None = None,
         moved: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`owner`: raises NotFound for a bucket that nobody owns. `up_to_seq`: only copies of journal entries up to
+        """`owner`: raises NotFound for a bucket that nobody owns. `journal`: what it says to be deleted is not put back
+        (I4): that of this node, or the one that all share; None: it is. `rules`: their names, beside those that the
+        journal has entries of. `up_to_seq`: only copies of journal entries up to
         this one."""
         self._through = through
         self._targets = targets
         self._owner = owner
+        self._journal = journal
+        self._rules = frozenset(rules)
+        self._former: frozenset[str] | None = None
         self._up_to_seq = up_to_seq
         self._moved = moved
         self._places = asyncio.Semaphore(_SIDE_BY_SIDE)
@@ -76,7 +87,9 @@ class Restorer:
             try:
                 if self._up_to_seq is not None and await self._is_newer(unit, one.key, self._up_to_seq):
                     result.newer += 1
-                elif await self._through.bring_back(unit.bucket, one.key, owner):
+                elif await self._is_deleted(unit.bucket, one.key):
+                    result.deleted += 1
+                elif await self._through.bring_back(unit.bucket, one.key, owner, is_deleted=self._is_deleted):
                     result.objects += 1
                     result.bytes += one.size
                     self._moved(1)
@@ -88,6 +101,16 @@ class Restorer:
                 if len(result.failures) < _MOST_TOLD:
                     result.failures.append(what)
                 log.warning("not restored: %s", what)
+
+    async def _is_deleted(self, bucket: Bucket, key: Key) -> bool:
+        """Whether the last that was promised of it is its deletion, under any rule; also one of former settings."""
+        if self._journal is None:
+            return False
+        if self._former is None:
+            self._former = frozenset(await self._journal.rules())
+        newest = [await self._journal.newest_of(bucket, key, rule) for rule in self._rules | self._former]
+        last = max((task for task in newest if task is not None), key=lambda task: task.seq, default=None)
+        return last is not None and last.draft.op is Op.DELETE_OBJECT
 
     async def _is_newer(self, unit: Unit, key: Key, seq: int) -> bool:
         try:

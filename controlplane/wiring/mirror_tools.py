@@ -72,10 +72,15 @@ class MirrorTools:
     owners: BucketOwners
     _closing: AsyncExitStack
 
-    def restorer(self, *, up_to_seq: int | None, moved: Callable[[int], None]) -> Restorer:
-        """What it makes is closed with the tools. Raises Rejected when fills cannot be kept apart from clients' writes.
+    async def restorer(
+        self, *, up_to_seq: int | None, moved: Callable[[int], None], only_read_through: bool, also_deleted: bool
+    ) -> Restorer:
+        """What it makes is closed with the tools. Raises Rejected when fills cannot be kept apart from clients' writes,
+        Unavailable.
 
-        Gateways and this process keep apart by marks in etcd. Without it there is one gateway, and it must be down."""
+        Gateways and this process keep apart by marks in etcd. Without it there is one gateway, and it must be down.
+        Under rules that do not read through gateways look for marks only when they were told to, some seconds before.
+        """
         settings, mirror = self.settings, self.mirror
         directory = None
         if settings.directory.etcd.endpoints:
@@ -93,17 +98,28 @@ class MirrorTools:
         private = PrivateBucket(options, admin, settings.s3.private_bucket, self.clock, jitter)
         self._closing.push_async_callback(private.aclose)
         records = ObjectRecords(upstream, Subresources(private, self.clock, settings.s3.access_cache_s), admin)
+        fence = FillFence(self.clock, mirror.source, directory)
+        if not only_read_through and not all(rule.read_through for rule in mirror.rules):
+            await self._closing.enter_async_context(fence.everywhere())
         through = ObjectReadThrough(
             [replace(rule, read_through=True) for rule in mirror.rules],
             targets=mirror.targets,
             tombstones=mirror.tombstones,
             upstream=upstream,
-            fence=FillFence(self.clock, mirror.source, directory),
+            fence=fence,
             spool=spool,
             records=records,
             sharing=FetchSharing(self.clock),
         )
-        return Restorer(through, targets=mirror.targets, owner=self.owners, up_to_seq=up_to_seq, moved=moved)
+        return Restorer(
+            through,
+            targets=mirror.targets,
+            owner=self.owners,
+            journal=None if also_deleted else self.journal,
+            rules=[rule.name for rule in mirror.rules],
+            up_to_seq=up_to_seq,
+            moved=moved,
+        )
 
     def queue(self) -> JournalSink:
         return build_queue(self.settings, self.journal, self.clock)

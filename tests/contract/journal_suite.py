@@ -257,6 +257,22 @@ class JournalSuite:
         await journal.close([task.seq])
         assert await journal.find(task.seq) is None
 
+    async def test_the_newest_entry_of_a_place_is_found(self, journal: Journal) -> None:
+        first = await journal.append(draft("a", rule="far"), NOW)
+        last = await journal.append(draft("a", rule="far"), NOW)
+        await journal.append(draft("a", rule="near"), NOW)
+        await journal.append(draft("b", rule="far"), NOW)
+        place = (last.draft.bucket, last.draft.key, "far")
+        assert await journal.newest_of(*place) == last
+        await journal.bury(last.seq, attempts=1, error="no")
+        found = await journal.newest_of(*place)
+        assert found is not None
+        assert (found.seq, found.state) == (last.seq, TaskState.FAILED)
+        await journal.drop([last.seq], "no more", NOW)
+        assert await journal.newest_of(*place) == first
+        await journal.close([first.seq])
+        assert await journal.newest_of(*place) is None
+
     async def test_what_is_dropped_is_recorded(self, journal: Journal) -> None:
         a, b, c = [await journal.append(draft(key, 7, rule="far"), NOW) for key in "abc"]
         for task in (a, b):
@@ -306,6 +322,7 @@ class JournalSuite:
             journal.paused,
             journal.dropped,
             lambda: journal.find(1),
+            lambda: journal.newest_of(Bucket("b"), Key("a"), ""),
             lambda: journal.drop([1], "", NOW),
             lambda: journal.pause("", NOW),
             lambda: journal.resume(""),

@@ -131,6 +131,11 @@ class MemoryJournal:
         self._require_open()
         return self._tasks.get(seq)
 
+    async def newest_of(self, bucket: Bucket, key: Key, rule: str) -> Task | None:
+        self._require_open()
+        of_place = [task for task in self._tasks.values() if _place(task) == (bucket, key, rule)]
+        return of_place[-1] if of_place else None
+
     async def revive(self, seqs: Sequence[int] | None, now: float) -> int:
         self._require_open()
         newest = {_place(task): task.seq for task in self._in_state(TaskState.PENDING)}

@@ -222,6 +222,11 @@ class RiakJournal:
         entry = record.entries.get(seq) if record is not None else None
         return entry.task if entry is not None else None
 
+    async def newest_of(self, bucket: Bucket, key: Key, rule: str) -> Task | None:
+        self._require_open()
+        record = await self._records.get(record_key(bucket, key, rule))
+        return None if record is None or not record.entries else record.entries[max(record.entries)].task
+
     async def revive(self, seqs: Sequence[int] | None, now: float) -> int:
         self._require_open()
         places: dict[str, set[int] | None]

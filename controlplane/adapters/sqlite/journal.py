@@ -11,6 +11,7 @@ from controlplane.adapters.sqlite.journal_reads import (
     read_dropped,
     read_due,
     read_failed,
+    read_newest,
     read_one,
     read_paused,
     read_rules,
@@ -21,6 +22,7 @@ from controlplane.adapters.sqlite.journal_session import SIFTED_ROWS, JournalSes
 from controlplane.adapters.sqlite.reader import ReaderThread
 from controlplane.adapters.sqlite.writer import WriterThread
 from controlplane.model.failures import Failure
+from controlplane.model.keys import Bucket, Key
 from controlplane.model.rule_stats import RuleStats
 from controlplane.model.sharding import Shard
 from controlplane.model.task import Draft, Dropped, Task
@@ -106,6 +108,9 @@ class SqliteJournal:
 
     async def find(self, seq: int) -> Task | None:
         return await self._reader.read(lambda connection: read_one(connection, seq))
+
+    async def newest_of(self, bucket: Bucket, key: Key, rule: str) -> Task | None:
+        return await self._reader.read(lambda connection: read_newest(connection, bucket, key, rule))
 
     async def drop(self, seqs: Sequence[int], reason: str, now: float) -> int:
         dropping, said = tuple(seqs), _storable(reason)

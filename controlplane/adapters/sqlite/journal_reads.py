@@ -83,6 +83,15 @@ def read_one(connection: sqlite3.Connection, seq: int) -> Task | None:
     return None if row is None else _task(row)
 
 
+def read_newest(connection: sqlite3.Connection, bucket: str, key: str, rule: str) -> Task | None:
+    row = connection.execute(
+        f"SELECT {_COLUMNS} FROM entry INDEXED BY entry_by_key WHERE bucket = ? AND key = ? AND rule = ?"  # noqa: S608
+        " ORDER BY seq DESC LIMIT 1",
+        (bucket, key, rule),
+    ).fetchone()
+    return None if row is None else _task(row)
+
+
 def read_dropped(connection: sqlite3.Connection, limit: int, after: int) -> list[Dropped]:
     rows = connection.execute(
         "SELECT seq, 2, op, bucket, key, md5, sha256, size, etag, attempts, due_at, enqueued_at, error, rule, failure,"

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from controlplane.adapters.memory.directory import InProcessDirectory
 from controlplane.model.copy_record import decode_copy_record
 from controlplane.model.hybrid_clock import last_stamp
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_rules import MirrorRule
+from controlplane.ports.directory import Versioned
 from controlplane.ports.errors import NotFound, Unavailable
+from controlplane.ports.journal import Journal
 from controlplane.ports.upstream import KeyPair
+from controlplane.services.fetch_sharing import FetchSharing
+from controlplane.services.fill_fence import FillFence
+from controlplane.services.object_read_through import ObjectReadThrough
 from controlplane.services.restoring import Restorer
 from tests.support.fakes import damage, failing
-from tests.support.object_node import OWNER, B
+from tests.support.object_node import OWNER, B, ObjectNode
 from tests.support.scan_world import World
 from tests.support.virtual_time import VirtualClock
 
 THROUGH = MirrorRule("photos", "", "t", read_through=True)
+PLAIN = MirrorRule("photos", "", "t", name="far")
 NewRestorer = Callable[..., Restorer]
 
 
@@ -70,6 +79,122 @@ async def test_what_was_deleted_and_what_is_there_in_another_version_stays_as_it
     assert (restore.result.objects, restore.result.left_alone) == (0, 1)
     assert world.source.names == ["newer"]
     assert world.source.data("newer") == b"new"
+
+
+@pytest.fixture
+def plain(clock: VirtualClock, tmp_path: Path) -> World:
+    """Under a rule that does not read through, as most are: no tombstone says what was deleted."""
+    return World(clock, tmp_path / "plain-spool", PLAIN)
+
+
+def restorer_of_all(node: ObjectNode, fence: FillFence, *, journal: Journal | None) -> Restorer:
+    """As the command makes it: every rule is read through by it."""
+    through = ObjectReadThrough(
+        [replace(rule, read_through=True) for rule in node.rules],
+        targets=dict(node.targets),
+        tombstones=node.tombstones,
+        upstream=node.upstream,
+        fence=fence,
+        spool=node.spool,
+        records=node.records,
+        sharing=FetchSharing(node.clock),
+    )
+    return Restorer(through, targets=dict(node.targets), owner=owner, journal=journal, rules=["far"])
+
+
+@pytest.mark.parametrize("state", ["pending", "a dead letter"])
+async def test_i4_what_the_journal_says_to_be_deleted_is_not_put_back_unless_that_is_asked_for(
+    plain: World, state: str
+) -> None:
+    """The target is away, or the grace of deletes is not over: the copy is there, and the object was deleted."""
+    for name in ("deleted", "lost", "rewritten"):
+        await plain.node.put(name, b"bytes")
+    await plain.node.drain()
+    for name in ("deleted", "rewritten"):
+        await plain.node.delete(name)
+    await plain.node.put("rewritten", b"newer")
+    for name in ("lost", "rewritten"):
+        plain.node.lose(name)
+    if state == "a dead letter":
+        for task in plain.node.journal.open_tasks:
+            await plain.node.journal.bury(task.seq, attempts=9, error="locked")
+    fence = FillFence(plain.clock, plain.node.source)
+    restore = restorer_of_all(plain.node, fence, journal=plain.node.journal)
+    await plain.run(restore).run()
+    assert (restore.result.objects, restore.result.deleted, restore.result.failed) == (2, 1, 0)
+    assert plain.source.names == ["lost", "rewritten"]
+    restore = restorer_of_all(plain.node, fence, journal=None)
+    await plain.run(restore).run()
+    assert restore.result.objects == 1
+    assert plain.source.names == ["deleted", "lost", "rewritten"]
+
+
+@pytest.mark.parametrize("step", range(14))
+@pytest.mark.parametrize("do", ["write", "delete"])
+async def test_a_restore_never_undoes_what_a_client_does_meanwhile(
+    plain: World, clock: VirtualClock, do: str, step: int
+) -> None:
+    """Through a gateway of another machine, under a rule that does not read through: its writes look for no mark."""
+    directory = InProcessDirectory(clock)
+    gateway = ObjectNode(
+        clock, plain.node.spool_path.parent / "other-spool", PLAIN, like=plain.node, directory=directory
+    )
+    await gateway.put("a", b"old")
+    await gateway.drain()
+    plain.node.lose("a")
+    await gateway.put("b", b"the gateway has just looked, and seen no restore")
+    fence = FillFence(clock, plain.node.source, directory)
+
+    async def restore() -> None:
+        async with fence.everywhere():
+            for store in (plain.source, plain.target):
+                store.latency = 1.0
+            await plain.run(restorer_of_all(plain.node, fence, journal=gateway.journal)).run()
+
+    restoring = asyncio.ensure_future(restore())
+    await clock.sleep(6 + step * 0.7 + 0.1)
+    acknowledged = False
+    while not acknowledged:
+        try:
+            await (gateway.put("a", b"newer") if do == "write" else gateway.delete("a"))
+            acknowledged = True
+        except Unavailable:
+            await clock.sleep(0.3)  # the client tries again
+    await restoring
+    for store in (plain.source, plain.target):
+        store.latency = 0.0
+    if do == "write":
+        assert plain.source.data("a") == b"newer"
+    else:
+        assert not plain.source.has("a")
+    await gateway.drain()
+    assert gateway.copies().get("a") == (b"newer" if do == "write" else None)
+
+
+async def test_without_etcd_no_restore_begins_and_writes_ask_riak_cs(plain: World, clock: VirtualClock) -> None:
+    directory = InProcessDirectory(clock)
+
+    class Away(InProcessDirectory):
+        async def get(self, name: str) -> Versioned | None:
+            raise Unavailable("etcd is away")
+
+    with pytest.raises(Unavailable, match="etcd"):
+        async with FillFence(clock, plain.node.source, Away(clock)).everywhere():
+            pass
+    gateway = ObjectNode(
+        clock, plain.node.spool_path.parent / "other-spool", PLAIN, like=plain.node, directory=Away(clock)
+    )
+    heads = plain.source.calls.get("head", 0)
+    await gateway.put("a", b"1")
+    await gateway.delete("a")
+    assert plain.source.calls["head"] - heads == 2
+    fence = FillFence(clock, plain.node.source, directory)
+    async with fence.everywhere():
+        directory.get = Away(clock).get  # type: ignore[method-assign]
+        await clock.sleep(121)
+        with pytest.raises(Unavailable, match="not told any more"):
+            async with fence.filling(B, Key("a")):
+                pass
 
 
 async def test_a_damaged_copy_is_not_put_back_and_the_others_are(world: World) -> None:
