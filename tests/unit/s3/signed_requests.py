@@ -48,14 +48,10 @@ class Wire:
             values = {name: value for name, value in self.values().items() if name in signed}
             return self.method, path, decoded, amz | values
         names = {name.encode() for name in SIGNED_QUERY} | {b"Expires", b"AWSAccessKeyId"}
-        bound = [
-            (name, value)
-            for name, value in decoded
-            if name in names
-            or (
-                self.scheme is Scheme.V2_QUERY and name.lower().startswith((b"x-amz-", b"content-type", b"content-md5"))
-            )
-        ]
+        bound = [(name, value) for name, value in decoded if name in names]
+        if self.scheme is Scheme.V2_QUERY:  # headers that stand in the query: their names mean the same in any case
+            hoisted = (b"x-amz-", b"content-type", b"content-md5")
+            bound += sorted((name.lower(), value) for name, value in decoded if name.lower().startswith(hoisted))
         plain = {name: self.values().get(name) for name in (b"content-type", b"content-md5", b"date")}
         return self.method, path, bound, amz, plain
 

@@ -31,7 +31,7 @@ class Oracle:
         self.done = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.decode().lower()] = value.decode("utf-8", "replace")
+        self.headers[name.decode().lower()] = value.decode("utf-8", "replace").rstrip(" \t")  # llhttp leaves the blanks
 
     def on_headers_complete(self) -> None:
         self.done = True
@@ -39,8 +39,9 @@ class Oracle:
 
 @given(LINES, st.sampled_from(["200 OK", "206 Partial Content", "404 Not Found", "503 ", "304 Not Modified", "100 C"]))
 def test_it_agrees_with_the_general_parser(lines: list[str], status: str) -> None:
-    head = f"HTTP/1.1 {status}\r\n{''.join(line + chr(13) + chr(10) for line in lines)}\r\n".encode()
-    found = plain_head(head + b"hello")
+    sent = f"HTTP/1.1 {status}\r\n{''.join(line + chr(13) + chr(10) for line in lines)}\r\n".encode()
+    head = sent[: sent.index(b"\r\n\r\n") + 4]  # a line may be empty: what follows it is the body
+    found = plain_head(sent + b"hello")
     if found is None:
         return
     oracle = Oracle()
