@@ -23,6 +23,7 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import (
     Conflict,
     Corrupt,
+    Full,
     MillraceError,
     Missing,
     NotFound,
@@ -228,8 +229,8 @@ class Mirror:
     async def _attempt(self, lane: Lane, task: Task, way: Callable[[], Awaitable[Worked]]) -> Outcome:
         try:
             return await way()
-        except StorageFull as error:
-            # Room is the store's affair, not the object's.
+        except (StorageFull, Full) as error:
+            # Room is the store's affair, or the journal's, not the object's.
             self._wait_for_store(lane, str(error))
             return Failed(task, Failure.UNAVAILABLE, str(error), store_away=True)
         except Throttled as error:

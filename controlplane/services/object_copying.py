@@ -31,6 +31,7 @@ from controlplane.ports.server_copy import ServerCopies, ServerCopy
 from controlplane.ports.spool import Spool
 from controlplane.s3.etag import is_md5
 from controlplane.services.answer_times import Answered, Moving, unheard, unwatched
+from controlplane.services.handing_on import hand_on
 from controlplane.services.large_copying import LargeCopier
 from controlplane.services.object_acls import ObjectAcls
 from controlplane.services.object_deletes import Brought, ObjectDeletes, RuleTarget
@@ -132,20 +133,15 @@ class ObjectCopier:
         rules = covering(self._rules, bucket, key)
         rule = next((rule for rule in rules if rule.name == task.draft.rule), None)
         if rule is None:
-            return await self._hand_on(task, rules)
-        target = RuleTarget(rule, self._targets[rule.target].store(bucket))
+            return await hand_on(task, rules, self._journal, self._work)
+        return await self._work(task, rule, rules)
+
+    async def _work(self, task: Task, rule: MirrorRule, rules: Sequence[MirrorRule]) -> Worked:
+        target = RuleTarget(rule, self._targets[rule.target].store(task.draft.bucket))
         if task.draft.op is Op.DELETE_OBJECT:
             return await self._deletes.work(task, target, rules)
         brought = await self._bring(task, target)
         return Done(task, None, brought.copied_bytes, brought.note, brought.rows)
-
-    async def _hand_on(self, task: Task, rules: Sequence[MirrorRule]) -> Done:
-        """The entry names no rule, or none that covers the object in these settings: each that does gets one."""
-        for rule in rules:
-            # Acknowledged when this one was: the lag goes on counting.
-            await self._journal.append(replace(task.draft, rule=rule.name), task.enqueued_at)
-        reach("objects.handed_on")
-        return Done(task, None, note="one entry for each of its rules" if rules else "no rule mirrors it any more")
 
     # Bringing
 

@@ -501,6 +501,37 @@ async def test_a_target_that_keeps_what_was_deleted_is_said(new_node: NewNode, m
     assert "still in" in task.error
 
 
+async def test_a_journal_full_of_entries_of_a_rule_that_was_renamed_is_drained(
+    new_node: NewNode, clock: VirtualClock
+) -> None:
+    """As one without a name is by a change of its target: it was away until the journal was full, and is another now.
+    None of the entries finds room for what it is to become, until one of them has made some."""
+    old = new_node(replace(PLAIN, name="old"), journal_limit=5)
+    for number in range(4):
+        await old.put(f"k{number}", b"%d" % number)
+    await old.delete("k3")
+    with pytest.raises(Full):
+        await old.put("one more", b"x")
+    new = new_node(
+        replace(PLAIN, name="new"),
+        MirrorRule("*", "", "u", name="second"),
+        schedule=RetrySchedule(1.0, 2.0, 60.0, budget=3),
+    )
+    new.source, new.journal = old.source, old.journal
+    new.mirror = new.new_mirror()
+    target = new.targets["t"].store(B)
+    target.fault = failing()
+    until = clock.monotonic() + 600
+    while clock.monotonic() < until:
+        if not await new.mirror.once():
+            await clock.sleep(0.1)
+    assert all(task.state is TaskState.PENDING for task in new.journal.open_tasks)  # an outage makes no dead letters
+    target.fault = None
+    await new.drain()
+    assert new.copies() == new.copies("u") == {"k0": b"0", "k1": b"1", "k2": b"2"}
+    assert new.journal.open_tasks == []
+
+
 async def test_what_the_source_lost_without_a_delete_stays_at_the_target(
     new_node: NewNode, caplog: pytest.LogCaptureFixture
 ) -> None:
