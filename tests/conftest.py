@@ -36,6 +36,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--client-keys", type=int, default=2500, help="keys that S3 clients list (default 2500)")
 
 
+def pytest_report_header() -> str:
+    if not any(os.environ.get(f"MILLRACE_RIAK_{name}") for name in ("HTTP_URL", "PB")):
+        return "Riak KV: the stand-in (MILLRACE_RIAK_HTTP_URL and MILLRACE_RIAK_PB name none)"
+    from tests.support import riak_kv  # much is loaded with it
+
+    return riak_kv.header()
+
+
 @pytest.fixture
 def forgive_lost_connections() -> Iterator[None]:
     """For tests that stop servers while aiohttp connects to them: a connection whose attempt is cancelled in the very

@@ -42,9 +42,10 @@ class RiakKv(Section):
         (), description="host:port of the nodes' protocol buffers listeners", examples=[["10.0.0.11:8087"]]
     )
     bucket_type: str = Field(
-        "millrace",
+        "default",
         pattern=r"^[A-Za-z0-9_-]{1,64}$",
-        description="with allow_mult true, in leveldb or leveled; roles/riak creates it (riak_bucket_types)",
+        description="of journal and catalog: with allow_mult true, in leveldb or leveled. With storage_backend "
+        "prefix_multi (Riak CS) only the default type has indexes; elsewhere it may be one of its own",
     )
     hot_bucket_type: str = Field(
         "millrace_hot",

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.adapters.memory.catalog import MemoryCatalog
-from controlplane.adapters.riak_kv import RiakCatalog, RiakHttp, RiakKvOptions
-from controlplane.adapters.riak_pb import RiakPb
+from controlplane.adapters.riak_kv import RiakCatalog
 from controlplane.adapters.sqlite.catalog import SqliteCatalog
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.ports.catalog import Catalog
@@ -43,7 +42,7 @@ class TestRiakCatalog(CatalogSuite):
     def make(self, riak: RiakNode) -> Make:
         async def make() -> Catalog:
             clock = SystemClock()
-            kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
+            kv = riak.over_http(clock)
             catalog = RiakCatalog(kv, cluster=riak.cluster(), clock=clock)
             await catalog.open()
             return catalog
@@ -56,7 +55,7 @@ class TestRiakCatalogByProtocolBuffers(CatalogSuite):
     def make(self, riak_pb: RiakNode) -> Make:
         async def make() -> Catalog:
             clock = SystemClock()
-            kv = RiakPb(RiakKvOptions((riak_pb.pb,), riak_pb.bucket_type), clock)
+            kv = riak_pb.over_pb(clock)
             catalog = RiakCatalog(kv, cluster=riak_pb.cluster(), clock=clock)
             await catalog.open()
             return catalog

@@ -14,7 +14,6 @@ from controlplane.adapters.disk_cache import DiskHotCache
 from controlplane.adapters.memcached_tier import MemcachedTier
 from controlplane.adapters.memory.hot_cache import MemoryHotCache
 from controlplane.adapters.redis_tier import RedisTier
-from controlplane.adapters.riak_kv import RiakHttp, RiakKvOptions
 from controlplane.adapters.riak_kv.hot_tier import RiakHotTier
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.adapters.tiered_cache import TieredHotCache
@@ -52,8 +51,7 @@ def memcached_tiers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiers]
 @pytest.fixture(scope="session")
 def riak_tiers(riak: RiakNode) -> Tiers:
     def tier(name: str) -> HotTier:
-        kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.cache_type), SystemClock())
-        return RiakHotTier(kv, name, timeout_s=PATIENCE_S)
+        return RiakHotTier(riak.over_cache(name), name, timeout_s=PATIENCE_S)
 
     return tier
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.adapters.memory.journal import MemoryJournal
-from controlplane.adapters.riak_kv import RiakHttp, RiakJournal, RiakKvOptions
-from controlplane.adapters.riak_pb import RiakPb
+from controlplane.adapters.riak_kv import RiakJournal
 from controlplane.adapters.sqlite.journal import SqliteJournal
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.ports.journal import Journal
@@ -43,7 +42,7 @@ class TestRiakJournal(JournalSuite):
     def make(self, riak: RiakNode) -> Make:
         async def make(limit: int) -> Journal:
             clock = SystemClock()
-            kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
+            kv = riak.over_http(clock)
             journal = RiakJournal(kv, cluster=riak.cluster(), node="n1", limit=limit, clock=clock)
             await journal.open()
             return journal
@@ -56,7 +55,7 @@ class TestRiakJournalByProtocolBuffers(JournalSuite):
     def make(self, riak_pb: RiakNode) -> Make:
         async def make(limit: int) -> Journal:
             clock = SystemClock()
-            kv = RiakPb(RiakKvOptions((riak_pb.pb,), riak_pb.bucket_type), clock)
+            kv = riak_pb.over_pb(clock)
             journal = RiakJournal(kv, cluster=riak_pb.cluster(), node="n1", limit=limit, clock=clock)
             await journal.open()
             return journal

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controlplane.adapters.memory.catalog import MemoryCatalog
-from controlplane.adapters.riak_kv import RiakCatalog, RiakHttp, RiakKvOptions
+from controlplane.adapters.riak_kv import RiakCatalog
 from controlplane.adapters.sqlite.catalog import SqliteCatalog
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.keys import Key
@@ -37,7 +37,7 @@ async def catalog(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         case _:
             riak: RiakNode = request.getfixturevalue("riak")
             clock = SystemClock()
-            kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
+            kv = riak.over_http(clock)
             catalog = RiakCatalog(kv, cluster=riak.cluster(), clock=clock)
     await catalog.open()
     yield catalog

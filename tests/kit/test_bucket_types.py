@@ -118,10 +118,11 @@ def test_the_roles_defaults_are_what_the_control_plane_needs(run, node: RiakNode
     """And what the contract suites run on."""
     import yaml
 
-    from tests.support.riak_kv import TYPES
+    from tests.support.real_riak_kv import CACHE_PROPERTIES
+    from tests.support.riak_kv import CACHE_TYPE
 
     defaults = yaml.safe_load((ROOT / "roles/riak/defaults/main.yml").read_text())["riak_bucket_types"]
-    assert defaults == TYPES
+    assert defaults == {CACHE_TYPE: CACHE_PROPERTIES}
     for name, properties in defaults.items():
         assert run(f"{name}2", {"n_val": 3, **properties})[0]["changed"]
         assert not run(f"{name}2", {"n_val": 3, **properties})[0]["changed"]

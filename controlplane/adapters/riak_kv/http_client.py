@@ -20,11 +20,14 @@ from controlplane.adapters.riak_kv.kv import STRICT, Fetched, Indexes, IndexPage
 from controlplane.adapters.riak_kv.multipart import MalformedParts, split_parts
 from controlplane.adapters.riak_kv.nodes import Nodes
 from controlplane.adapters.riak_kv.options import RiakKvOptions
+from controlplane.adapters.riak_kv.refusals import DEFAULT_TYPE, no_siblings, no_such_type, refusal_of
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Conflict, Rejected, Unavailable
 
 _TERMS_A_HEADER: Final = 40
 """Riak's HTTP server refuses header lines of more than 8 KiB."""
+_SERVER: Final = b"mochiweb+webmachine"
+"""On Riak's own error pages: what no path leads to is not there, whatever a proxy may say."""
 _BODY: Final = "application/octet-stream"
 
 
@@ -51,6 +54,7 @@ class RiakHttp:
         self._session: aiohttp.ClientSession | None = None
         self._under_way = 0
         self._closed = False
+        self._with_siblings: set[str] = set()
 
     async def fetch(self, bucket: str, key: str, quorum: Quorum = STRICT) -> Fetched:
         query = {
@@ -98,6 +102,8 @@ class RiakHttp:
             for start in range(0, len(found), _TERMS_A_HEADER)
         ]
         query = {"w": quorum.replicas, "dw": quorum.replicas, "pw": quorum.primaries}
+        if quorum.keeps_all:
+            await self._require_siblings(bucket)
         answer = await self._ask("PUT", self._object(bucket, key), query, headers, value)
         if answer.status == 412:
             raise Conflict(f"Riak KV {answer.url} has a value under {key} already")
@@ -132,6 +138,8 @@ class RiakHttp:
         if regex:
             query["term_regex"] = regex
         answer = await self._ask("GET", path, query, {"Accept": "application/json"})
+        if answer.status == 404 and _SERVER in answer.body:
+            raise no_such_type(self._options.bucket_type, f"Riak KV {answer.url}")
         if answer.status != 200:
             raise self._failure(answer)
         try:
@@ -156,8 +164,30 @@ class RiakHttp:
 
     # -- one request --------------------------------------------------------------------------------------------------
 
+    async def _require_siblings(self, bucket: str) -> None:
+        """Asked once a bucket. Raises Rejected when what is written at once would not be kept side by side."""
+        if bucket in self._with_siblings:
+            return
+        kind = self._options.bucket_type
+        path = f"{self._bucket(bucket)}/props" if kind == DEFAULT_TYPE else f"/types/{_segment(kind)}/props"
+        answer = await self._ask("GET", path, {}, {"Accept": "application/json"})
+        where = f"Riak KV {answer.url}"
+        if answer.status == 404 and _SERVER in answer.body:
+            raise no_such_type(kind, where)
+        if answer.status != 200:
+            raise self._failure(answer)
+        try:
+            found: dict[str, Any] = json.loads(answer.body)["props"]
+            keeps = found["allow_mult"] is True and found.get("last_write_wins") is not True
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unavailable(f"{where} answered with properties that are not its JSON") from error
+        if not keeps:
+            raise no_siblings(kind, bucket, where)
+        self._with_siblings.add(bucket)
+
     def _bucket(self, bucket: str) -> str:
-        return f"/types/{_segment(self._options.bucket_type)}/buckets/{_segment(bucket)}"
+        kind = self._options.bucket_type
+        return f"{'' if kind == DEFAULT_TYPE else f'/types/{_segment(kind)}'}/buckets/{_segment(bucket)}"
 
     def _object(self, bucket: str, key: str) -> str:
         return f"{self._bucket(bucket)}/keys/{_segment(key)}"
@@ -215,7 +245,7 @@ class RiakHttp:
         headers: Mapping[str, str] | list[tuple[str, str]],
         body: bytes | None,
     ) -> _Answer:
-        asked = {**query, "timeout": str(int(self._options.timeout_s * 1000))} if path != "/ping" else query
+        asked = {**query, "timeout": str(int(self._options.timeout_s * 1000))} if query else query
         address = f"{url}{path}?{'&'.join(f'{name}={_quoted(value)}' for name, value in asked.items())}"
         async with self._connected().request(
             method, URL(address, encoded=True), headers=headers, data=body, allow_redirects=False
@@ -255,17 +285,11 @@ class RiakHttp:
         return sock
 
     def _failure(self, answer: _Answer) -> Exception:
-        kind = self._options.bucket_type
-        if answer.body.startswith(b"Unknown bucket type"):
-            return Rejected(
-                f"Riak KV {answer.url} has no active bucket type {kind!r}: let roles/riak create it "
-                f"(riak_bucket_types), or `riak admin bucket-type create` and `activate` it"
-            )
-        if b"indexes_not_supported" in answer.body:
-            return Rejected(
-                f"Riak KV {answer.url} keeps the bucket type {kind!r} in a backend without secondary indexes: "
-                "it must be leveldb or leveled"
-            )
+        if answer.status == 500 or answer.body.startswith(b"Unknown bucket type"):
+            said = answer.body.decode(errors="replace")
+            lasting = refusal_of(said, self._options.bucket_type, f"Riak KV {answer.url}")
+            if lasting is not None:
+                return lasting
         if answer.status in (401, 403):
             return Rejected(
                 f"Riak KV {answer.url} refused the user ({answer.says}): correct riak_kv.username and password"

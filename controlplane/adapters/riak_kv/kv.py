@@ -43,6 +43,11 @@ class Quorum:
     not_found_counts: bool = False
     """notfound_ok: whether a replica that has nothing is an answer."""
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether what is written this way must not be lost: its bucket has to keep siblings."""
+        return not self.not_found_counts
+
 
 STRICT = Quorum()
 """Every acknowledged write is seen by every later read, or that fails; one of three replicas may be away."""
@@ -67,7 +72,8 @@ class RiakKv(Protocol):
         """Replace the values that `clock` stands for; what was written meanwhile becomes a sibling.
 
         `if_absent`: raises Conflict when there is a value. Riak looks first and writes then: two may pass at once.
-        An Unavailable leaves it open whether the value was, or still will be, stored."""
+        An Unavailable leaves it open whether the value was, or still will be, stored. Raises Rejected when the
+        quorum keeps all and the bucket keeps no siblings."""
         ...
 
     async def delete(self, bucket: str, key: str, clock: bytes, quorum: Quorum = STRICT) -> None:

@@ -9,9 +9,10 @@ from controlplane.adapters.peer_host import ended_when_silent
 from controlplane.adapters.riak_kv.kv import STRICT, Fetched, Indexes, IndexPage, Quorum
 from controlplane.adapters.riak_kv.nodes import Nodes
 from controlplane.adapters.riak_kv.options import RiakKvOptions
+from controlplane.adapters.riak_kv.refusals import DEFAULT_TYPE, no_siblings, refusal_of
 from controlplane.adapters.riak_pb import messages as pb
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Conflict, Rejected, Unavailable
+from controlplane.ports.errors import Conflict, Unavailable
 
 _MOST_ANSWER_BYTES: Final = 128 << 20
 _Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -39,10 +40,13 @@ class RiakPb:
         self._turns = {place: asyncio.Semaphore(options.connections) for place in options.endpoints}
         self._under_way = 0
         self._closed = False
+        self._with_siblings: set[str] = set()
+        kind = options.bucket_type
+        self._typed = {} if kind == DEFAULT_TYPE else {"type": kind.encode()}
 
     async def fetch(self, bucket: str, key: str, quorum: Quorum = STRICT) -> Fetched:
         request = self._kv.RpbGetReq(
-            type=self._options.bucket_type.encode(),
+            **self._typed,
             bucket=bucket.encode(),
             key=key.encode(),
             r=pb.quorum_number(quorum.replicas),
@@ -66,7 +70,7 @@ class RiakPb:
         quorum: Quorum = STRICT,
     ) -> None:
         request = self._kv.RpbPutReq(
-            type=self._options.bucket_type.encode(),
+            **self._typed,
             bucket=bucket.encode(),
             key=key.encode(),
             w=pb.quorum_number(quorum.replicas),
@@ -74,6 +78,8 @@ class RiakPb:
             pw=pb.quorum_number(quorum.primaries),
             timeout=self._timeout_ms,
         )
+        if quorum.keeps_all:
+            await self._require_siblings(bucket)
         request.content.value = value
         request.content.content_type = b"application/octet-stream"
         for field, term in indexes:
@@ -89,7 +95,7 @@ class RiakPb:
 
     async def delete(self, bucket: str, key: str, clock: bytes, quorum: Quorum = STRICT) -> None:
         request = self._kv.RpbDelReq(
-            type=self._options.bucket_type.encode(),
+            **self._typed,
             bucket=bucket.encode(),
             key=key.encode(),
             r=pb.quorum_number(quorum.replicas),
@@ -114,7 +120,7 @@ class RiakPb:
         regex: str = "",
     ) -> IndexPage:
         request = self._kv.RpbIndexReq(
-            type=self._options.bucket_type.encode(),
+            **self._typed,
             bucket=bucket.encode(),
             index=field.encode(),
             qtype=self._kv.RpbIndexReq.range,
@@ -148,6 +154,17 @@ class RiakPb:
         await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
     # -- one request --------------------------------------------------------------------------------------------------
+
+    async def _require_siblings(self, bucket: str) -> None:
+        """As over HTTP."""
+        if bucket in self._with_siblings:
+            return
+        request = self._general.RpbGetBucketReq(bucket=bucket.encode(), **self._typed)
+        body = await self._ask(pb.BUCKET, request, pb.BUCKET_RESP)
+        found = self._parsed(self._general.RpbGetBucketResp(), body).props
+        if not found.allow_mult or found.last_write_wins:
+            raise no_siblings(self._options.bucket_type, bucket, "Riak KV")
+        self._with_siblings.add(bucket)
 
     @property
     def _timeout_ms(self) -> int:
@@ -190,17 +207,9 @@ class RiakPb:
         said: str = self._parsed(self._general.RpbErrorResp(), body).errmsg.decode(errors="replace")
         if "match_found" in said:
             raise _Refused(said)
-        kind = self._options.bucket_type
-        if "bucket-type" in said or "bucket type" in said or "no_type" in said:
-            raise Rejected(
-                f"Riak KV has no active bucket type {kind!r}: let roles/riak create it (riak_bucket_types), "
-                "or `riak admin bucket-type create` and `activate` it"
-            )
-        if "indexes_not_supported" in said:
-            raise Rejected(
-                f"Riak KV keeps the bucket type {kind!r} in a backend without secondary indexes: "
-                "it must be leveldb or leveled"
-            )
+        lasting = refusal_of(said, self._options.bucket_type, "Riak KV")
+        if lasting is not None:
+            raise lasting
         return said
 
     async def _exchange(self, place: str, frame: bytes) -> tuple[int, bytes]:

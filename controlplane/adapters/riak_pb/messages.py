@@ -13,8 +13,8 @@ from typing import Any, Final
 
 from controlplane.ports.errors import Rejected
 
-ERROR, PING, PING_RESP, GET, GET_RESP, PUT, PUT_RESP, DEL, DEL_RESP, INDEX, INDEX_RESP = (
-    0, 1, 2, 9, 10, 11, 12, 13, 14, 25, 26,
+ERROR, PING, PING_RESP, GET, GET_RESP, PUT, PUT_RESP, DEL, DEL_RESP, BUCKET, BUCKET_RESP, INDEX, INDEX_RESP = (
+    0, 1, 2, 9, 10, 11, 12, 13, 14, 19, 20, 25, 26,
 )  # fmt: skip
 """Codes of messages. Source: Riak's documentation of its protocol buffers API."""
 

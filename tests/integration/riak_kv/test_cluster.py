@@ -51,7 +51,7 @@ async def opened(riak: RiakNode) -> AsyncIterator[Open]:
 
         async def open_(node: str, limit: int = 1000, clock: SystemClock | None = None, **more: float) -> RiakJournal:
             clock = clock or SystemClock()
-            kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
+            kv = riak.over_http(clock)
             journal = RiakJournal(kv, cluster=cluster, node=node, limit=limit, clock=clock, **more)
             await journal.open()
             closing.push_async_callback(journal.aclose)
@@ -168,7 +168,7 @@ async def test_catalog_changes_of_several_nodes_are_joined(riak: RiakNode) -> No
     async with AsyncExitStack() as closing:
         nodes = []
         for _ in range(4):
-            kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
+            kv = riak.over_http(clock)
             nodes.append(RiakCatalog(kv, cluster=cluster, clock=clock))
             closing.push_async_callback(nodes[-1].aclose)
         known = manifest("a", NEAR)
@@ -194,7 +194,7 @@ async def test_of_two_nodes_rows_of_one_copy_the_later_counts_once(riak: RiakNod
     async with AsyncExitStack() as closing:
         nodes = []
         for _ in range(2):
-            kv = RiakHttp(RiakKvOptions((riak.http_url,), riak.bucket_type), clock)
+            kv = riak.over_http(clock)
             nodes.append(RiakCatalog(kv, cluster=cluster, clock=clock))
             closing.push_async_callback(nodes[-1].aclose)
         for turn in range(10):
@@ -211,7 +211,7 @@ async def test_of_two_nodes_rows_of_one_copy_the_later_counts_once(riak: RiakNod
 # -- a Riak that fails ------------------------------------------------------------------------------------------------
 
 
-def client(*urls: str, kind: str = "millrace", **options: float) -> RiakHttp:
+def client(*urls: str, kind: str = "default", **options: float) -> RiakHttp:
     return RiakHttp(RiakKvOptions(urls, kind, **options), SystemClock())  # type: ignore[arg-type]
 
 
@@ -350,7 +350,7 @@ async def test_siblings_and_tombstones(riak: RiakNode) -> None:
 
 
 async def test_an_index_is_read_page_by_page(riak: RiakNode) -> None:
-    kv = client(riak.http_url, kind=riak.bucket_type)
+    kv = riak.over_http()
     bucket = riak.cluster()
     for n in range(7):
         await kv.store(bucket, f"k{n}", b"", indexes=[("x_bin", f"{n}"), ("x_bin", f"9{n}")])

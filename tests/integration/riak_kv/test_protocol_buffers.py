@@ -21,7 +21,7 @@ def riak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RiakNode]:
         yield node
 
 
-def client(*places: str, kind: str = "millrace", **options: float) -> RiakPb:
+def client(*places: str, kind: str = "default", **options: float) -> RiakPb:
     return RiakPb(RiakKvOptions(places, kind, **options), SystemClock())  # type: ignore[arg-type]
 
 

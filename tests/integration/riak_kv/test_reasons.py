@@ -25,9 +25,9 @@ async def test_a_node_that_says_nothing_is_named_with_a_reason(by: str) -> None:
     place = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     kv: RiakHttp | RiakPb
     if by == "http":
-        kv = RiakHttp(RiakKvOptions((f"http://{place}",), "millrace", timeout_s=0.2), SystemClock())
+        kv = RiakHttp(RiakKvOptions((f"http://{place}",), "default", timeout_s=0.2), SystemClock())
     else:
-        kv = RiakPb(RiakKvOptions((place,), "millrace", timeout_s=0.2), SystemClock())
+        kv = RiakPb(RiakKvOptions((place,), "default", timeout_s=0.2), SystemClock())
     try:
         with pytest.raises(Unavailable, match=rf"{place}: \w"):
             await kv.fetch("b", "k")

@@ -73,6 +73,14 @@ class Backends:
                 return self.named[name]
         return self.named.get(properties.get("backend", self.default))
 
+    def has_indexes(self, bucket_type: str, bucket: str, properties: Mapping[str, Any]) -> bool:
+        """Not recorded for bucket types: with prefix_multi, only the default type's buckets are told apart, any other
+        is given what all backends can. Source: riak_kv_multi_prefix_backend.erl, capabilities/2."""
+        if self.kind == "prefix_multi" and bucket_type != "default":
+            return all(backend.kind != "bitcask" for backend in self.named.values())
+        chosen = self.choose(bucket, properties)
+        return chosen is not None and chosen.kind != "bitcask"
+
 
 def size_in_bytes(text: str) -> int:
     digits = re.match(r"\d+", text)

@@ -64,8 +64,7 @@ def answer(
             after = _decode(params["continuation"])
         except (ValueError, struct.error, IndexError):
             return crash("{error,function_clause,\n    [{base64,decode_list,[[],<<>>,51,51,51]}]}")
-    backend = node.backends.choose(bucket, node.properties.of(bucket_type, bucket))
-    if backend is None or backend.kind == "bitcask":
+    if not node.backends.has_indexes(bucket_type, bucket, node.properties.of(bucket_type, bucket)):
         refused = crash(f"{{error,{{indexes_not_supported,{node.backends.module}}}}}")
         refused.headers |= VARY
         return refused

@@ -9,8 +9,19 @@ from tests.hosts.standin.kv.node import KvNode
 from tests.hosts.standin.kv.objects import BadClock, RiakObject, clock_from_text, clock_text
 from tests.hosts.standin.kv.pb_wire import Fields, decode, encode
 
-GET, GET_RESP, PUT, PUT_RESP, DEL, DEL_RESP, INDEX, INDEX_RESP = 9, 10, 11, 12, 13, 14, 25, 26
-CODES = (GET, PUT, DEL, INDEX)
+GET, GET_RESP, PUT, PUT_RESP, DEL, DEL_RESP, BUCKET, BUCKET_RESP, INDEX, INDEX_RESP = (
+    9,
+    10,
+    11,
+    12,
+    13,
+    14,
+    19,
+    20,
+    25,
+    26,
+)
+CODES = (GET, PUT, DEL, BUCKET, INDEX)
 _WORDS = {4294967294: "one", 4294967293: "quorum", 4294967292: "all", 4294967291: "default"}
 
 
@@ -47,6 +58,8 @@ class Objects:
                     return PUT_RESP, self._put(fields)
                 case 13:
                     return DEL_RESP, self._delete(fields)
+                case 19:
+                    return BUCKET_RESP, self._properties(fields)
                 case _:
                     return INDEX_RESP, self._index(fields)
         except TimedOut:
@@ -59,6 +72,12 @@ class Objects:
         if not self._node.properties.exists(name):
             raise Refused(f"No bucket-type named '{name}'")
         return name, _text(fields, 1), _text(fields, 2)
+
+    def _properties(self, fields: Fields) -> bytes:
+        kind, bucket, _ = self._place(fields, 2)
+        known = self._node.properties.of(kind, bucket)
+        words = ((2, int(known["allow_mult"])), (3, int(known["last_write_wins"])))
+        return encode((1, encode((1, int(known["n_val"])), *words)))
 
     def _quorum(self, fields: Fields, number: int, place: tuple[str, str, str], default: str) -> int:
         properties = self._node.properties.of(place[0], place[1])
@@ -130,8 +149,7 @@ class Objects:
 
     def _index(self, fields: Fields) -> bytes:
         kind, bucket, field = self._place(fields, 12)
-        backend = self._node.backends.choose(bucket, self._node.properties.of(kind, bucket))
-        if backend is None or backend.kind == "bitcask":
+        if not self._node.backends.has_indexes(kind, bucket, self._node.properties.of(kind, bucket)):
             raise Refused(f"{{indexes_not_supported,{self._node.backends.module}}}")
         ranged = _number(fields, 3) == 1
         bounds = [_text(fields, 5), _text(fields, 6)] if ranged else [_text(fields, 4)]

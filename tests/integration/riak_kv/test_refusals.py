@@ -1,0 +1,113 @@
+"""What Riak KV refuses for good is told at once, with what to do: by http and by protocol buffers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from controlplane.adapters.riak_kv import RiakCatalog, RiakHttp, RiakJournal, RiakKvOptions
+from controlplane.adapters.riak_kv.kv import CACHE, RiakKv
+from controlplane.adapters.riak_kv.refusals import refusal_of
+from controlplane.adapters.riak_pb import RiakPb
+from controlplane.adapters.system_clock import SystemClock
+from controlplane.ports.errors import Rejected
+from tests.contract.catalog_suite import NEAR, manifest
+from tests.contract.journal_suite import NOW, draft
+from tests.support.riak_kv import RiakNode, standin
+
+OWN = "of_its_own"
+Client = Callable[[RiakNode, str], RiakKv]
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RiakNode]:
+    """Several backends as Riak CS needs them, and a bucket type beside the default one."""
+    with standin(tmp_path_factory.mktemp("riak")) as node:
+        assert node.service is not None
+        properties = node.service.node.properties
+        properties.create_type(OWN, {"allow_mult": True})
+        properties.activate_type(OWN)
+        yield node
+
+
+@pytest.fixture(params=["http", "pb"])
+async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    async with AsyncExitStack() as closing:
+
+        def make(node: RiakNode, kind: str) -> RiakKv:
+            kv: RiakKv
+            if request.param == "http":
+                kv = RiakHttp(RiakKvOptions((node.http_url,), kind), SystemClock())
+            else:
+                kv = RiakPb(RiakKvOptions((node.pb,), kind), SystemClock())
+            closing.push_async_callback(kv.aclose)
+            return kv
+
+        yield make
+
+
+async def test_a_type_of_its_own_has_no_indexes_where_there_are_several_backends(
+    node: RiakNode, client: Client
+) -> None:
+    kv, bucket = client(node, OWN), node.cluster()
+    await kv.store(bucket, "k", b"v", indexes=[("x_bin", "1")])
+    assert (await kv.fetch(bucket, "k")).values == (b"v",)
+    with pytest.raises(Rejected, match=r'no secondary indexes.*prefix_multi.*riak_kv.bucket_type = "default"'):
+        await kv.index(bucket, "x_bin", "0", "9", limit=1)
+
+
+async def test_nothing_is_written_where_one_of_two_writes_would_be_lost(tmp_path: Path, client: Client) -> None:
+    clock = SystemClock()
+    with standin(tmp_path / "riak", allow_mult=False) as node:
+        kv = client(node, "default")
+        journal = RiakJournal(kv, cluster="c", node="n", limit=5, clock=clock)
+        catalog = RiakCatalog(kv, cluster="c", clock=clock)
+        for write in (lambda: journal.append(draft("k"), NOW), lambda: catalog.record(manifest("a", NEAR))):
+            with pytest.raises(Rejected, match=r"keeps no siblings.*buckets.default.allow_mult = true"):
+                await write()
+        await kv.store("c.hot", "k", b"v", quorum=CACHE)  # may be lost
+        assert (await kv.fetch("c.hot", "k", CACHE)).values == (b"v",)
+
+
+async def test_a_hot_bucket_type_is_none_for_a_journal(node: RiakNode, client: Client) -> None:
+    with pytest.raises(Rejected, match=r"keeps no siblings.*riak admin bucket-type update millrace_hot '\{"):
+        await client(node, node.cache_type).store("b", "k", b"v")
+
+
+async def test_an_unknown_bucket_type_is_named_with_the_commands_whatever_is_asked(
+    node: RiakNode, client: Client
+) -> None:
+    kv = client(node, "nonsense")
+    for call in (
+        lambda: kv.fetch("b", "k"),
+        lambda: kv.store("b", "k", b""),
+        lambda: kv.store("b", "k", b"", quorum=CACHE),
+        lambda: kv.delete("b", "k", b""),
+        lambda: kv.index("b", "x_bin", "0", "1", limit=1),
+    ):
+        with pytest.raises(Rejected, match=r"bucket-type create nonsense '.*bucket-type activate nonsense"):
+            await call()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("No bucket-type named 'x'", "bucket-type create"),
+        ("Unknown bucket type: x", "bucket-type create"),
+        ('Invalid bucket type: <<"x">>', "bucket-type create"),
+        ("{bucket_type_unknown,<<120>>}", "bucket-type create"),
+        ("no_type", "bucket-type create"),
+        ("{error,{indexes_not_supported,riak_kv_multi_prefix_backend}}", "prefix_multi"),
+        ("Error:\n{too_large,53477621}\n", "object.size.maximum"),
+    ],
+)
+def test_it_is_told_from_what_riak_says(said: str, told: str) -> None:
+    assert told in str(refusal_of(said, "x", "Riak KV"))
+
+
+@pytest.mark.parametrize("said", ["timeout", "{error,function_clause,[{riak_core_bucket_type,get,1}]}", "overload", ""])
+def test_what_may_pass_is_no_refusal(said: str) -> None:
+    assert refusal_of(said, "x", "Riak KV") is None
