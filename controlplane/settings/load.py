@@ -17,7 +17,6 @@ from controlplane.settings.overrides import EnvironmentText, merge
 from controlplane.settings.rules import contradictions
 from controlplane.settings.secret import ENVIRON
 from controlplane.settings.suggest import unknown_key
-from controlplane.settings.toml_lines import key_lines
 from controlplane.settings.tree import Settings, default_primary
 
 if TYPE_CHECKING:
@@ -62,19 +61,27 @@ def parse_settings(text: str, environ: Mapping[str, str], file: Path | None = No
     origins, misplaced = merge(raw, environ)
     reader = _Reader(environ)
     values = reader.read(raw)
-    lines = {} if syntax else key_lines(text)
+    broken = [] if syntax else reader.contradictions()
+    lines = _lines(text) if (reader.faults or broken) and not syntax else {}
     found = [_placed(fault, origins, lines) for fault in reader.faults]
     if syntax:
         # Without the file, only the variables can be judged, each by itself.
         found = [syntax, *(fault for fault in found if fault.variable)]
     else:
-        found += [*misplaced, *(_placed(fault, origins, lines) for fault in reader.contradictions())]
+        found += [*misplaced, *(_placed(fault, origins, lines) for fault in broken)]
     if found:
         raise InvalidSettings(tuple(sorted(found, key=_reading_order)), file)
     try:
         return Settings.model_validate(values)
     except ValidationError as error:  # a file that was there a moment ago
         raise InvalidSettings((Fault("", f"changed while it was read: {error}"),), file) from error
+
+
+def _lines(text: str) -> dict[str, int]:
+    # Not at the top: nearly all settings have no faults.
+    from controlplane.settings.toml_lines import key_lines
+
+    return key_lines(text)
 
 
 def _placed(fault: Fault, origins: Mapping[str, str], lines: Mapping[str, int]) -> Fault:

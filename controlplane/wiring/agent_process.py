@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING
 
 from controlplane.adapters.endpoint_probe import EndpointProbe
 from controlplane.adapters.no_write_log import NoWriteLog
-from controlplane.adapters.riak_cs_gc import RiakCsCollector
 from controlplane.model.endpoints import Endpoint
-from controlplane.model.gc_plan import Times
 from controlplane.model.tally import GcTally, PublishTally
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
@@ -22,8 +20,6 @@ from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.upload_ledger import UploadLedger
 from controlplane.ports.write_log import WriteLog
 from controlplane.services.fill_fence import FillFence
-from controlplane.services.gc_duty import GcDuty
-from controlplane.services.held_lock import HeldLock
 from controlplane.services.object_write_log import ObjectWriteLog
 from controlplane.services.publish import Publisher
 from controlplane.services.runner import Runner
@@ -38,6 +34,8 @@ from controlplane.wiring.probe_token import probe_token
 from controlplane.wiring.s3_mirror import S3Mirror
 
 if TYPE_CHECKING:
+    from controlplane.services.gc_duty import GcDuty
+    from controlplane.services.held_lock import HeldLock
     from controlplane.wiring.lifecycle import LifecyclePart
     from controlplane.wiring.scan import ScanPart
     from controlplane.wiring.shards_part import ShardsPart
@@ -220,6 +218,12 @@ class AgentProcess:
         settings = self._settings.gc
         if settings.socket is None:
             return None
+        # Not at the top: most agents have no Riak CS beside them that leaves its garbage to them.
+        from controlplane.adapters.riak_cs_gc import RiakCsCollector
+        from controlplane.model.gc_plan import Times
+        from controlplane.services.gc_duty import GcDuty
+        from controlplane.services.held_lock import HeldLock
+
         if not self._settings.directory.etcd.endpoints:
             log.warning("gc.socket without directory.etcd: right for a single Riak CS node, wrong for several")
         lock = HeldLock(GC_LOCK, self._settings.node.name, self._directory, self._clock, ttl_s=settings.lease_ttl_s)

@@ -35,6 +35,7 @@ from controlplane.wiring.adapters import (
     remove_surplus_folders,
 )
 from controlplane.wiring.admin_port import start_admin
+from controlplane.wiring.begun import begun
 from controlplane.wiring.logs import set_up_logs
 from controlplane.wiring.node_lock import hold_node_lock
 
@@ -104,6 +105,9 @@ async def foundation(settings: Settings, *roles: str) -> AsyncIterator[Foundatio
     async with AsyncExitStack() as closing:
         for role in roles:
             closing.enter_context(hold_node_lock(settings.node.data_dir, role))
+        # Their threads and the disk are at it while the stores' modules are loaded.
+        opening_journal = await begun(open_journal(settings), closing)
+        opening_catalog = await begun(open_catalog(settings), closing)
         primary = await build_store(PRIMARY, settings.primary, clock)
         closing.push_async_callback(primary.aclose)
         persistent = None
@@ -117,10 +121,7 @@ async def foundation(settings: Settings, *roles: str) -> AsyncIterator[Foundatio
             s3_mirror = await open_s3_mirror(settings, primary, clock)
             if s3_mirror is not None:
                 closing.push_async_callback(s3_mirror.aclose)
-        journal = await open_journal(settings)
-        closing.push_async_callback(journal.aclose)
-        catalog = await open_catalog(settings)
-        closing.push_async_callback(catalog.aclose)
+        journal, catalog = await opening_journal, await opening_catalog
         # What was loaded by now stays: the collector need not walk through it again and again.
         gc.freeze()
         yield Foundation(clock, primary, persistent, s3_mirror, journal, catalog)
@@ -174,35 +175,35 @@ async def _dev(settings: Settings) -> int:
 
 
 async def _with_agent(settings: Settings, base: Foundation, gateway_url: str, stopped: asyncio.Event) -> None:
-    # Not at the top: the gateway does not need what the agent imports.
-    from controlplane.wiring.agent_process import AgentProcess
+    async with AsyncExitStack() as closing:
+        opening_uploads = await begun(open_upload_ledger(settings), closing)
+        # Not at the top: the gateway does not need what the agent imports.
+        from controlplane.wiring.agent_process import AgentProcess
 
-    directory = build_directory(settings, base.clock)
-    uploads = await open_upload_ledger(settings)
-    agent = AgentProcess(
-        settings,
-        primary=base.primary,
-        persistent=base.persistent,
-        s3_mirror=base.s3_mirror,
-        journal=base.journal,
-        catalog=base.catalog,
-        uploads=uploads,
-        directory=directory,
-        gateway_url=gateway_url,
-        clock=base.clock,
-    )
-    agent.start()
-    admin = await start_admin(
-        settings, settings.admin.agent_port, agent.checks(), agent.sources, base.journal, base.clock
-    )
-    try:
-        await stopped.wait()
-        log.info("stopping")
-    finally:
-        await agent.stop()
-        await admin.stop(1.0)
-        await directory.aclose()
-        await uploads.aclose()
+        directory = build_directory(settings, base.clock)
+        closing.push_async_callback(directory.aclose)
+        agent = AgentProcess(
+            settings,
+            primary=base.primary,
+            persistent=base.persistent,
+            s3_mirror=base.s3_mirror,
+            journal=base.journal,
+            catalog=base.catalog,
+            uploads=await opening_uploads,
+            directory=directory,
+            gateway_url=gateway_url,
+            clock=base.clock,
+        )
+        agent.start()
+        admin = await start_admin(
+            settings, settings.admin.agent_port, agent.checks(), agent.sources, base.journal, base.clock
+        )
+        try:
+            await stopped.wait()
+            log.info("stopping")
+        finally:
+            await agent.stop()
+            await admin.stop(1.0)
 
 
 def _new_gateway(settings: Settings, base: Foundation) -> GatewayProcess:
