@@ -9,6 +9,8 @@ import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+from controlplane.settings.rule_places import shared_places
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
@@ -35,6 +37,7 @@ def contradictions(values: Mapping[str, Any]) -> Iterator[Contradiction]:
     yield from _clouds(values)
     yield from _same_bucket(values)
     yield from _mirror_rules(values)
+    yield from shared_places(values)
     yield from _riak_kv(values)
     yield from _hot_tier(values)
     yield from _places(values)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from controlplane.settings.load import parse_settings
+from controlplane.settings.rule_places import may_both_match
 from controlplane.settings.secret import Secret
 from controlplane.settings.stores import FilesystemStore, MemoryStore
 from controlplane.settings.tree import Directory, Settings
@@ -27,6 +32,15 @@ WITHIN = (
     RIAK_CS + '[[mirror.rules]]\nbuckets = "{}"\n[mirror.rules.target]\n'
     'kind = "s3"\nendpoints = ["http://CS"]\nbucket = "{}"\n'
 )
+ANOTHER_WITHIN = WITHIN.removeprefix(RIAK_CS) + "list_version = 1\nprefix = '{}'\n"
+
+
+def circle(buckets: str, place: str, others: str, back: str, beneath: str = "") -> str:
+    """Two rules within Riak CS."""
+    one = RIAK_CS.format() + ANOTHER_WITHIN.format(buckets, place, beneath)
+    return one + ANOTHER_WITHIN.format(others, back, "")
+
+
 AZURE = '[persistent]\nkind = "azure"\nendpoint = "https://a.blob.core.windows.net"\nbucket = "abc"\n'
 GCS = '[persistent]\nkind = "gcs"\nbucket = "abc"\n'
 RULE_TO_GCS = (
@@ -74,6 +88,10 @@ SECRETS = {"ONE": "1", "SAME": "1", "TWO": "2", "GCS_CREDENTIALS": SERVICE_ACCOU
         (WITHIN.format("*", "copies") + "list_version = 1", "mirror.rules.0.target.bucket", "would be copied"),
         (WITHIN.format("a-*", "a-{bucket}") + "list_version = 1", "mirror.rules.0.target.bucket", "would be copied"),
         (WITHIN.format("a-*", "{bucket}") + "list_version = 1", "mirror.rules.0.target.bucket", "would be copied"),
+        (circle("aaa", "bbb", "bbb", "aaa"), "mirror.rules.1.target.bucket", "copies of mirror.rules.0"),
+        (circle("x-*", "y-{bucket}", "y-*", "x-all"), "mirror.rules.1.target.bucket", "for ever"),
+        (RULE_TO_GCS + 'prefix = "all/{bucket}"', "mirror.rules.0.target.prefix", "needs a slash behind {bucket}"),
+        (RULE_TO_GCS + 'prefix = "{bucket}-"', "mirror.rules.0.target.prefix", "needs a slash behind {bucket}"),
         (WITHIN.format("a-*", "copies"), "mirror.rules.0.target.list_version", "must be 1"),
         (AZURE + 'account = "a"', "persistent.account", "without persistent.secret_key"),
         (GCS + 'credentials = { env = "ONE" }', "persistent.credentials", "no JSON key of a service account"),
@@ -99,6 +117,10 @@ def test_a_contradiction_is_a_fault(text: str, path: str, part: str, faults_of: 
         GC + "lease_ttl_s = 30\ncommand_timeout_s = 10",
         WITHIN.format("a-*", "copies") + "list_version = 1",
         WITHIN.format("a-*", "copies-{bucket}") + "list_version = 1",
+        circle("aaa", "bbb", "bbb", "ccc"),  # copies of copies, once
+        circle("aaa", "bbb", "bbb", "aaa").replace('buckets = "bbb"', 'buckets = "bbb"\nprefix = "own/"'),
+        RULE_TO_GCS + 'prefix = "all-{bucket}/"',
+        RULE_TO_GCS.replace('"*"', '"one"') + 'prefix = "{bucket}-"',
         "[admin]\nport = 0\nagent_port = 0\n[gateway]\nport = 0",
         '[admin]\nhost = "10.0.0.1"\nport = 8470',
         '[directory]\nv2 = true\nv2_endpoints = ["http://a"]',
@@ -143,3 +165,10 @@ def test_settings_built_by_the_program_keep_the_same_rules() -> None:
         Settings.model_validate({"tokens": [{"name": "a", "secret": Secret("hunter2"), "scopes": ["read"]}] * 2})
     assert "same as tokens.0.secret" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@given(st.text("ab*?", max_size=4), st.text("ab*?", max_size=4))
+def test_two_patterns_meet_where_a_text_is_matched_by_both(one: str, other: str) -> None:
+    texts = ["".join(letters) for size in range(9) for letters in product("ab", repeat=size)]
+    both = any(fnmatchcase(text, one) and fnmatchcase(text, other) for text in texts)
+    assert may_both_match(one, other) == may_both_match(other, one) == both
