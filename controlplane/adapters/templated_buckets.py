@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from controlplane.adapters.bucket_checks import check_in_use, is_there
+from controlplane.adapters.bucket_creation import BucketCreation
 from controlplane.adapters.s3.buckets import BUCKET
 from controlplane.model.keys import Bucket, StoreName
 from controlplane.ports.bulk_store import BulkStore
@@ -49,8 +50,7 @@ class TemplatedBuckets:
         self._permitted: Final = re.compile(permitted)
         self._make = make
         self._close = close
-        self._create = create
-        self._created: set[str] = set()
+        self._creation = BucketCreation() if create else None
         self._stores: dict[Bucket, CloudStore] = {}
 
     @property
@@ -76,10 +76,9 @@ class TemplatedBuckets:
         return self.store(bucket).parts
 
     async def prepare(self, bucket: Bucket) -> None:
-        store = self.store(bucket)
-        if self._create and store.bucket not in self._created:
-            await store.create_bucket()
-            self._created.add(store.bucket)
+        if self._creation is not None:
+            store = self.store(bucket)
+            await self._creation.once(store.bucket, store.create_bucket)
 
     async def has(self, bucket: Bucket) -> bool:
         return await is_there(self.store(bucket))
@@ -89,4 +88,6 @@ class TemplatedBuckets:
         await check_in_use(self._stores.values(), of_many=BUCKET in self._bucket)
 
     async def aclose(self) -> None:
+        if self._creation is not None:
+            await self._creation.aclose()
         await self._close()

@@ -19,7 +19,7 @@ from controlplane.model.keys import StoreName
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Announcer, Directory
-from controlplane.ports.errors import NotFound, Unavailable
+from controlplane.ports.errors import Unavailable
 from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.settings.cloud_stores import AzureStore, GcsStore
@@ -76,7 +76,7 @@ async def _build_s3(name: StoreName, store: S3Store, clock: Clock) -> ObjectStor
     bucket = S3ObjectStore(name, options, clock=clock, random=random.Random())  # noqa: S311 - jitter, not a secret
     if store.create_bucket:
         try:
-            await create_when_missing(bucket, options)
+            await bucket.create_bucket()
         except Unavailable as error:
             # It starts and serves without (I10); readiness says so, and the next start creates the bucket.
             log.warning("bucket %s could not be looked for: %s", options.bucket, error)
@@ -105,17 +105,6 @@ def s3_options(store: S3Store) -> S3Options:
         part_bytes=store.part_bytes,
         part_concurrency=store.part_concurrency,
     )
-
-
-async def create_when_missing(store: ObjectStore, options: S3Options) -> None:
-    """Raises Unavailable, Rejected."""
-    try:
-        await store.check()
-    except NotFound:
-        # boto3 costs a second and 60 MB: only who creates a bucket pays.
-        from controlplane.adapters.s3_admin import S3BucketAdmin
-
-        await S3BucketAdmin(options).ensure_bucket()
 
 
 def is_local(store: Store) -> bool:

@@ -41,7 +41,7 @@ def set_up_logs(level: str, node: str, role: str, worker: int | None = None) -> 
     root.setLevel(level.upper())
     logging.getLogger("controlplane").setLevel(level.upper())
     # Libraries speak only when something is wrong.
-    for name in ("asyncio", "aiohttp", "azure", "botocore", "boto3", "google", "urllib3"):
+    for name in ("asyncio", "aiohttp", "azure", "google", "urllib3"):
         logging.getLogger(name).setLevel("WARNING")
 
 

@@ -27,7 +27,7 @@ from controlplane.settings.mirror import MirrorRule as RuleSettings
 from controlplane.settings.mirror import RateLimit
 from controlplane.settings.stores import S3Store, Store
 from controlplane.settings.tree import Settings
-from controlplane.wiring.adapters import build_store, create_when_missing, s3_options
+from controlplane.wiring.adapters import build_store, s3_options
 from controlplane.wiring.admin_keys import admin_keys
 from controlplane.wiring.cloud_stores import build_cloud_buckets
 
@@ -157,4 +157,4 @@ async def _build_target(name: StoreName, store: Store, large_bytes: int, clock: 
     if BUCKET not in options.bucket + options.prefix:
         options = replace(options, prefix=f"{options.prefix}{BUCKET}/")
     jitter = random.Random()  # noqa: S311 - jitter, not a secret
-    return S3Buckets(name, options, clock, jitter, create_when_missing if store.create_bucket else None)
+    return S3Buckets(name, options, clock, jitter, create=store.create_bucket)

@@ -24,7 +24,6 @@ from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.copy_record import CopyRecord
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.ports.bulk_store import SmallPut
-from controlplane.wiring.adapters import create_when_missing
 from tests.bench.processes import CannotRun, need
 from tests.bench.scan_child import BUCKET, STRETCHES, TARGET, row
 from tests.bench.table import Row
@@ -166,7 +165,7 @@ async def _fill(url: str, objects: int) -> None:
 
     def buckets(name: str, bucket: str, prefix: str) -> S3Buckets:
         options = S3Options((url,), bucket, prefix, access_key=ACCESS_KEY, secret_key=SECRET_KEY, list_version=1)
-        return S3Buckets(StoreName(name), options, clock, Random(1), create_when_missing)
+        return S3Buckets(StoreName(name), options, clock, Random(1), create=True)
 
     near, far, theirs = (
         buckets("source", "{bucket}", ""),

@@ -183,9 +183,9 @@ def _store(url: str, bucket: str) -> S3ObjectStore:
 
 
 async def make_bucket(url: str, bucket: str) -> None:
-    from controlplane.adapters.s3_admin import S3BucketAdmin
-
-    await S3BucketAdmin(S3Options((url,), bucket, access_key=ACCESS_KEY, secret_key=SECRET_KEY)).ensure_bucket()
+    store = _store(url, bucket)
+    await store.create_bucket()
+    await store.aclose()
 
 
 async def fill(pair: Pair, data_dir: Path) -> None:

@@ -18,7 +18,6 @@ from controlplane.ports.errors import NotFound, Rejected, Unavailable
 from controlplane.ports.object_store import ObjectStore
 from controlplane.settings.cloud_stores import AzureStore, GcsStore
 from controlplane.settings.secret import Secret
-from controlplane.wiring.adapters import create_when_missing
 from controlplane.wiring.cloud_stores import build_cloud_buckets
 from tests.contract.object_store_suite import ObjectStoreContract, list_all, read_all
 from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, CloudServer, azurite_server, gcs_server
@@ -37,7 +36,7 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 def s3_buckets(url: str, bucket: str, prefix: str = "") -> S3Buckets:
     options = S3Options((url,), bucket, prefix, access_key=ACCESS_KEY, secret_key=SECRET_KEY, attempts=1)
-    return S3Buckets(StoreName("target"), options, SystemClock(), Random(1), create_when_missing)
+    return S3Buckets(StoreName("target"), options, SystemClock(), Random(1), create=True)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import pytest
 from controlplane.adapters.azure import AzureBlobStore, AzureOptions
 from controlplane.adapters.gcs import GcsOptions, GcsStore
 from controlplane.adapters.s3 import S3ObjectStore, S3Options
-from controlplane.adapters.s3_admin import S3BucketAdmin
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.content import Md5
 from controlplane.model.keys import Key, StoreName
@@ -25,6 +24,7 @@ from tests.contract.object_store_suite import read_all
 from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, CloudServer, azurite_server, gcs_server
 from tests.support.fakes import FakeStore, content_of
 from tests.support.part_store import FakeParts
+from tests.support.s3_buckets import make_bucket
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, moto_server, seaweedfs_server
 
 _numbers = itertools.count(1)
@@ -91,7 +91,7 @@ async def stores(
         await google.aclose()
         return
     options = options_for(servers[request.param])
-    await S3BucketAdmin(options).ensure_bucket()
+    await make_bucket(options)
     store = S3ObjectStore(StoreName("s3"), options, SystemClock(), Random(1))
     yield store, store.parts
     await store.aclose()
@@ -176,7 +176,7 @@ async def test_what_is_aborted_is_gone(stores: tuple[ObjectStore, PartStore]) ->
 @pytest.mark.parametrize("name", ["seaweedfs"])
 async def test_bytes_that_are_not_what_was_promised_are_refused(servers: dict[str, S3Server], name: str) -> None:
     options = options_for(servers[name])
-    await S3BucketAdmin(options).ensure_bucket()
+    await make_bucket(options)
     store = S3ObjectStore(StoreName("s3"), replace(options, attempts=1), SystemClock(), Random(1))
     upload_id = await store.parts.begin(K, content_of(DATA), "text/plain", {})
     with pytest.raises(Corrupt):

@@ -10,13 +10,13 @@ from random import Random
 import pytest
 
 from controlplane.adapters.s3 import S3ObjectStore, S3Options
-from controlplane.adapters.s3_admin import S3BucketAdmin
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.keys import Key, StoreName
 from controlplane.ports.bulk_store import SmallPut
 from controlplane.ports.object_store import ObjectStore
 from tests.contract.object_store_suite import ObjectStoreContract, in_order, list_all
 from tests.support.fakes import content_of
+from tests.support.s3_buckets import make_bucket
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, moto_server, seaweedfs_server
 
 _buckets = itertools.count(1)
@@ -37,7 +37,7 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 async def fresh_store(server: S3Server, options: S3Options) -> S3ObjectStore:
     """A store over a bucket that nobody has used."""
     options = replace(options, endpoints=(server.url,), bucket=f"contract-{next(_buckets)}")
-    await S3BucketAdmin(options).ensure_bucket()
+    await make_bucket(options)
     return S3ObjectStore(StoreName("s3"), options, SystemClock(), Random(1))
 
 
@@ -112,7 +112,7 @@ class TestSeaweedfs(ObjectStoreContract):
     async def store(self, seaweedfs: S3Server) -> AsyncIterator[S3ObjectStore]:
         # One bucket for all: SeaweedFS gives every bucket volumes of its own and soon has none left.
         options = replace(PLAIN, endpoints=(seaweedfs.url,), bucket="contract", prefix=f"{next(_buckets)}/")
-        await S3BucketAdmin(options).ensure_bucket()
+        await make_bucket(options)
         store = S3ObjectStore(StoreName("s3"), options, SystemClock(), Random(1))
         yield store
         await store.aclose()

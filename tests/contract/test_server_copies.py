@@ -12,7 +12,6 @@ import pytest
 
 from controlplane.adapters.s3 import S3ObjectStore, S3Options, is_one_service
 from controlplane.adapters.s3.server_copy import S3ServerCopy
-from controlplane.adapters.s3_admin import S3BucketAdmin
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.content import Md5
 from controlplane.model.keys import Key, StoreName
@@ -21,6 +20,7 @@ from controlplane.ports.object_store import ByteRange
 from tests.contract.object_store_suite import read_all
 from tests.support.fakes import content_of
 from tests.support.riak_cs import upstream
+from tests.support.s3_buckets import make_bucket
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, moto_server, seaweedfs_server
 
 _numbers = itertools.count(1)
@@ -68,7 +68,7 @@ async def ends(request: pytest.FixtureRequest, services: dict[str, S3Options]) -
     here = replace(base, bucket=f"copy-source-{_NAME}")
     there = replace(here, bucket=f"copy-target-{_NAME}", prefix="below/", part_bytes=PART)
     for options in (here, there):
-        await S3BucketAdmin(options).ensure_bucket()
+        await make_bucket(options)
     source, target = (
         S3ObjectStore(StoreName(name), options, SystemClock(), Random(1))
         for name, options in (("source", here), ("target", there))

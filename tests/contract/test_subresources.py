@@ -11,13 +11,13 @@ import pytest
 
 from controlplane.adapters.memory.object_store import MemoryObjectStore
 from controlplane.adapters.s3 import S3ObjectStore, S3Options
-from controlplane.adapters.s3_admin import S3BucketAdmin
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.keys import Key, StoreName
 from controlplane.ports.errors import Unavailable
 from controlplane.services.s3.subresources import Kind, Subresources
 from tests.contract.subresource_suite import EXTRAS, SetClock, SubresourceContract
 from tests.hosts.standin.loopback import Standin
+from tests.support.s3_buckets import make_bucket
 
 _buckets = itertools.count(1)
 
@@ -108,7 +108,7 @@ class TestRiakCs(SubresourceContract):
             (standin.s3_url,), f"millrace-{next(_buckets)}", access_key=standin.admin.key_id,
             secret_key=standin.admin.key_secret, signature="v2", list_version=1, conditional_put=False,
         )  # fmt: skip
-        await S3BucketAdmin(options).ensure_bucket()
+        await make_bucket(options)
         store = S3ObjectStore(StoreName("documents"), options, SystemClock(), Random(1))
         yield store
         await store.aclose()

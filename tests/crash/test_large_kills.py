@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from controlplane.adapters.s3 import S3ObjectStore, S3Options
-from controlplane.adapters.s3_admin import S3BucketAdmin
 from controlplane.adapters.sqlite.upload_ledger import SqliteUploadLedger
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.content import Md5
 from controlplane.model.keys import StoreName, blob_key
 from tests.support.millrace_node import Node
+from tests.support.s3_buckets import make_bucket
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
 
 PART = 5 << 20
@@ -43,7 +43,7 @@ def test_a_large_copy_killed_at_every_step_arrives_whole_and_leaves_no_parts(tmp
     secret.chmod(0o600)
     with seaweedfs_server(tmp_path) as server:
         options = S3Options((server.url,), "target", access_key=ACCESS_KEY, secret_key=SECRET_KEY)
-        asyncio.run(S3BucketAdmin(options).ensure_bucket())
+        asyncio.run(make_bucket(options))
         store: dict[str, Any] = {
             "kind": "s3",
             "endpoints": [server.url],

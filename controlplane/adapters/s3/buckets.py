@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from random import Random
 from typing import Final
 
 from controlplane.adapters.bucket_checks import check_in_use, is_there
+from controlplane.adapters.bucket_creation import BucketCreation
 from controlplane.adapters.s3.options import S3Options
 from controlplane.adapters.s3.pool import ConnectionPool
 from controlplane.adapters.s3.store import S3ObjectStore
@@ -17,7 +17,6 @@ from controlplane.ports.acl_store import AclStore
 from controlplane.ports.bulk_store import BulkStore
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Rejected
-from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.part_store import PartStore
 from controlplane.ports.server_copy import ServerCopy
 
@@ -29,7 +28,7 @@ class S3Buckets:
     """Implements ports.bucket_stores.BucketStores. `options.bucket` and `options.prefix` are templates: at least one
     names BUCKET, so that objects of two buckets never have one place.
 
-    `create`: makes a bucket that is missing; None: it must be there. `lenient`: check() is about the service only, not
+    `create`: a bucket that is missing is made; else it must be there. `lenient`: check() is about the service only, not
     about what it allows: a bucket's policy can close it to its listing (policy-star-admin-list).
     """
 
@@ -39,8 +38,8 @@ class S3Buckets:
         options: S3Options,
         clock: Clock,
         random: Random,
-        create: Callable[[ObjectStore, S3Options], Awaitable[None]] | None = None,
         *,
+        create: bool = False,
         lenient: bool = False,
     ) -> None:
         if BUCKET not in options.bucket + options.prefix:
@@ -49,9 +48,8 @@ class S3Buckets:
         self._options = options
         self._clock = clock
         self._random = random
-        self._create = create
+        self._creation = BucketCreation() if create else None
         self._lenient = lenient
-        self._created: set[str] = set()
         self._pool = ConnectionPool(options, clock, random)
         self._conditions = WriteConditions(clock, honoured=options.conditional_put)
         self._stores: dict[Bucket, S3ObjectStore] = {}
@@ -90,10 +88,9 @@ class S3Buckets:
         return self.store(bucket).acls
 
     async def prepare(self, bucket: Bucket) -> None:
-        options = self.options(bucket)
-        if self._create is not None and options.bucket not in self._created:
-            await self._create(self.store(bucket), options)
-            self._created.add(options.bucket)
+        if self._creation is not None:
+            store = self.store(bucket)
+            await self._creation.once(store.bucket, store.create_bucket)
 
     async def check(self) -> None:
         """See check_in_use."""
@@ -107,6 +104,8 @@ class S3Buckets:
         return await is_there(self.store(bucket))
 
     async def aclose(self) -> None:
+        if self._creation is not None:
+            await self._creation.aclose()
         await self._pool.aclose()
 
 

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from random import Random
 
 from controlplane.adapters.s3.acls import S3Acls
+from controlplane.adapters.s3.bucket_creation import create_bucket
 from controlplane.adapters.s3.bucket_listing import list_page
 from controlplane.adapters.s3.bulk import Bulk
 from controlplane.adapters.s3.client import Answer, Request, S3Client
@@ -162,9 +163,9 @@ class S3ObjectStore:
         if isinstance(answer, Answer):
             answer.close()
         elif answer.code != "NoSuchKey":
-            error = error_of(answer, self._client.describe(request))
-            if if_match is None or not isinstance(error, Conflict) or await self._has(key):
-                raise error
+            what = self._client.describe(request)
+            if if_match is None or not isinstance(error_of(answer, what), Conflict) or await self._has(key):
+                raise error_of(answer, what)
             # SeaweedFS says of what is not there that it does not match.
 
     async def _has(self, key: Key) -> bool:
@@ -193,6 +194,10 @@ class S3ObjectStore:
             where = ", ".join(self._options.endpoints)
             raise NotFound(f"bucket {self._options.bucket} does not exist at {where}: create it or set create_bucket")
         raise error_of(answer, self._client.describe(request))
+
+    async def create_bucket(self) -> bool:
+        """See bucket_creation. Raises Unavailable, Rejected, Conflict."""
+        return await create_bucket(self._client, self._options, self.check)
 
     def server_copy(self, source: S3Options) -> S3ServerCopy:
         """The way of objects from a place at the same service to this one. Without I/O."""

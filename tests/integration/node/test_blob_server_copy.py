@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from controlplane.adapters.s3 import S3ObjectStore, S3Options
-from controlplane.adapters.s3_admin import S3BucketAdmin
 from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.content import Md5
 from controlplane.model.keys import StoreName, blob_key
@@ -21,6 +20,7 @@ from controlplane.services.proving import read_content
 from tests.chaos.proxy import Proxy
 from tests.support.fakes import content_of
 from tests.support.millrace_node import Node
+from tests.support.s3_buckets import make_bucket
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
 
 pytestmark = pytest.mark.timeout(300)
@@ -34,7 +34,7 @@ def test_from_bucket_to_bucket_no_byte_comes_here(tmp_path: Path) -> None:
     with seaweedfs_server(tmp_path) as server, Proxy(server.url, 1) as between:
         options = [S3Options((server.url,), name, "", "us-east-1", ACCESS_KEY, SECRET_KEY) for name in ("near", "far")]
         for each in options:
-            asyncio.run(S3BucketAdmin(each).ensure_bucket())
+            asyncio.run(make_bucket(each))
         stores: list[dict[str, Any]] = [
             {
                 "kind": "s3", "endpoints": [between.url], "bucket": each.bucket, "access_key": ACCESS_KEY,

@@ -12,12 +12,12 @@ from random import Random
 
 import pytest
 
-from controlplane.adapters.s3 import S3ObjectStore, S3Options
-from controlplane.adapters.s3_admin import BucketFacts, S3BucketAdmin
-from controlplane.model.keys import Key, StoreName
-from controlplane.ports.errors import Conflict, NotFound, Rejected, Unavailable
+from controlplane.adapters.s3 import S3Buckets, S3ObjectStore, S3Options
+from controlplane.model.keys import Bucket, Key, StoreName
+from controlplane.ports.errors import Conflict, Forbidden, NotFound, Rejected, Unavailable
 from tests.integration.s3.faulty_server import Fault, FaultyS3, error
 from tests.integration.s3.faulty_store import ImpatientClock, options_for
+from tests.support.s3_buckets import make_bucket
 from tests.support.s3_servers import S3Server, moto_server
 
 
@@ -89,43 +89,67 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield running
 
 
-@pytest.mark.parametrize("signature", ["v4", "v2"])
-async def test_a_bucket_is_made_once(moto: S3Server, signature: str) -> None:
-    admin = S3BucketAdmin(options_for(moto.url, bucket=f"made-{signature}", signature=signature, read_timeout_s=10.0))
-    assert not await admin.bucket_exists()
+@pytest.mark.parametrize(("signature", "region"), [("v4", "us-east-1"), ("v4", "eu-central-1"), ("v2", "us-east-1")])
+async def test_a_bucket_is_made_once(moto: S3Server, signature: str, region: str) -> None:
+    bucket = f"made-{signature}-{region}"
+    options = options_for(moto.url, bucket=bucket, signature=signature, region=region, read_timeout_s=10.0)
+    store = S3ObjectStore(StoreName("s3"), options, ImpatientClock(), Random(1))
     with pytest.raises(NotFound):
-        await admin.facts()
-    assert await admin.ensure_bucket()
-    assert not await admin.ensure_bucket()
-    assert await admin.bucket_exists()
-    facts = await admin.facts()
-    assert facts == BucketFacts("Off", None)
-    assert "AbortIncompleteMultipartUpload" in facts.advice()[0]
+        await store.check()
+    assert await store.create_bucket()
+    assert not await store.create_bucket()
+    await store.check()
+    await store.aclose()
 
 
-async def test_the_first_endpoint_that_answers_is_used(moto: S3Server) -> None:
-    options = options_for("http://127.0.0.1:9", moto.url, bucket="second", attempts=1, read_timeout_s=10.0)
-    assert await S3BucketAdmin(options).ensure_bucket()
+async def test_an_endpoint_that_answers_makes_it(moto: S3Server) -> None:
+    assert await make_bucket(options_for("http://127.0.0.1:9", moto.url, bucket="second", read_timeout_s=10.0))
     with pytest.raises(Unavailable, match=r"http://127\.0\.0\.1:9"):
-        await S3BucketAdmin(replace(options, endpoints=("http://127.0.0.1:9",))).ensure_bucket()
+        await make_bucket(options_for("http://127.0.0.1:9", bucket="second"))
 
 
-async def test_a_bucket_of_somebody_else_is_told(server: FaultyS3) -> None:
-    admin = S3BucketAdmin(options_for(server.url, attempts=1))
-    server.faults = [Fault(method="HEAD", status=404), Fault(status=409, body=error("BucketAlreadyExists"))]
+MISSING = Fault(method="GET", status=404, body=error("NoSuchBucket"))
+
+
+async def test_a_bucket_of_somebody_else_is_told(server: FaultyS3, store: S3ObjectStore) -> None:
+    taken = Fault(method="PUT", status=409, body=error("BucketAlreadyExists"))
+    closed = Fault(method="GET", status=403, body=error("AccessDenied"))
+    server.faults = [MISSING, taken, closed]
     with pytest.raises(Conflict, match="taken by another account"):
-        await admin.ensure_bucket()
-    server.faults = [Fault(method="HEAD", status=403)]
-    with pytest.raises(Rejected, match="who owns the bucket"):
-        await admin.ensure_bucket()
-    server.faults = [Fault(status=503, body=error("SlowDown"))]
+        await store.create_bucket()
+    server.faults = [closed]
+    with pytest.raises(Rejected, match="may use this bucket"):
+        await store.create_bucket()
+    server.faults = [Fault(status=503, body=error("SlowDown")) for _ in range(4)]
     with pytest.raises(Unavailable):
-        await admin.bucket_exists()
+        await store.create_bucket()
 
 
-def test_advice_is_given_where_it_is_due() -> None:
-    assert BucketFacts("Off", 7).advice() == ()
-    assert "versioning" in BucketFacts("Enabled", 7).advice()[0]
+@pytest.mark.parametrize("code", ["BucketAlreadyOwnedByYou", "BucketAlreadyExists"])
+async def test_a_bucket_that_another_node_makes_meanwhile_is_ours(
+    server: FaultyS3, store: S3ObjectStore, code: str
+) -> None:
+    server.faults = [MISSING, Fault(method="PUT", status=409, body=error(code))]
+    assert not await store.create_bucket()
+
+
+async def test_a_bucket_that_many_need_at_once_is_made_once(server: FaultyS3) -> None:
+    """All copies of a new bucket come to it in the same moment."""
+    options = options_for(server.url, bucket="{bucket}")
+    stores = S3Buckets(StoreName("t"), options, ImpatientClock(), Random(1), create=True)
+    bucket = Bucket("source")
+    made = Fault(method="PUT", status=200, body=b"")
+    server.faults = [Fault(method="GET", status=403, body=error("AccessDenied"))]
+    failed = await asyncio.gather(*(stores.prepare(bucket) for _ in range(16)), return_exceptions=True)
+    assert [type(each) for each in failed] == [Forbidden] * 16
+    server.faults, server.seen = [MISSING, made], []
+    first, *others = [asyncio.ensure_future(stores.prepare(bucket)) for _ in range(16)]
+    await asyncio.sleep(0)
+    first.cancel()  # the one that began it: the others have it all the same
+    await asyncio.gather(*others)
+    await stores.prepare(bucket)
+    assert [each.method for each in server.seen] == ["GET", "PUT"]
+    await stores.aclose()
 
 
 @pytest.fixture(scope="module")
