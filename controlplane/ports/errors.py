@@ -54,3 +54,22 @@ class Full(Unavailable):
 
 class StorageFull(Unavailable):
     """The disk or the quota behind a store is full."""
+
+
+def let_go_of_frames(error: BaseException) -> None:
+    """For an error that was written down: it loses its traceback, and so does what led to it.
+
+    A frame that had a name for an error before it was raised is in a cycle with it. Until the collector comes it keeps
+    what it worked on, and so do its callers: of a copy, the object's body.
+    """
+    left, seen = [error], {id(error)}
+    while left:
+        each = left.pop()
+        each.__traceback__ = None
+        led_here = [each.__cause__, each.__context__]
+        if isinstance(each, BaseExceptionGroup):
+            led_here += each.exceptions
+        for other in led_here:
+            if other is not None and id(other) not in seen:
+                seen.add(id(other))
+                left.append(other)

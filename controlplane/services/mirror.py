@@ -30,6 +30,7 @@ from controlplane.ports.errors import (
     Rejected,
     StorageFull,
     Throttled,
+    let_go_of_frames,
 )
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import EVERY_RULE, Journal
@@ -229,25 +230,32 @@ class Mirror:
     async def _attempt(self, lane: Lane, task: Task, way: Callable[[], Awaitable[Worked]]) -> Outcome:
         try:
             return await way()
-        except (StorageFull, Full) as error:
-            # Room is the store's affair, or the journal's, not the object's.
-            self._wait_for_store(lane, str(error))
-            return Failed(task, Failure.UNAVAILABLE, str(error), store_away=True)
-        except Throttled as error:
-            lane.pace.throttled()
-            self._rest(lane, max(error.retry_after, self._schedules[Failure.THROTTLED].wait_s(1, self._jitter())))
-            return Failed(task, Failure.THROTTLED, str(error))
-        except MillraceError as error:
-            failure = category(error)
-            if failure is Failure.HOPELESS:
-                return Failed(task, failure, str(error))
-            if self._lanes.stopping:
-                return Failed(task, failure, str(error), store_away=True)  # it goes on after the next start
-            # Whatever it says: credentials that ended, or a bucket that is gone, must not bury the journal.
-            return Failed(task, failure, str(error), store_away=await self._store_away(lane))
-        except Exception as error:
-            log.exception("copying %s failed in an unexpected way: please report it", task.draft.key)
-            return Failed(task, Failure.UNAVAILABLE, f"unexpected: {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - it is reported there
+            failed = await self._failed(lane, task, error)
+            let_go_of_frames(error)
+            return failed
+
+    async def _failed(self, lane: Lane, task: Task, error: Exception) -> Failed:
+        match error:
+            case StorageFull() | Full():
+                # Room is the store's affair, or the journal's, not the object's.
+                self._wait_for_store(lane, str(error))
+                return Failed(task, Failure.UNAVAILABLE, str(error), store_away=True)
+            case Throttled():
+                lane.pace.throttled()
+                self._rest(lane, max(error.retry_after, self._schedules[Failure.THROTTLED].wait_s(1, self._jitter())))
+                return Failed(task, Failure.THROTTLED, str(error))
+            case MillraceError():
+                failure = category(error)
+                if failure is Failure.HOPELESS:
+                    return Failed(task, failure, str(error))
+                if self._lanes.stopping:
+                    return Failed(task, failure, str(error), store_away=True)  # it goes on after the next start
+                # Whatever it says: credentials that ended, or a bucket that is gone, must not bury the journal.
+                return Failed(task, failure, str(error), store_away=await self._store_away(lane))
+            case _:
+                log.error("copying %s failed in an unexpected way: please report it", task.draft.key, exc_info=error)
+                return Failed(task, Failure.UNAVAILABLE, f"unexpected: {type(error).__name__}: {error}")
 
     async def _store_away(self, lane: Lane) -> bool:
         """Whether a whole store is away, not only this object: then the lane waits instead of burning its budget."""

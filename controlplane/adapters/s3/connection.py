@@ -84,7 +84,8 @@ class Connection(asyncio.Protocol):
         """When the head of the answer has to be there, on the loop's clock; 0: no time is set."""
         self._hung = False
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = None
+        """A cycle, for it has this connection: it goes when the transport does, and the collector is not waited for."""
         self._chunks: deque[bytes | memoryview] = deque()
         self._blocks: BlockReader | None = None
         """Stands in for this connection at the transport."""
@@ -124,10 +125,15 @@ class Connection(asyncio.Protocol):
         return self._complete and self.keep_alive and self._writable and not self.closed
 
     def abort(self) -> None:
+        """Nobody reads any more: what came and was not read, up to 512 KiB, is let go of at once."""
         self._fail("closed on this side")
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._chunks:
+            self._chunks.clear()
+            self._unread = 0
+            self._complete = False  # who reads all the same meets the failure, not an early end
 
     # What an exchange does
 
@@ -135,7 +141,7 @@ class Connection(asyncio.Protocol):
         """Make ready for one request; `head_only`: the answer has no body whatever its length says (HEAD)."""
         if self._head_only:
             # The parser of a HEAD answer still waits for the body that its length announced.
-            self._parser = httptools.HttpResponseParser(self)
+            self._parser = None
         if self._chunks:
             self._chunks.clear()
             self._unread = 0
@@ -342,6 +348,8 @@ class Connection(asyncio.Protocol):
                 self._take_plain(data, *plain)
                 return
             self._head_bytes += len(data)
+        if self._parser is None:
+            self._parser = httptools.HttpResponseParser(self)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -430,6 +438,7 @@ class Connection(asyncio.Protocol):
             self._timer.cancel()
             self._timer = None
         self._transport = None
+        self._parser = None
         self._leave_blocks()
         self._wake()
 
@@ -455,6 +464,7 @@ class Connection(asyncio.Protocol):
         self.headers[_lower(name)] = value.decode("utf-8", "replace")
 
     def on_headers_complete(self) -> None:
+        assert self._parser is not None  # which calls this
         self._status = self._parser.get_status_code()
         if self._status < 200:
             return
@@ -477,5 +487,6 @@ class Connection(asyncio.Protocol):
             self.headers = {}
             return
         if not self._head_only:
+            assert self._parser is not None
             self.keep_alive = self._parser.should_keep_alive()
         self._complete = True

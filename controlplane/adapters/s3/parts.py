@@ -111,10 +111,10 @@ class S3Parts:
             await self._take_back(key, error)
             raise
         if isinstance(outcome, Failure):
-            failed = _error(outcome, f"completing the upload of s3://{self._options.bucket}/{self._full(key)}")
+            what = f"completing the upload of s3://{self._options.bucket}/{self._full(key)}"
             if if_match is not None and outcome.code == "NoSuchKey":
-                raise Conflict(str(failed))  # so Amazon says that there is nothing to match
-            raise failed
+                raise Conflict(str(_error(outcome, what)))  # so Amazon says that there is nothing to match
+            raise _error(outcome, what)
         return ObjectInfo(key, content.size, outcome, self._clock.now(), content=content)
 
     async def abort(self, key: Key, upload_id: str) -> None:

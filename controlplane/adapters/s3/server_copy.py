@@ -166,7 +166,7 @@ class S3ServerCopy:
             raise Unavailable(f"{source.key} changed while it was copied, or its copy did ({what})", 0.0)
         error = error_of(failure, what)
         if isinstance(error, Unavailable):
-            raise error
+            raise error_of(failure, what)
         self._rest(kind, str(error))
 
     def _rest(self, kind: str, reason: str) -> None:

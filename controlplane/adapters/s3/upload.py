@@ -166,15 +166,19 @@ class Uploads:
 
     async def _after_refusal(self, draft: Draft, request: Request, failure: Failure, sent_md5: str) -> ObjectInfo:
         """A refused condition may be the echo of an earlier attempt that was carried out and whose answer was lost."""
-        error = error_of(failure, self._client.describe(request))
-        if draft.if_match is not None and isinstance(error, NotFound):
-            # So Amazon says that there is nothing to match.
-            error = Conflict(str(error))
-        if (draft.if_absent or draft.if_match is not None) and isinstance(error, Conflict) and failure.retried:
+        conditional = draft.if_absent or draft.if_match is not None
+        if conditional and failure.retried and isinstance(self._refusal(draft, request, failure), Conflict):
             info = await self._head(draft.key)
             if info.etag == sent_md5 and info.content == draft.content:
                 return info
-        raise error
+        # Not by a name: an error that its own frames have is a cycle, and keeps the body until it is collected.
+        raise self._refusal(draft, request, failure)
+
+    def _refusal(self, draft: Draft, request: Request, failure: Failure) -> MillraceError:
+        error = error_of(failure, self._client.describe(request))
+        if draft.if_match is not None and isinstance(error, NotFound):
+            return Conflict(str(error))  # so Amazon says that there is nothing to match
+        return error
 
     # Many requests
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -476,3 +478,32 @@ async def test_lag_is_measured_from_the_acknowledgement(node: Node, clock: Any) 
     await clock.sleep(100)
     await node.drain()
     assert node.mirror_tally.lag.total == pytest.approx(100, abs=1)
+
+
+async def test_what_a_failed_copy_worked_on_is_let_go_of_with_it(new_node: NewNode) -> None:
+    """And not when garbage is collected, which may be thousands of failures later: each would keep an object's body."""
+
+    class Body:
+        """Of a copy."""
+
+    bodies: list[weakref.ref[Body]] = []
+
+    def fault(op: str, at: Key) -> None:
+        if op == "put" and GUID in at:
+            body = Body()
+            bodies.append(weakref.ref(body))
+            cause = OSError("the line is cut")
+            error = Unavailable("a frame has a name for this error")
+            raise error from cause
+
+    node = new_node(schedule=RetrySchedule(1.0, 2.0, 60.0, budget=4))
+    node.persistent.fault = fault
+    await node.store(BLOB)
+    gc.disable()
+    try:
+        await node.drain()
+        assert [body() for body in bodies] == [None] * 4
+    finally:
+        gc.enable()
+    (task,) = node.journal.open_tasks
+    assert task.error == "a frame has a name for this error"
