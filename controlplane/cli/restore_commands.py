@@ -59,7 +59,7 @@ def _restore(
         async with open_mirror_tools(settings, alone="restore") as tools:
             with counter(doing, "objects", quiet=arguments.quiet) as meter:
                 last = up_to if as_of is None else last_stamp(as_of)
-                restorer = await tools.restorer(
+                restorer = tools.restorer(
                     up_to_seq=last,
                     moved=meter.moved,
                     only_read_through=only_read_through,

@@ -57,11 +57,14 @@ class Restorer:
         rules: Collection[str] = (),
         up_to_seq: int | None = None,
         moved: Callable[[int], None] = lambda _: None,
+        begin: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`owner`: raises NotFound for a bucket that nobody owns. `journal`: what it says to be deleted is not put back
         (I4): that of this node, or the one that all share; None: it is. `rules`: their names, beside those that the
         journal has entries of. `up_to_seq`: only copies of journal entries up to
-        this one."""
+        this one. `begin`: waited for once, before the first is put back."""
+        self._begin = begin
+        self._beginning = asyncio.Lock()
         self._through = through
         self._targets = targets
         self._owner = owner
@@ -78,8 +81,15 @@ class Restorer:
         lost = [one for one in differences if one.kind is Kind.EXTRA]
         if lost:
             owner = await self._owner(unit.bucket)
+            await self._begun()
             await asyncio.gather(*(self._restore(unit, one, owner) for one in lost))
         return 0
+
+    async def _begun(self) -> None:
+        async with self._beginning:
+            if self._begin is not None:
+                await self._begin()
+                self._begin = None
 
     async def _restore(self, unit: Unit, one: Difference, owner: KeyPair) -> None:
         result = self.result

@@ -72,11 +72,10 @@ class MirrorTools:
     owners: BucketOwners
     _closing: AsyncExitStack
 
-    async def restorer(
+    def restorer(
         self, *, up_to_seq: int | None, moved: Callable[[int], None], only_read_through: bool, also_deleted: bool
     ) -> Restorer:
-        """What it makes is closed with the tools. Raises Rejected when fills cannot be kept apart from clients' writes,
-        Unavailable.
+        """What it makes is closed with the tools. Raises Rejected when fills cannot be kept apart from clients' writes.
 
         Gateways and this process keep apart by marks in etcd. Without it there is one gateway, and it must be down.
         Under rules that do not read through gateways look for marks only when they were told to, some seconds before.
@@ -99,8 +98,10 @@ class MirrorTools:
         self._closing.push_async_callback(private.aclose)
         records = ObjectRecords(upstream, Subresources(private, self.clock, settings.s3.access_cache_s), admin)
         fence = FillFence(self.clock, mirror.source, directory)
-        if not only_read_through and not all(rule.read_through for rule in mirror.rules):
+
+        async def tell_gateways() -> None:
             await self._closing.enter_async_context(fence.everywhere())
+
         through = ObjectReadThrough(
             [replace(rule, read_through=True) for rule in mirror.rules],
             targets=mirror.targets,
@@ -119,6 +120,7 @@ class MirrorTools:
             rules=[rule.name for rule in mirror.rules],
             up_to_seq=up_to_seq,
             moved=moved,
+            begin=None if only_read_through or all(rule.read_through for rule in mirror.rules) else tell_gateways,
         )
 
     def queue(self) -> JournalSink:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ def plain(clock: VirtualClock, tmp_path: Path) -> World:
     return World(clock, tmp_path / "plain-spool", PLAIN)
 
 
-def restorer_of_all(node: ObjectNode, fence: FillFence, *, journal: Journal | None) -> Restorer:
+def restorer_of_all(node: ObjectNode, fence: FillFence, *, journal: Journal | None, **more: Any) -> Restorer:
     """As the command makes it: every rule is read through by it."""
     through = ObjectReadThrough(
         [replace(rule, read_through=True) for rule in node.rules],
@@ -99,7 +100,7 @@ def restorer_of_all(node: ObjectNode, fence: FillFence, *, journal: Journal | No
         records=node.records,
         sharing=FetchSharing(node.clock),
     )
-    return Restorer(through, targets=dict(node.targets), owner=owner, journal=journal, rules=["far"])
+    return Restorer(through, targets=dict(node.targets), owner=owner, journal=journal, rules=["far"], **more)
 
 
 @pytest.mark.parametrize("state", ["pending", "a dead letter"])
@@ -127,6 +128,27 @@ async def test_i4_what_the_journal_says_to_be_deleted_is_not_put_back_unless_tha
     await plain.run(restore).run()
     assert restore.result.objects == 1
     assert plain.source.names == ["deleted", "lost", "rewritten"]
+
+
+async def test_gateways_are_told_once_before_the_first_is_put_back_and_not_for_nothing(plain: World) -> None:
+    told = 0
+
+    async def begin() -> None:
+        nonlocal told
+        told += 1
+        await plain.clock.sleep(6)
+        assert plain.source.names == []
+
+    for number in range(12):
+        await plain.node.put(f"k{number:02}", b"bytes")
+    await plain.node.drain()
+    restore = restorer_of_all(plain.node, FillFence(plain.clock, plain.node.source), journal=None, begin=begin)
+    await plain.run(restore, workers=3).run()
+    assert told == 0
+    for number in range(12):
+        plain.node.lose(f"k{number:02}")
+    await plain.run(restore, workers=3).run()
+    assert (told, restore.result.objects) == (1, 12)
 
 
 @pytest.mark.parametrize("step", range(14))
