@@ -206,9 +206,15 @@ class FillFence:
     @asynccontextmanager
     async def _marked(self, directory: Directory, bucket: Bucket, key: Key) -> AsyncIterator[bool]:
         name = _name(bucket, key)
-        revision = await directory.compare_and_swap(name, None, f"filling {secrets.token_hex(8)}", _MARK_TTL_S)
+        mark = f"filling {secrets.token_hex(8)}"
+        revision = await directory.compare_and_swap(name, None, mark, _MARK_TTL_S)
         if revision is None:
-            yield False  # another gateway fills it, or has just done so
+            there = await directory.get(name)
+            if there is not None and there.value == _DONE:
+                # A write that the last fill may have hit sees this mark as well, and waits for its end.
+                revision = await directory.compare_and_swap(name, there.revision, mark, _MARK_TTL_S)
+        if revision is None:
+            yield False  # another gateway fills it, or died at it
             return
         try:
             yield True

@@ -117,7 +117,12 @@ class ObjectReadThrough:
         spooled = await self._spooled(store, place, info)
         try:
             async with self._fence.filling(bucket, key) as free, asyncio.timeout(FILL_AT_MOST_S):
-                if not free or not await self._may_fill(place, owner):
+                if not free:
+                    raise Unavailable(
+                        f"{bucket}/{key} is written or put back at this moment, or who did that was killed in the last "
+                        "6 minutes: run the same command again then"
+                    )
+                if not await self._may_fill(place, owner):
                     return False
                 await self._put_back(place, owner, info, spooled)
                 return await self._unless_deleted(store, place, owner, spooled.content, is_deleted)

@@ -15,10 +15,12 @@ from controlplane.model.copy_record import decode_copy_record
 from controlplane.model.hybrid_clock import last_stamp
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.scan_join import Difference, Kind
+from controlplane.model.scan_state import Unit
 from controlplane.ports.directory import Versioned
 from controlplane.ports.errors import NotFound, Unavailable
 from controlplane.ports.journal import Journal
-from controlplane.ports.upstream import KeyPair
+from controlplane.ports.upstream import Ask, KeyPair, Reply
 from controlplane.services.fetch_sharing import FetchSharing
 from controlplane.services.fill_fence import FillFence
 from controlplane.services.object_read_through import ObjectReadThrough
@@ -149,6 +151,64 @@ async def test_gateways_are_told_once_before_the_first_is_put_back_and_not_for_n
         plain.node.lose(f"k{number:02}")
     await plain.run(restore, workers=3).run()
     assert (told, restore.result.objects) == (1, 12)
+
+
+@pytest.mark.parametrize("at", ["head", "put"])
+async def test_what_a_killed_restore_was_at_is_told_and_comes_back_later(
+    plain: World, clock: VirtualClock, at: str
+) -> None:
+    """Its mark in etcd outlives it. An operator who calls the command again must not take that for a deletion."""
+    directory = InProcessDirectory(clock)
+    await plain.node.put("a", b"bytes")
+    await plain.node.drain()
+    plain.node.lose("a")
+    fence = FillFence(clock, plain.node.source, directory)
+
+    def hang(ask: Ask) -> None:
+        if ask.method == at.upper():
+            raise asyncio.CancelledError
+
+    send = plain.node.upstream.send
+
+    async def killed(ask: Ask) -> Reply:
+        hang(ask)
+        return await send(ask)
+
+    plain.node.upstream.send = killed  # type: ignore[method-assign]
+    swap = directory.compare_and_swap
+
+    async def dead(name: str, expected: int | None, value: str | None, ttl_s: float | None = None) -> int | None:
+        return None if value == "done" else await swap(name, expected, value, ttl_s)
+
+    directory.compare_and_swap = dead  # type: ignore[method-assign]
+    with pytest.raises(asyncio.CancelledError):
+        await restorer_of_all(plain.node, fence, journal=None).take(
+            Unit(PLAIN, B, ""), [Difference(Kind.EXTRA, Key("a"), 5, "")]
+        )
+    plain.node.upstream.send = send  # type: ignore[method-assign]
+    directory.compare_and_swap = swap  # type: ignore[method-assign]
+    restore = restorer_of_all(plain.node, FillFence(clock, plain.node.source, directory), journal=None)
+    await plain.run(restore).run()
+    assert (restore.result.objects, restore.result.left_alone, restore.result.failed) == (0, 0, 1)
+    assert "run the same command again" in restore.result.failures[0]
+    await clock.sleep(361)
+    restore = restorer_of_all(plain.node, fence, journal=None)
+    await plain.run(restore).run()
+    assert (restore.result.objects, restore.result.failed) == (1, 0)
+
+
+async def test_what_is_lost_again_right_after_it_was_put_back_is_put_back_again(
+    plain: World, clock: VirtualClock
+) -> None:
+    directory = InProcessDirectory(clock)
+    await plain.node.put("a", b"bytes")
+    await plain.node.drain()
+    fence = FillFence(clock, plain.node.source, directory)
+    for _ in range(3):
+        plain.node.lose("a")
+        restore = restorer_of_all(plain.node, fence, journal=None)
+        await plain.run(restore).run()
+        assert (restore.result.objects, restore.result.left_alone) == (1, 0)
 
 
 @pytest.mark.parametrize("step", range(14))
