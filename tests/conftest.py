@@ -4,16 +4,60 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from _pytest import runner
 from hypothesis import HealthCheck, settings
 
+ROOT = Path(__file__).parent
+
 # How long an example takes says something of the machine and its other work, not of the code.
 settings.register_profile("millrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# The same examples in each run (make test): whether a commit may land is not decided by a die. All other runs look for
+# new ones, and an example that failed there belongs into an @example.
+settings.register_profile("same", settings.get_profile("millrace"), derandomize=True, database=None)
 settings.load_profile("millrace")
+
+# A shell that starts what runs the tests in the background has it ignore SIGINT, and all that it starts with it: tests
+# that interrupt a command as a user does would wait for its end in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+WORKERS_A_CPU = 2
+"""Most of a test's time goes by in waiting: for processes that start, for servers, for what must not happen."""
+
+LONG = (
+    "chaos/test_chaos.py",
+    "crash/test_kills.py",
+    "integration/s3_gateway/test_mirror.py",
+    "kit/test_real_packages.py",
+    "integration/s3_gateway/test_cold.py",
+    "integration/cli/test_node_commands.py",
+    "integration/cli/test_blob_commands.py",
+    "integration/s3_gateway/test_clients.py",
+    "integration/s3_gateway/test_surprises_operators.py",
+    "integration/node/test_node.py",
+    "contract/test_s3_store.py",
+    "contract/test_directories.py",
+    "crash/test_large_kills.py",
+)
+"""Files of more than half a minute begin first, the longest before the others: what is left at the end is short."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    return WORKERS_A_CPU * len(os.sched_getaffinity(0))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {ROOT / name: number for number, name in enumerate(LONG)}
+    if gone := [str(path) for path in place if not path.is_file()]:
+        raise pytest.UsageError(f"tests/conftest.py orders files that are not there: {', '.join(gone)}")
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 def _name_current_test(item: pytest.Item, when: str | None) -> None:
