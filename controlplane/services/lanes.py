@@ -58,6 +58,10 @@ class Lane:
     workers: set[asyncio.Task[None]] = field(default_factory=set)
     away_until: float = float("-inf")
     """Monotonic seconds: until then a store is taken for away."""
+    outages: int = 0
+    """Attempts in a row that found a store away."""
+    told_at: float = float("-inf")
+    """Monotonic seconds of when the log was last told so."""
     looked_at: float = float("-inf")
     """Monotonic seconds of the last look at the journal that found nothing."""
     has_more: bool = False

@@ -56,6 +56,10 @@ _NAMES_EVERY_S: Final = 10.0
 _EMPTY_S: Final = 0.05
 """A lane that had nothing due is not asked for again sooner, while others are busy."""
 
+_AWAY_AT_MOST_S: Final = 3.0
+"""So long a lane waits at most before it asks again for a store that is away."""
+_TELL_EVERY_S: Final = 300.0
+
 _REQUESTS: Final = 4
 """Of one copy: read the source, write the target, ask both."""
 
@@ -216,6 +220,8 @@ class Mirror:
             log.exception("copying %d objects together failed in an unexpected way: please report it", len(tasks))
             await self._attempt_one_by_one(lane, ((task, partial(self._work, task)) for task in tasks))
             return
+        if done:
+            lane.outages = 0
         self._outcomes += done
         await self._attempt_one_by_one(lane, ((each.task, each.way_on) for each in doubtful))
 
@@ -229,7 +235,9 @@ class Mirror:
 
     async def _attempt(self, lane: Lane, task: Task, way: Callable[[], Awaitable[Worked]]) -> Outcome:
         try:
-            return await way()
+            worked = await way()
+            lane.outages = 0
+            return worked
         except Exception as error:  # noqa: BLE001 - it is reported there
             failed = await self._failed(lane, task, error)
             let_go_of_frames(error)
@@ -270,10 +278,17 @@ class Mirror:
         return False
 
     def _wait_for_store(self, lane: Lane, error: str) -> None:
-        if self._clock.monotonic() >= lane.away_until:
+        """Ever longer, but not so long that a store that is back is not soon found. It may take days: the log is told
+        now and then."""
+        now = self._clock.monotonic()
+        if now >= lane.away_until:
             self._tally.store_outages += 1
-            log.warning("a store is away or full, %s waits for it: %s", called(lane.name), error)
-        self._rest(lane, self._schedules[Failure.UNAVAILABLE].wait_s(1, self._jitter()))
+            lane.outages += 1
+            if lane.outages == 1 or now - lane.told_at >= _TELL_EVERY_S:
+                lane.told_at = now
+                log.warning("a store is away or full, %s waits for it: %s", called(lane.name), error)
+        wait_s = self._schedules[Failure.UNAVAILABLE].wait_s(max(lane.outages, 1), self._jitter())
+        self._rest(lane, min(wait_s, _AWAY_AT_MOST_S))
 
     def _rest(self, lane: Lane, wait_s: float) -> None:
         lane.away_until = max(lane.away_until, self._clock.monotonic() + wait_s)
@@ -319,7 +334,9 @@ class Mirror:
                 if failure is not None:
                     self._tally.retried += 1
                     wait_s = due_at - self._clock.now()
-                    log.info("copying %s failed, again in %.1f s: %s", task.draft.key, wait_s, error)
+                    # What counts against nothing is the store's affair, which is told elsewhere.
+                    level = logging.DEBUG if attempts == task.attempts else logging.INFO
+                    log.log(level, "copying %s failed, again in %.1f s: %s", task.draft.key, wait_s, error)
             case Bury(task, attempts, error, failure):
                 await self._journal.bury(task.seq, attempts=attempts, error=error, failure=failure)
                 self._let_go([task])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -283,6 +284,31 @@ async def test_a_clock_that_is_set_back_does_not_make_a_lane_wait_for_the_time_t
     await node.put("after", b"2")
     await run_for(node, 10)
     assert "after" in node.copies()
+
+
+async def test_a_target_that_is_away_for_an_hour_fills_neither_log_nor_journal_and_is_soon_found_again(
+    new_node: NewNode, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    node = new_node(NEAR)
+    for number in range(50):
+        await node.put(f"k{number}", b"1")
+    target = node.targets["t"].store(B)
+    target.fault = failing()
+    await run_for(node, 3600)
+    assert target.calls["put"] < 1500
+    told = [record for record in caplog.records if "is away" in record.getMessage()]
+    assert 10 < len(told) == len(caplog.records) < 15
+    caplog.clear()
+    target.fault = None
+    back = node.clock.monotonic()
+    await node.drain()
+    assert node.clock.monotonic() - back < 5
+    assert caplog.records == []
+    target.fault = failing()
+    await node.put("another", b"1")
+    await run_for(node, 1)
+    assert "is away" in caplog.text  # another outage is told at once
 
 
 async def test_a_throttled_lane_slows_down_and_buries_nothing(new_node: NewNode) -> None:
