@@ -35,7 +35,11 @@ async def test_siblings_conditions_and_tombstones(riak: RiakNode) -> None:
     await kv.store(bucket, "ü/k", b"two")
     found = await kv.fetch(bucket, "ü/k")
     assert sorted(found.values) == [b"one\x00", b"two"]
+    await kv.store(bucket, "ü/k", b"late")  # a third that the next line does not know of: a tombstone is its sibling
     await kv.delete(bucket, "ü/k", found.clock)
+    left = await kv.fetch(bucket, "ü/k")
+    assert left.values == (b"late",)
+    await kv.delete(bucket, "ü/k", left.clock)
     gone = await kv.fetch(bucket, "ü/k")
     assert gone.values == ()
     await kv.store(bucket, "ü/k", b"three", clock=gone.clock, if_absent=True)

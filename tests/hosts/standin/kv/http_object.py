@@ -14,6 +14,8 @@ from tests.hosts.standin.web.messages import Request, Response, crash, http_date
 
 VARY = {"Vary": "Accept-Encoding"}
 MAXIMUM = 50 << 20
+_DELETED = "X-Riak-Deleted: true\r\n"
+"""Of a tombstone among siblings. Not recorded; source: riak_kv_wm_utils.erl, multipart_encode_body."""
 _KEPT = ("content-encoding",)
 
 
@@ -98,7 +100,7 @@ class ObjectResource:
             if found is None:
                 return text(404, "not found\n")
             return text(404, "not found\n", **{"X-Riak-Vclock": clock_text(found.clock), "X-Riak-Deleted": "true"})
-        live = found.live
+        live = found.siblings  # a tombstone beside a value is a sibling too
         vtag = self._params.get("vtag")
         if vtag is not None and len(live) > 1:
             live = tuple(s for s in live if s.vtag == vtag)
@@ -147,19 +149,20 @@ class ObjectResource:
             "X-Riak-Vclock": clock_text(found.clock),
             "Vary": "Accept, Accept-Encoding",
             "Last-Modified": http_date(found.modified),
-            "ETag": f'"{base62(hash(tuple(s.vtag for s in found.live)) & ((1 << 120) - 1))}"',
+            "ETag": f'"{base62(hash(tuple(s.vtag for s in found.siblings)) & ((1 << 120) - 1))}"',
         }
-        ordered = sorted(found.live, key=lambda s: -s.modified)
+        ordered = sorted(found.siblings, key=lambda s: -s.modified)
         if "multipart/mixed" not in (self._request.header("accept") or ""):
             listing = "Siblings:\n" + "".join(f"{s.vtag}\n" for s in ordered)
             return Response(300, headers | {"Content-Type": "text/plain"}, listing.encode())
         boundary = base62(int.from_bytes(os.urandom(20)))
         parts = []
         for sibling in ordered:
+            kind = sibling.metadata.get("content-type", "application/octet-stream")
             head = (
-                f"\r\n--{boundary}\r\nContent-Type: {sibling.metadata.get('content-type')}\r\n"
+                f"\r\n--{boundary}\r\nContent-Type: {kind}\r\n"
                 f"Link: {self._link(sibling.metadata)}\r\nEtag: {sibling.vtag}\r\n"
-                f"Last-Modified: {http_date(sibling.modified)}\r\n\r\n"
+                f"Last-Modified: {http_date(sibling.modified)}\r\n{_DELETED if sibling.deleted else ''}\r\n"
             )
             parts.append(head.encode("latin-1") + sibling.value)
         body = b"".join(parts) + f"\r\n--{boundary}--\r\n".encode()
@@ -224,7 +227,7 @@ class ObjectResource:
         write = {"metadata": metadata}
         written = self._node.coordinator.put(self._place, context, write, value, w)
         if self._params.get("returnbody") == "true":
-            if len(written.live) > 1:
+            if len(written.siblings) > 1:
                 return self._siblings(written)
             return Response(200, self._headers(written, written.live[-1]), written.live[-1].value)
         headers = VARY | {"Content-Type": metadata["content-type"]}

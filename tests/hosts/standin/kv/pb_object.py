@@ -104,10 +104,17 @@ class Objects:
         if not found.live:
             return encode((2, clock)) if _number(fields, 9) else b""
         contents = []
-        for sibling in found.live:
+        for sibling in found.siblings:
             indexes = [(10, encode((1, n.encode("latin-1")), (2, v.encode("latin-1")))) for n, v in sibling.indexes]
             kind = str(sibling.metadata.get("content-type", "")).encode("latin-1")
-            contents.append((1, encode((1, sibling.value), (2, kind), (5, sibling.vtag.encode()), *indexes)))
+            contents.append(
+                (
+                    1,
+                    encode(
+                        (1, sibling.value), (2, kind), (5, sibling.vtag.encode()), *indexes, (11, int(sibling.deleted))
+                    ),
+                )
+            )
         return encode(*contents, (2, clock))
 
     def _put(self, fields: Fields) -> bytes:
