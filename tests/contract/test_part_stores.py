@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from random import Random
@@ -24,6 +25,7 @@ from tests.contract.object_store_suite import read_all
 from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, CloudServer, azurite_server, gcs_server
 from tests.support.fakes import FakeStore, content_of
 from tests.support.part_store import FakeParts
+from tests.support.riak_cs import upstream
 from tests.support.s3_buckets import make_bucket
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, moto_server, seaweedfs_server
 
@@ -42,6 +44,18 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, S3Se
         seaweedfs_server(tmp_path_factory.mktemp("seaweedfs")) as seaweedfs,
     ):
         yield {"moto": moto, "seaweedfs": seaweedfs}
+
+
+@pytest.fixture(scope="module")
+def riak_cs() -> Iterator[S3Options]:
+    """The stand-in, or the real one: times of parts in milliseconds, parts twice where they were sent twice, any number
+    of them on a page (mp-list-parts, mp4-list-parts, mp-list-parts-max), no conditions."""
+    with upstream() as server:
+        user = server.create_user("parts")
+        yield S3Options(
+            (server.url,), "unset", access_key=user.key, secret_key=user.secret, list_version=1, conditional_put=False,
+            part_bytes=PART,
+        )  # fmt: skip
 
 
 def options_for(server: S3Server) -> S3Options:
@@ -67,15 +81,14 @@ def gcs_store(server: CloudServer) -> GcsStore:
     return GcsStore(StoreName("gcs"), options)
 
 
-@pytest.fixture(params=["fake", "moto", "seaweedfs", "azurite", "gcs"])
-async def stores(
-    request: pytest.FixtureRequest, servers: dict[str, S3Server], azurite: CloudServer, gcs: CloudServer
-) -> AsyncIterator[tuple[ObjectStore, PartStore]]:
+@pytest.fixture(params=["fake", "moto", "seaweedfs", "azurite", "gcs", "riak-cs"])
+async def stores(request: pytest.FixtureRequest) -> AsyncIterator[tuple[ObjectStore, PartStore]]:
     if request.param == "fake":
         fake = FakeStore(StoreName("fake"), clock=SystemClock())
         yield fake, FakeParts(fake)
         return
     if request.param == "azurite":
+        azurite: CloudServer = request.getfixturevalue("azurite")
         azure = AzureBlobStore(
             StoreName("azure"),
             AzureOptions(azurite.url, f"parts-{next(_numbers)}", "pre/", ACCOUNT, ACCOUNT_KEY, part_bytes=PART),
@@ -85,12 +98,17 @@ async def stores(
         await azure.aclose()
         return
     if request.param == "gcs":
-        google = gcs_store(gcs)
+        google = gcs_store(request.getfixturevalue("gcs"))
         await google.create_bucket()
         yield google, google.parts
         await google.aclose()
         return
-    options = options_for(servers[request.param])
+    if request.param == "riak-cs":
+        riak_cs: S3Options = request.getfixturevalue("riak_cs")
+        options = replace(riak_cs, bucket=f"parts-{secrets.token_hex(6)}", prefix="a+b/\x01/")
+    else:
+        servers: dict[str, S3Server] = request.getfixturevalue("servers")
+        options = options_for(servers[request.param])
     await make_bucket(options)
     store = S3ObjectStore(StoreName("s3"), options, SystemClock(), Random(1))
     yield store, store.parts
@@ -144,7 +162,7 @@ async def test_an_upload_that_is_completed_too_late_replaces_nothing_and_can_go_
     upload_id = await parts.begin(K, content_of(DATA), "text/plain", {})
     for number, (part, md5) in enumerate(zip(PARTS, MD5S, strict=True), 1):
         await parts.put_part(K, upload_id, number, part, md5)
-    if request.node.callspec.params["stores"] == "moto":
+    if request.node.callspec.params["stores"] in ("moto", "riak-cs"):
         # It looks at no condition of a completion: a store that only ignores what is asked of it goes on as before.
         await parts.complete(K, upload_id, MD5S, content_of(DATA), if_match=old.etag)
         assert await read_all(store, K) == DATA

@@ -35,6 +35,8 @@ MAX_ERROR_BYTES: Final = 256 * 1024
 _JOIN_BELOW: Final = 64 * 1024
 _PLAIN: Final = frozenset({"GET", "HEAD", "DELETE"})
 _WRITE_BYTES: Final = 1024 * 1024
+_PLACES: Final = frozenset({"prefix", "marker", "key-marker"})
+"""Parameters of listings that are keys or begin them."""
 
 Chunks: TypeAlias = Callable[[], AsyncGenerator[bytes, None]]
 """Makes the body anew for every attempt."""
@@ -127,6 +129,8 @@ class S3Client:
         self._bucket_path = f"/{options.bucket}"
         self._signer: Signer | None = None
         self._v4: SignerV4 | None = None
+        self._v2: SignerV2 | None = None
+        """For what Riak CS verifies wrongly by version 4; None elsewhere."""
         self._keys = KeyPair(options.access_key, options.secret_key)
         self._sign_as(self._keys)
         self._shapes: dict[str, HeadShapes] = {}
@@ -176,6 +180,8 @@ class S3Client:
     def _sign_as(self, keys: KeyPair) -> None:
         if keys.access_key and self._options.signature == "v4":
             self._signer = self._v4 = SignerV4(keys.access_key, keys.secret_key, self._options.region)
+            if self._options.list_version == 1:
+                self._v2 = SignerV2(keys.access_key, keys.secret_key)
         elif keys.access_key:
             self._signer = SignerV2(keys.access_key, keys.secret_key)
 
@@ -356,7 +362,10 @@ class S3Client:
     def _head(self, request: Request, site: Site) -> bytes:
         path = self._bucket_path if request.key is None else f"{self._bucket_path}/{request.key}"
         host = site.endpoint.host_header
-        if self._v4 is not None and not request.query:
+        signer = self._signer
+        if self._v2 is not None and _is_misread(request):
+            signer = self._v2
+        elif self._v4 is not None and not request.query:
             now, target = self._clock.now(), encode_path(path)
             if request.method == "PUT":
                 return self._v4.head(
@@ -365,8 +374,8 @@ class S3Client:
             if request.method in _PLAIN and not request.headers:
                 return self._v4.plain(request.method, (target,), host, now).encode()
         headers = {"host": host, **request.headers}
-        if self._signer is not None:
-            headers = self._signer.sign(
+        if signer is not None:
+            headers = signer.sign(
                 request.method, path, request.query, headers, request.payload_sha256, self._clock.now()
             )
         target = encode_path(path)
@@ -375,6 +384,15 @@ class S3Client:
         lines = _lines_of(tuple(headers)) % tuple(headers.values())
         length = f"content-length: {request.length}\r\n" if request.method in ("PUT", "POST") else ""
         return f"{request.method} {target} HTTP/1.1\r\n{lines}{length}\r\n".encode()
+
+
+def _is_misread(request: Request) -> bool:
+    """Whether Riak CS takes the right signature of version 4 for a wrong one: a plus in a place of a listing
+    (key-list-prefix-plus), two blanks in a header (auth-v4-double-space). By version 2 it reads both
+    (list-prefix-plus-v2)."""
+    return any("+" in value for name, value in request.query if name in _PLACES) or any(
+        "  " in value for value in request.headers.values()
+    )
 
 
 @lru_cache(maxsize=256)

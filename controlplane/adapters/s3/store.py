@@ -207,8 +207,11 @@ class S3ObjectStore:
         await self._client.aclose()
 
     def _full(self, key: str) -> str:
-        """The key in the bucket. An empty one would address the bucket itself."""
+        """The key in the bucket. An empty one would address the bucket itself, and Riak CS drops a slash in front
+        (key-put-leading-slash): another object would be meant."""
         full = self._options.prefix + key
+        if full.startswith("/") and self._options.list_version == 1:
+            raise Rejected(f"Riak CS drops the slash in front of {full[:80]!r}: give the store a prefix")
         try:
             if full and key:
                 if not full.isascii():
