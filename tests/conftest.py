@@ -60,6 +60,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end: the garbage collector need not walk over them (0.4 s) again and again."""
+    gc.collect()
+    gc.freeze()
+
+
 def _name_current_test(item: pytest.Item, when: str | None) -> None:
     """PYTEST_CURRENT_TEST as pytest has it, but that it is emptied at the end of a test, never removed.
 
