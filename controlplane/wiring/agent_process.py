@@ -19,6 +19,7 @@ from controlplane.ports.journal import Journal
 from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.upload_ledger import UploadLedger
 from controlplane.ports.write_log import WriteLog
+from controlplane.services.cycle_collection import EVERY_S, CycleCollection
 from controlplane.services.fill_fence import FillFence
 from controlplane.services.object_write_log import ObjectWriteLog
 from controlplane.services.publish import Publisher
@@ -116,6 +117,7 @@ class AgentProcess:
                 self._run(Runner("gc", duty.once, self._clock, every_s=1.0, most_s=1.0)),
             ]
 
+        self._run(Runner("cycle collection", CycleCollection().once, self._clock, every_s=EVERY_S))
         if self._lifecycle is not None:
             self._lifecycle.start(self._run)
         if self._scan is not None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import weakref
 
 import pytest
 
 from controlplane.model.content import Md5
+from controlplane.services.cycle_collection import EVERY_S, CycleCollection
 from controlplane.services.guid_locks import GuidLocks
 from controlplane.services.runner import Runner
 from tests.support.virtual_time import VirtualClock
@@ -29,6 +32,32 @@ async def test_a_round_that_has_more_is_followed_at_once_the_others_in_pace(cloc
     await running
     began = rounds[0]
     assert [at - began for at in rounds] == [0, 0, 0, 0, 10, 20]
+
+
+async def test_what_is_left_in_a_cycle_goes_by_time_however_few_objects_there_are(clock: VirtualClock) -> None:
+    class Error(Exception):
+        """That a frame of its own traceback has."""
+
+    errors: list[weakref.ref[Error]] = []
+
+    def fail() -> None:
+        error = Error()
+        errors.append(weakref.ref(error))
+        raise error
+
+    gc.disable()
+    runner = Runner("test", CycleCollection().once, clock, every_s=EVERY_S)
+    running = asyncio.ensure_future(runner.run())
+    try:
+        for _ in range(5):
+            with pytest.raises(Error):
+                fail()
+            await clock.sleep(EVERY_S + 1)
+            assert errors.pop()() is None
+    finally:
+        gc.enable()
+        runner.stop()
+        await running
 
 
 async def test_stop_ends_a_pause_at_once_and_a_round_after_itself(clock: VirtualClock) -> None:
