@@ -24,6 +24,7 @@ from tests.support import s3_gateway
 from tests.support.millrace_node import Node
 from tests.support.riak_cs import User, standin
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY
+from tests.support.secret_file import secret_file
 
 WRITES_A_SECOND = 100
 MOST_P99_S = 1.0
@@ -45,9 +46,7 @@ class Written:
 
 def at_100_writes_a_second(folder: Path, seconds: int) -> list[Row]:
     """4 KiB each, new keys; a gateway and an agent before the stand-in for Riak CS."""
-    secret = folder / "target-secret"
-    secret.write_text(SECRET_KEY)
-    secret.chmod(0o600)
+    secret = secret_file(folder / "target-secret", SECRET_KEY)
     with standin(folder / "riak-cs") as riak_cs, memory_server() as target:
         store = {"kind": "s3", "endpoints": [target], "bucket": "mirror", "access_key": ACCESS_KEY,
                  "secret_key": {"file": str(secret)}}  # fmt: skip

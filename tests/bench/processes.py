@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.support.waiting import end
+
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -72,9 +74,4 @@ def running(command: list[str], port: int, **options: object) -> Iterator[subpro
         wait_for(port, process, Path(command[0]).name)
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import datetime as dt
 import hashlib
-import os
 import re
 import socket
 import statistics
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from awscrt import checksums
 
+from tests.bench.cheap_client import answer_body, answer_head, send_file
 from tests.bench.processes import CannotRun, cpu_s, need, peak_rss_bytes, running
 from tests.bench.riak_cs_sink import ADMIN_KEY, ADMIN_SECRET, KEY, SECRET
 from tests.bench.s3_sink import body_of
@@ -250,18 +250,10 @@ def _gets(place: Place, transfers: int) -> None:
 def _get(place: Place) -> None:
     path = f"/{BUCKET}/{LARGE}/k"
     headers = signed("GET", path, place.port, hashlib.sha256().hexdigest())
-    buffer = bytearray(MIB)
     with socket.create_connection(("127.0.0.1", place.port), 60) as client:
         client.sendall(_head("GET", path, headers))
-        head, body = _answer(client)
-        if not head.startswith(b"HTTP/1.1 200 ") or b"content-length: %d" % LARGE not in head.lower():
-            raise CannotRun(f"GET {path}: {head[:400]!r}")
-        left = LARGE - len(body)
-        while left:
-            got = client.recv_into(buffer, min(left, MIB))
-            if not got:
-                raise CannotRun(f"GET {path}: the connection ended {left} bytes early")
-            left -= got
+        for _ in answer_body(client, LARGE):
+            pass
 
 
 def _puts(place: Place, file: Path, proofs: dict[str, str], times: int) -> None:
@@ -270,13 +262,10 @@ def _puts(place: Place, file: Path, proofs: dict[str, str], times: int) -> None:
         for _ in range(times):
             length = {"Content-Length": str(LARGE)}
             headers = signed("PUT", path, place.port, "UNSIGNED-PAYLOAD", **proofs) | length
-            client.settimeout(None)  # sendfile of a socket with a timeout is EAGAIN
             client.sendall(_head("PUT", path, headers))
-            offset = 0
-            while offset < LARGE:
-                offset += os.sendfile(client.fileno(), source.fileno(), offset, LARGE - offset)
+            send_file(client, source.fileno(), LARGE)
             client.settimeout(600)
-            head, _ = _answer(client)
+            head, _ = answer_head(client)
             if not head.startswith(b"HTTP/1.1 200 "):
                 raise CannotRun(f"PUT {path}: {head[:400]!r}")
 
@@ -284,14 +273,3 @@ def _puts(place: Place, file: Path, proofs: dict[str, str], times: int) -> None:
 def _head(method: str, path: str, headers: dict[str, str]) -> bytes:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     return f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode()
-
-
-def _answer(client: socket.socket) -> tuple[bytes, bytes]:
-    got = b""
-    while b"\r\n\r\n" not in got:
-        more = client.recv(64 * 1024)
-        if not more:
-            raise CannotRun(f"the connection was closed: {got[:400]!r}")
-        got += more
-    head, _, body = got.partition(b"\r\n\r\n")
-    return head, body

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from tests.bench.cheap_client import answer_body, answer_head, send_file
 from tests.bench.processes import CannotRun, cpu_s, peak_rss_bytes
 from tests.bench.table import Row
 from tests.support.millrace_node import TOKEN, Node
@@ -43,7 +44,7 @@ def large(folder: Path, rounds: int) -> list[Row]:
                 before = cpu_s(gateway.pid)
                 with _connected(node.port) as client:
                     began = time.perf_counter()
-                    _post(client, LARGE, lambda client: _send_file(client, source.fileno(), LARGE))
+                    _post(client, LARGE, lambda client: send_file(client, source.fileno(), LARGE))
                     wall = time.perf_counter() - began
                 if turn:  # the first one opens files and imports modules
                     walls.append(wall)
@@ -93,13 +94,13 @@ def passed_through(node: Node, folder: Path, pieces: int, pid: int) -> int:
 
         def send(client: socket.socket) -> None:
             for _ in range(pieces):
-                _send_file(client, source.fileno(), _PIECE)
+                send_file(client, source.fileno(), _PIECE)
 
         location = _post(client, size, send)
     with _connected(node.port) as client:
         client.sendall(_head("GET", location))
         found = hashlib.sha256()
-        for chunk in _answer_body(client, size):
+        for chunk in answer_body(client, size):
             found.update(chunk)
     if found.digest() != expected.digest():
         raise CannotRun(f"GET {location} gave other bytes than were sent")
@@ -140,46 +141,12 @@ def _head(method: str, path: str, fields: str = "") -> bytes:
     return f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n{fields}\r\n".encode()
 
 
-def _send_file(client: socket.socket, fd: int, size: int) -> None:
-    client.settimeout(None)  # sendfile of a socket with a timeout is EAGAIN
-    offset = 0
-    while offset < size:
-        offset += os.sendfile(client.fileno(), fd, offset, size - offset)
-
-
 def _post(client: socket.socket, size: int, send: Callable[[socket.socket], None]) -> str:
     """The path of the new blob."""
     client.sendall(_head("POST", "/blobs", f"Content-Length: {size}\r\n"))
     send(client)
-    head, _ = _answer_head(client)
+    head, _ = answer_head(client)
     if not head.startswith(b"HTTP/1.1 201 "):
         raise CannotRun(f"POST /blobs: {head[:400]!r}")
     fields = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:])
     return fields[b"location"].decode()
-
-
-def _answer_head(client: socket.socket) -> tuple[bytes, bytes]:
-    """The head, and what came of the body with it."""
-    got = b""
-    while b"\r\n\r\n" not in got:
-        more = client.recv(64 * 1024)
-        if not more:
-            raise CannotRun(f"the gateway closed the connection: {got[:400]!r}")
-        got += more
-    head, _, body = got.partition(b"\r\n\r\n")
-    return head, body
-
-
-def _answer_body(client: socket.socket, size: int) -> Iterator[memoryview | bytes]:
-    head, body = _answer_head(client)
-    if not head.startswith(b"HTTP/1.1 200 ") or b"content-length: %d" % size not in head.lower():
-        raise CannotRun(f"GET: {head[:400]!r}")
-    yield body
-    left = size - len(body)
-    buffer = memoryview(bytearray(MIB))
-    while left:
-        got = client.recv_into(buffer, min(left, MIB))
-        if not got:
-            raise CannotRun(f"GET: the connection ended {left} bytes early")
-        left -= got
-        yield buffer[:got]

@@ -30,6 +30,7 @@ from tests.bench.table import Row
 from tests.support.millrace_node import Node
 from tests.support.ports import free_port
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
+from tests.support.secret_file import secret_file
 
 SIZE = 4096
 RULE = "bench"
@@ -122,9 +123,7 @@ def _compared(folder: Path, pair: Pair, rounds: int, what: str, *, info: bool) -
 def agent(folder: Path, pair: Pair, bucket: str, template: Path) -> Run:
     """The whole life of the agent's process, from its start until the journal is empty."""
     asyncio.run(make_bucket(pair.target, bucket))
-    secret = folder / "secret"
-    secret.write_text(SECRET_KEY)
-    secret.chmod(0o600)
+    secret = secret_file(folder / "secret", SECRET_KEY)
     store = {"kind": "s3", "access_key": ACCESS_KEY, "secret_key": {"file": str(secret)}}
     room = folder / bucket
     # No gateway runs beside it, whose health it could probe.

@@ -23,6 +23,7 @@ from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import Node
 from tests.support.riak_cs import RiakCs
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, free_port, seaweedfs_server
+from tests.support.secret_file import secret_file
 
 ROLES = ("gateway", "agent")
 DISK_MIB = 192
@@ -169,9 +170,7 @@ def _end(node: Node) -> None:
 def _secrets(folder: Path, riak_cs: RiakCs) -> dict[str, str]:
     found = {}
     for name, value in (("source", riak_cs.secret), ("target", SECRET_KEY)):
-        path = folder / f"{name}-secret"
-        path.write_text(value)
-        path.chmod(0o600)
+        path = secret_file(folder / f"{name}-secret", value)
         found[name] = str(path)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -15,16 +15,10 @@ from controlplane.model.keys import Key, StoreName
 from controlplane.ports.errors import Forbidden, NotFound, Rejected
 from controlplane.ports.object_store import ObjectStore
 from tests.contract.object_store_suite import ObjectStoreContract, content_of, in_order, list_all, read_all
-from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, CloudServer, azurite_server
+from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, CloudServer
 
 _containers = itertools.count(1)
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServer]:
-    with azurite_server(tmp_path_factory.mktemp("azurite")) as server:
-        yield server
 
 
 async def fresh_store(server: CloudServer, prefix: str = "") -> AzureBlobStore:

@@ -20,7 +20,7 @@ from controlplane.settings.cloud_stores import AzureStore, GcsStore
 from controlplane.settings.secret import Secret
 from controlplane.wiring.cloud_stores import build_cloud_buckets
 from tests.contract.object_store_suite import ObjectStoreContract, list_all, read_all
-from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, CloudServer, azurite_server, gcs_server
+from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, CloudServer
 from tests.support.ports import free_port
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, moto_server
 
@@ -37,18 +37,6 @@ def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def s3_buckets(url: str, bucket: str, prefix: str = "") -> S3Buckets:
     options = S3Options((url,), bucket, prefix, access_key=ACCESS_KEY, secret_key=SECRET_KEY, attempts=1)
     return S3Buckets(StoreName("target"), options, SystemClock(), Random(1), create=True)
-
-
-@pytest.fixture(scope="module")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServer]:
-    with azurite_server(tmp_path_factory.mktemp("azurite")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServer]:
-    with gcs_server(tmp_path_factory.mktemp("gcs")) as server:
-        yield server
 
 
 def cloud_buckets(kind: str, url: str, bucket: str, prefix: str = "", *, create: bool = True) -> BucketStores:

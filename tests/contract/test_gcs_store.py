@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -12,16 +12,10 @@ from controlplane.model.keys import Key, StoreName
 from controlplane.ports.errors import NotFound, Rejected
 from controlplane.ports.object_store import ObjectStore
 from tests.contract.object_store_suite import ObjectStoreContract, list_all
-from tests.support.cloud_servers import CloudServer, gcs_server
+from tests.support.cloud_servers import CloudServer
 
 _buckets = itertools.count(1)
 MIB = 1024 * 1024
-
-
-@pytest.fixture(scope="module")
-def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServer]:
-    with gcs_server(tmp_path_factory.mktemp("gcs")) as server:
-        yield server
 
 
 async def fresh_store(server: CloudServer, prefix: str = "") -> GcsStore:

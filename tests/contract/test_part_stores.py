@@ -22,7 +22,7 @@ from controlplane.ports.object_store import ObjectStore
 from controlplane.ports.part_store import PartStore
 from controlplane.s3.etag import is_md5, multipart_etag
 from tests.contract.object_store_suite import read_all
-from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, CloudServer, azurite_server, gcs_server
+from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, CloudServer
 from tests.support.fakes import FakeStore, content_of
 from tests.support.part_store import FakeParts
 from tests.support.riak_cs import upstream
@@ -62,18 +62,6 @@ def options_for(server: S3Server) -> S3Options:
     return S3Options(
         (server.url,), f"parts-{next(_numbers)}", "pre/", access_key=ACCESS_KEY, secret_key=SECRET_KEY, part_bytes=PART
     )
-
-
-@pytest.fixture(scope="module")
-def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServer]:
-    with azurite_server(tmp_path_factory.mktemp("azurite")) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudServer]:
-    with gcs_server(tmp_path_factory.mktemp("gcs")) as server:
-        yield server
 
 
 def gcs_store(server: CloudServer) -> GcsStore:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -144,16 +143,6 @@ async def test_a_directory_that_vanished_is_unavailable(spool: DiskSpool, place:
 async def whole(writer: SpoolWriter, data: bytes, chunk: int) -> Spooled:
     await fill(writer, data, chunk)
     return await writer.finish()
-
-
-@pytest.fixture
-def tiny(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB."""
-    path = tmp_path / "tiny"
-    path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", path], check=True)
-    yield path
-    subprocess.run(["umount", path], check=True)
 
 
 @pytest.mark.parametrize("chunk", [5000, 1 << 20, 1 << 30])

@@ -20,6 +20,7 @@ from controlplane.model.keys import StoreName, blob_key
 from tests.support.millrace_node import Node
 from tests.support.s3_buckets import make_bucket
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
+from tests.support.secret_file import secret_file
 
 PART = 5 << 20
 BLOB = random.Random(7).randbytes(3 * PART + 12_345)
@@ -38,9 +39,7 @@ STEPS = (
 @pytest.mark.crash
 @pytest.mark.timeout(600)
 def test_a_large_copy_killed_at_every_step_arrives_whole_and_leaves_no_parts(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text(SECRET_KEY)
-    secret.chmod(0o600)
+    secret = secret_file(tmp_path / "secret", SECRET_KEY)
     with seaweedfs_server(tmp_path) as server:
         options = S3Options((server.url,), "target", access_key=ACCESS_KEY, secret_key=SECRET_KEY)
         asyncio.run(make_bucket(options))

@@ -29,6 +29,7 @@ from tests.demo.files import Source, collect
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import TOKEN, Node
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, moto_server
+from tests.support.secret_file import secret_file
 
 FILES = 2000
 TREE = Path("/usr/share")
@@ -75,9 +76,7 @@ def main() -> int:
 
 
 def _node(folder: Path, etcd: Sequence[str], s3_url: str) -> Node:
-    secret = folder / "aws-secret"
-    secret.write_text(SECRET_KEY)
-    secret.chmod(0o600)
+    secret = secret_file(folder / "aws-secret", SECRET_KEY)
     persistent = {
         "kind": "s3",
         "endpoints": [s3_url],

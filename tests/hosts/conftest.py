@@ -94,6 +94,13 @@ class Stage:
     run: Run | None = None
     """Of site.yml on bare hosts; None when a cluster was taken up (HOSTS_KEEP)."""
 
+    def lay_bare(self) -> Cluster:
+        """For whoever does with them what it likes."""
+        if not self.bare:
+            self.cluster.reset("")
+        self.bare = self.converged = False
+        return self.cluster
+
 
 @pytest.fixture(scope="session")
 def stage(lab: Lab, riak_packages: Packages, keep: bool) -> Stage:
@@ -107,10 +114,7 @@ def stage(lab: Lab, riak_packages: Packages, keep: bool) -> Stage:
 @pytest.fixture
 def bare(stage: Stage) -> Cluster:
     """Hosts that nothing has been installed on, for one test."""
-    if not stage.bare:
-        stage.cluster.reset("")
-    stage.bare = stage.converged = False
-    return stage.cluster
+    return stage.lay_bare()
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,16 @@
 """What stands for AWS S3 in the lab: a SeaweedFS server on this machine's address in the hosts' network."""
 
 import contextlib
-import http.client
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from tests.hosts.lab import GATE, Lab
+from tests.support.s3_servers import wait_until_it_answers
 
 PORT = 8333
 ACCESS_KEY, SECRET_KEY = "test-access-key", "not-a-real-secret-key"
@@ -53,25 +52,10 @@ def persistent_store(lab: Lab, folder: Path) -> Iterator[str]:
         )
     try:
         with lab.network():
-            _wait(running, log)
+            wait_until_it_answers(PORT, running, log, "/status", GATE)
         with lab.ends_with_us(running.pid):
             yield f"http://{GATE}:{PORT}"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
         running.wait()
-
-
-def _wait(running: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 60
-    while time.monotonic() < end and running.poll() is None:
-        connection = http.client.HTTPConnection(GATE, PORT, timeout=2)
-        try:
-            connection.request("GET", "/status")
-            connection.getresponse().read()
-            return
-        except (OSError, http.client.HTTPException):
-            time.sleep(0.1)
-        finally:
-            connection.close()
-    raise AssertionError(f"no answer from the persistent store: {log.read_text(errors='replace')[-2000:]}")

@@ -74,10 +74,7 @@ def sound() -> Wrong:
 @pytest.fixture(scope="module")
 def hosts(stage: Stage) -> Cluster:
     """Bare ones, for all tests of this module: none of them may change anything."""
-    if not stage.bare:
-        stage.cluster.reset("")
-    stage.bare = stage.converged = False
-    return stage.cluster
+    return stage.lay_bare()
 
 
 @pytest.fixture(scope="module")

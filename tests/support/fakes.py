@@ -142,6 +142,12 @@ class FakeStore(MemoryObjectStore):
     def data(self, key: str) -> bytes:
         return self._objects[key.encode()].data
 
+    def lose(self, key: str) -> None:
+        """The object is gone, and nobody deleted it."""
+        raw = key.encode()
+        self._objects.pop(raw)
+        self._sorted.remove(raw)
+
     def replace_bytes(self, key: str, data: bytes, *, honest_etag: bool) -> None:
         """Other bytes under the same claims, as a rotten disk or a bad proxy leaves them."""
         kept = self._objects[key.encode()]
@@ -407,13 +413,8 @@ class Node:
         return await read_all(await self.reader.open(guid))
 
     async def drain(self, mirror: Mirror | None = None, *, most_s: float = 86_400.0) -> None:
-        """Run the mirror until nothing is pending; virtual time passes."""
         mirror = mirror or self.mirror
-        until = self.clock.monotonic() + most_s
-        while (await self.journal.stats()).pending:
-            if not await mirror.once():
-                await self.clock.sleep(0.1)
-            assert self.clock.monotonic() < until, f"still pending: {self.journal.open_tasks}"
+        await drain(self.journal, mirror, self.clock, most_s)
         await mirror.aclose()
 
     def spool_files(self) -> list[Path]:
@@ -427,10 +428,17 @@ class Node:
     def keep_far_only(self, data: bytes) -> Guid:
         """A mirrored blob that the primary lost: nothing but the persistent store has it."""
         guid = content_of(data).md5
-        raw = blob_key(guid).encode()
-        self.primary._objects.pop(raw)
-        self.primary._sorted.remove(raw)
+        self.primary.lose(blob_key(guid))
         return guid
+
+
+async def drain(journal: FakeJournal, mirror: Mirror, clock: Clock, most_s: float) -> None:
+    """Run the mirror until nothing is pending; virtual time passes."""
+    until = clock.monotonic() + most_s
+    while (await journal.stats()).pending:
+        if not await mirror.once():
+            await clock.sleep(0.1)
+        assert clock.monotonic() < until, f"still pending: {journal.open_tasks}"
 
 
 async def read_all(blob: OpenBlob) -> bytes:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.support.ports import free_port
+from tests.support.waiting import end
 
 START_TIMEOUT_S = 60
 
@@ -57,9 +58,4 @@ def _running(command: str, options: list[str], port: int, folder: Path) -> Itera
             time.sleep(0.05)
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.support.interpreter import PYTHON
 from tests.support.ports import free_port
+from tests.support.secret_file import secret_file
 
 TOKEN = "a-token-of-the-tests"
 
@@ -40,9 +41,7 @@ class Node:
         self.port, self.admin_port, self.agent_port = free_port(), free_port(), free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        token = self.folder / "token"
-        token.write_text(TOKEN + "\n")
-        token.chmod(0o600)
+        token = secret_file(self.folder / "token", TOKEN + "\n")
         self._write_config(token)
 
     def start(self, role: str, *, fault: str = "", wait: bool = True) -> subprocess.Popen[bytes]:

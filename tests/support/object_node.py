@@ -40,7 +40,7 @@ from controlplane.services.s3.object_records import ObjectRecords, identity_of
 from controlplane.services.s3.subresources import Subresources
 from controlplane.services.source_tags import SourceTags
 from controlplane.services.target_states import TargetStates
-from tests.support.fakes import FakeCatalog, FakeJournal, FakeStore, OneByOne
+from tests.support.fakes import FakeCatalog, FakeJournal, FakeStore, OneByOne, drain
 from tests.support.part_store import FakeParts
 
 OWNER = KeyPair("owner", "secret")
@@ -153,6 +153,7 @@ class ObjectNode:
         concurrency: int = 16,
         bulk: bool = False,
         large_bytes: int = 64 << 20,
+        takes_parts: bool = False,
         delete_grace_s: float = 0.0,
         unfenced: Collection[str] = (),
     ) -> None:
@@ -166,6 +167,8 @@ class ObjectNode:
         self.targets = like.targets if like else {rule.target: FakeBuckets(rule.target, clock) for rule in rules}
         for service in (self.source, *self.targets.values()):
             service.in_bulk = bulk
+        for target in self.targets.values():
+            target.takes_parts |= takes_parts
         self._concurrency = concurrency
         self.primary = like.primary if like else FakeStore(StoreName("primary"), clock=clock)
         self.journal = FakeJournal(journal_limit)
@@ -299,20 +302,13 @@ class ObjectNode:
 
     def lose(self, key: str, bucket: Bucket = B) -> None:
         """Riak CS has lost it; nobody deleted it."""
-        store = self.source.store(bucket)
-        raw = key.encode()
-        store._objects.pop(raw)
-        store._sorted.remove(raw)
+        self.source.store(bucket).lose(key)
 
     # The agent
 
     async def drain(self, mirror: Mirror | None = None, *, most_s: float = 86_400.0) -> None:
         mirror = mirror or self.mirror
-        until = self.clock.monotonic() + most_s
-        while (await self.journal.stats()).pending:
-            if not await mirror.once():
-                await self.clock.sleep(0.1)
-            assert self.clock.monotonic() < until, f"still pending: {self.journal.open_tasks}"
+        await drain(self.journal, mirror, self.clock, most_s)
         # Not aclose(): what stops does not go on.
         while mirror.workers:
             await mirror.once()
@@ -323,12 +319,13 @@ class ObjectNode:
 
 
 @contextlib.contextmanager
-def object_nodes(clock: Clock, folder: Path, *rules: MirrorRule) -> Iterator[Callable[..., ObjectNode]]:
-    """Makes nodes, with these rules unless others are given, and closes them: their spools must be empty then."""
+def object_nodes(clock: Clock, folder: Path, *rules: MirrorRule, **always: Any) -> Iterator[Callable[..., ObjectNode]]:
+    """Makes nodes, with these rules and options unless others are given, and closes them: their spools must be empty
+    then."""
     nodes: list[ObjectNode] = []
 
     def make(*others: MirrorRule, **more: Any) -> ObjectNode:
-        node = ObjectNode(clock, folder / f"spool{len(nodes)}", *(others or rules), **more)
+        node = ObjectNode(clock, folder / f"spool{len(nodes)}", *(others or rules), **{**always, **more})
         nodes.append(node)
         return node
 

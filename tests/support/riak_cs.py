@@ -26,6 +26,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.waiting import end
+
 VARIABLES = ("MILLRACE_RIAKCS_URL", "MILLRACE_RIAKCS_ADMIN_URL", "MILLRACE_RIAKCS_KEY", "MILLRACE_RIAKCS_SECRET")
 START_TIMEOUT_S = 120
 
@@ -117,12 +119,7 @@ def standin(folder: Path) -> Iterator[RiakCs]:
         said = _said(process, log)
         yield RiakCs(said["S3"], said["admin"], said["key"], said["secret"])
     finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 def _said(process: subprocess.Popen[bytes], log: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from tests.support.etcd_cluster import Authority
 from tests.support.millrace_node import Node
 from tests.support.ports import free_port
 from tests.support.riak_cs import RiakCs
+from tests.support.secret_file import secret_file
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,7 @@ def running(
 ) -> Iterator[S3Gateway]:
     """`s3` and `extra` are further settings; stores as Node has them. It is listening when the block begins."""
     folder.mkdir(parents=True, exist_ok=True)
-    secret = folder / "admin-secret"
-    secret.write_text(riak_cs.secret + "\n")
-    secret.chmod(0o600)
+    secret = secret_file(folder / "admin-secret", riak_cs.secret + "\n")
     table: dict[str, Any] = {
         "port": free_port(),
         "endpoints": [riak_cs.url],

@@ -43,11 +43,13 @@ def process(command: list[str], log: Path, env: dict[str, str] | None = None) ->
             running.wait()
 
 
-def wait_until_it_answers(port: int, running: subprocess.Popen[bytes], log: Path, path: str = "/") -> None:
+def wait_until_it_answers(
+    port: int, running: subprocess.Popen[bytes], log: Path, path: str = "/", host: str = "127.0.0.1"
+) -> None:
     """Return when GET `path` gets any HTTP answer; fail with the end of the log when it never does."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and running.poll() is None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        connection = http.client.HTTPConnection(host, port, timeout=2)
         try:
             connection.request("GET", path)
             connection.getresponse().read()
@@ -56,7 +58,7 @@ def wait_until_it_answers(port: int, running: subprocess.Popen[bytes], log: Path
             time.sleep(0.1)
         finally:
             connection.close()
-    raise AssertionError(f"no answer from port {port}: {log.read_text(errors='replace')[-2000:]}")
+    raise AssertionError(f"no answer from {host}:{port}: {log.read_text(errors='replace')[-2000:]}")
 
 
 @contextlib.contextmanager

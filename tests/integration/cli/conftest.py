@@ -44,15 +44,6 @@ def run(
     )
 
 
-def until(true: Callable[[], bool], what: str, within_s: float = 60) -> None:
-    import time
-
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.02)
-
-
 class Misbehaving:
     """Accepts connections on loopback and hands each to `serve` after the request's head, until it is closed."""
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import COMMAND, Misbehaving, environ, run, until
+from tests.integration.cli.conftest import COMMAND, Misbehaving, environ, run
 from tests.support.etcd_cluster import Authority
 from tests.support.millrace_node import Node
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 DATA = os.urandom(3_000_000)
 MIB = 1024 * 1024

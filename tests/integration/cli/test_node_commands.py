@@ -20,10 +20,11 @@ from controlplane.model.keys import Bucket, Key
 from controlplane.model.task import Draft, Op
 from controlplane.settings.load import load_settings
 from controlplane.wiring.adapters import open_catalog, open_journal
-from tests.integration.cli.conftest import COMMAND, Misbehaving, environ, run, until
+from tests.integration.cli.conftest import COMMAND, Misbehaving, environ, run
 from tests.support.etcd_cluster import Authority, EtcdCluster
 from tests.support.millrace_node import Node
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from tests.support import riak_kv
 from tests.support.hot_servers import memcached_server, redis_server
 from tests.support.millrace_node import Node
 from tests.support.ports import free_port
+from tests.support.waiting import until
 
 CLUSTER = "hot"
 TIMEOUT_S = 2.0
@@ -91,13 +92,6 @@ class Two:
 
     def recalled(self) -> float:
         return self.reader.metrics("gateway")["millrace_hot_tier_recalled_total"]
-
-
-def until(what: Callable[[], bool], most_s: float = 30.0) -> None:
-    end = time.monotonic() + most_s
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager
@@ -218,5 +212,5 @@ def test_a_tier_that_dies_and_comes_back_empty_fails_nobody(two: Two) -> None:
         time.sleep(0.2)
         return two.tier.get(again) is not None
 
-    until(is_used, 60)
+    until(is_used)
     until(lambda: two.writer.metrics("gateway")["millrace_hot_tier_away"] == 0)

@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from tests.chaos.s3_client import S3, Keys
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import TOKEN, Node
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
+from tests.support.secret_file import secret_file
+from tests.support.waiting import until
 
 GATEWAYS, CLIENTS = 5, 50
 MIB = 1 << 20
@@ -41,17 +43,10 @@ class Five:
         status, _, answer = self.nodes[0].request("POST", "/blobs", body)
         assert status == 201, answer
         guid = str(json.loads(answer)["guid"])
-        until(lambda: self.nodes[0].metrics("gateway")["millrace_journal_pending_entries"] == 0, 200)
+        until(lambda: self.nodes[0].metrics("gateway")["millrace_journal_pending_entries"] == 0, within_s=200)
         self.s3.close()
         assert self.s3.ask("DELETE", "primary", f"blobs/{guid}")[0] == 204
         return guid
-
-
-def until(what: Callable[[], bool], most_s: float) -> None:
-    end = time.monotonic() + most_s
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -61,11 +56,8 @@ def five(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Five]:
         weed = stack.enter_context(seaweedfs_server(folder))
         etcd = stack.enter_context(EtcdCluster(1))
         proxy = stack.enter_context(Proxy(weed.url, 1))
-        secrets = {}
-        for name, value in (("store", SECRET_KEY), ("cluster", "the-clusters-secret")):
-            secrets[name] = folder / name
-            secrets[name].write_text(value)
-            secrets[name].chmod(0o600)
+        texts = {"store": SECRET_KEY, "cluster": "the-clusters-secret"}
+        secrets = {name: secret_file(folder / name, text) for name, text in texts.items()}
         table: dict[str, Any] = {
             "kind": "s3", "create_bucket": True, "access_key": ACCESS_KEY, "read_timeout_s": 20,
             "secret_key": {"file": str(secrets["store"])},
@@ -148,7 +140,7 @@ def test_a_stampede_on_all_gateways_reads_the_persistent_store_once(five: Five, 
     assert sum(node.metrics("gateway").get('millrace_blob_fills_total{result="filled",store="peers"}', 0)
                for node in five.nodes) >= GATEWAYS - 1  # fmt: skip
     five.s3.close()  # it was idle for so long that the server may have closed it
-    until(lambda: five.s3.ask("HEAD", "primary", f"blobs/{guid}")[0] == 200, 30)
+    until(lambda: five.s3.ask("HEAD", "primary", f"blobs/{guid}")[0] == 200, within_s=30)
 
 
 @pytest.mark.timeout(300)
@@ -162,10 +154,10 @@ def test_when_the_provider_dies_in_the_middle_the_others_go_on_at_the_store(five
     provider, others = five.nodes[1], [five.nodes[0], *five.nodes[2:]]
     first = Stampede([provider], guid, 1)
     first.start()
-    until(lambda: five.store.answered_bytes - before > size // 8, 60)
+    until(lambda: five.store.answered_bytes - before > size // 8)
     rest = Stampede(others, guid, 12)
     rest.start()
-    until(lambda: five.store.answered_bytes - before > size // 3, 60)
+    until(lambda: five.store.answered_bytes - before > size // 3)
     five.store.set_way(Way.PASS)
     provider.processes["gateway"].send_signal(how)
     try:
@@ -193,9 +185,7 @@ def test_only_the_clusters_secret_opens_what_is_being_fetched(five: Five) -> Non
 
 def test_without_etcd_each_gateway_fetches_for_itself(tmp_path: Path) -> None:
     """I10: a directory that is away costs a second, not the answer."""
-    secret = tmp_path / "secret"
-    secret.write_text("s3cret")
-    secret.chmod(0o600)
+    secret = secret_file(tmp_path / "secret", "s3cret")
     with EtcdCluster(1) as etcd:
         etcd.stop_member(0)
         node = Node(tmp_path / "n", etcd=etcd.urls, extra={"cluster": {"secret": {"file": str(secret)}}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,13 +13,13 @@ import pytest
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import Node
 from tests.support.riak_cs_socket import Cluster, RiakCsSocket
+from tests.support.waiting import until
 
 TTL_S = 6.0
 ROUND_S = TTL_S / 6
 LATE_S = 10.0
 """etcd ends a lease up to two seconds late; the rest is a busy machine. To the second, in virtual time:
 tests/unit/services/test_gc_duty.py."""
-PATIENCE_S = 60.0
 
 
 class Pair:
@@ -40,21 +40,13 @@ class Pair:
 
     def holder(self) -> str:
         """The name of the node that collects, once one does; it says so by its metrics too."""
-        self.until(lambda: len(self.cluster.collecting) == 1, "one node collects")
+        until(lambda: len(self.cluster.collecting) == 1, "one node collects")
         (name,) = self.cluster.collecting
         assert self.nodes[name].metrics("agent")["millrace_gc_duty_held"] == 1
         return name
 
     def other(self, name: str) -> str:
         return "a" if name == "b" else "b"
-
-    @staticmethod
-    def until(true: Callable[[], bool], what: str) -> float:
-        began = time.monotonic()
-        while not true():
-            assert time.monotonic() - began < PATIENCE_S, what
-            time.sleep(0.05)
-        return time.monotonic() - began
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +87,7 @@ def test_the_duty_moves_within_the_lease_when_the_holders_node_dies(pair: Pair) 
     pair.nodes[dead].kill("agent")
     pair.sockets[dead].say(f"pause {time.time() + 9:.0f}")  # its Riak CS dies with it
     successor = pair.other(dead)
-    took = pair.until(lambda: pair.cluster.collecting == {successor}, "the other one collects")
+    took = until(lambda: pair.cluster.collecting == {successor}, "the other one collects")
     assert took < TTL_S + ROUND_S + LATE_S
     pair.nodes[dead].start("agent")
     time.sleep(2 * ROUND_S)
@@ -108,14 +100,14 @@ def test_an_agent_that_is_stopped_leaves_nothing_behind_and_the_other_need_not_w
     assert leaving not in pair.cluster.collecting
     other = pair.other(leaving)
     assert gc_status(pair.nodes[other])[1]["holder"] != leaving
-    pair.until(lambda: pair.cluster.collecting == {other}, "the other one collects")
+    until(lambda: pair.cluster.collecting == {other}, "the other one collects")
 
 
 def test_a_holder_whose_etcd_is_gone_halts_before_its_lease_could_have_ended(pair: Pair) -> None:
     holder = pair.holder()
     pair.etcd.stop_member(0)
     try:
-        took = pair.until(lambda: not pair.cluster.collecting, "it halts by itself")
+        took = until(lambda: not pair.cluster.collecting, "it halts by itself")
         assert took < TTL_S + LATE_S
         code = pair.nodes[holder].cli("gc", "status", "--json").returncode
         assert code == 4, "an outage is not 'nobody holds it' (I5)"
@@ -128,7 +120,7 @@ def test_a_timer_left_on_by_an_older_configuration_is_switched_off(pair: Pair) -
     pair.holder()
     for socket in pair.sockets.values():
         socket.timer = True
-    pair.until(lambda: not any(s.timer for s in pair.sockets.values()), "both timers off")
+    until(lambda: not any(s.timer for s in pair.sockets.values()), "both timers off")
     pair.holder()
 
 

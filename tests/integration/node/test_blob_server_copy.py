@@ -22,15 +22,14 @@ from tests.support.fakes import content_of
 from tests.support.millrace_node import Node
 from tests.support.s3_buckets import make_bucket
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
+from tests.support.secret_file import secret_file
 
 pytestmark = pytest.mark.timeout(300)
 BLOB = random.Random(11).randbytes((3 << 20) + 77)
 
 
 def test_from_bucket_to_bucket_no_byte_comes_here(tmp_path: Path) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text(SECRET_KEY)
-    secret.chmod(0o600)
+    secret = secret_file(tmp_path / "secret", SECRET_KEY)
     with seaweedfs_server(tmp_path) as server, Proxy(server.url, 1) as between:
         options = [S3Options((server.url,), name, "", "us-east-1", ACCESS_KEY, SECRET_KEY) for name in ("near", "far")]
         for each in options:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from controlplane.adapters.etcd.shard_directory import EtcdShardDirectory
 from controlplane.ports.shards import Seen
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import Node
+from tests.support.waiting import until
 
 TTL_S = 4
 SLACK_S = 2.0
@@ -23,7 +23,6 @@ SLACK_S = 2.0
 second, in virtual time."""
 BUSY_S = 8.0
 """What a busy machine may take beside it, for real processes."""
-PATIENCE_S = 60
 OWNED = "millrace_cluster_shards_owned"
 
 
@@ -67,14 +66,6 @@ def seen(etcd: EtcdCluster, node: Node) -> Seen:
             await directory.aclose()
 
     return asyncio.run(look())
-
-
-def until(what: Callable[[], bool]) -> float:
-    began = time.monotonic()
-    while not what():
-        assert time.monotonic() - began < PATIENCE_S
-        time.sleep(0.1)
-    return time.monotonic() - began
 
 
 def test_a_killed_agents_shards_are_others_within_the_ttl_and_two_seconds(nodes: list[Node]) -> None:

@@ -11,22 +11,22 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import Node
 from tests.support.ports import free_port
+from tests.support.s3_clients import s3_client
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, moto_server
+from tests.support.secret_file import secret_file
+from tests.support.waiting import until
 
 BUCKET = "mirror"
-PATIENCE_S = 60
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,6 @@ def node(tmp_path: Path, etcd: EtcdCluster) -> Iterator[Node]:
     made = Node(tmp_path / "node", etcd=etcd.urls)
     yield made
     made.stop()
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for it. How soon it comes is promised in virtual time (tests/unit): here, programs start beside others."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline, f"not within {PATIENCE_S} s: {what}"
-        time.sleep(0.05)
 
 
 def endpoints(node: Node) -> list[str]:
@@ -68,9 +60,7 @@ def drained(node: Node) -> bool:
 
 def s3_table(folder: Path, url: str) -> dict[str, Any]:
     """The persistent store's table, with its secret in a file of `folder`."""
-    secret = folder / "secret"
-    secret.write_text(SECRET_KEY)
-    secret.chmod(0o600)
+    secret = secret_file(folder / "secret", SECRET_KEY)
     return {
         "kind": "s3", "endpoints": [url], "bucket": BUCKET, "access_key": ACCESS_KEY,
         "secret_key": {"file": str(secret)}, "create_bucket": True, "part_bytes": 6 * 1024 * 1024,
@@ -88,10 +78,7 @@ def test_blobs_reach_s3_and_come_back_from_it(tmp_path: Path, etcd: EtcdCluster)
             bodies = [b"", b"small", os.urandom(300_000), os.urandom(12_000_000)]
             guids = [json.loads(node.request("POST", "/blobs", body)[2])["guid"] for body in bodies]
             until(lambda: drained(node), "all mirrored")
-            s3 = boto3.client(
-                "s3", endpoint_url=aws.url, aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
-                region_name="us-east-1", config=Config(s3={"addressing_style": "path"}),
-            )  # fmt: skip
+            s3 = s3_client(aws.url, ACCESS_KEY, SECRET_KEY)
             for guid, body in zip(guids, bodies, strict=True):
                 assert s3.get_object(Bucket=BUCKET, Key=f"blobs/{guid}")["Body"].read() == body
             for path in (tmp_path / "node" / "primary" / "objects").rglob("*"):

@@ -6,8 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from tests.support.etcd_cluster import EtcdCluster
 from tests.support.hot_servers import redis_server
 from tests.support.millrace_node import Node
 from tests.support.riak_kv import RiakNode, given_or_standin
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,6 @@ def tables(riak: RiakNode, kind: str, servers: list[str], cluster: str) -> dict[
         "hot_cache.tier": {"servers": servers, "timeout_s": 5.0, "prefix": cluster},
         "cluster": {"mode": "on", "lease_ttl_s": 5},
     }
-
-
-def until(what: Callable[[], bool], most_s: float = 60.0) -> None:
-    end = time.monotonic() + most_s
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.2)
 
 
 def test_one_nodes_promises_are_kept_by_another(tmp_path: Path, riak: RiakNode) -> None:
@@ -84,7 +77,7 @@ def test_one_nodes_promises_are_kept_by_another(tmp_path: Path, riak: RiakNode) 
             assert back.request("GET", f"/blobs/{guid}")[2] == body
             assert back.request("DELETE", f"/blobs/{guid}")[0] == 204
             assert back.request("GET", f"/blobs/{guid}")[0] == 404
-            until(lambda: front.request("GET", f"/blobs/{guid}")[0] == 404, 10)  # within tombstone_recheck_s
+            until(lambda: front.request("GET", f"/blobs/{guid}")[0] == 404, within_s=10)  # within tombstone_recheck_s
         finally:
             for node in nodes.values():
                 node.stop()

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import boto3
 import pytest
 from azure.storage.blob import ContainerClient
-from botocore.config import Config
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
@@ -24,7 +22,9 @@ from tests.support import s3_gateway
 from tests.support.cloud_servers import ACCOUNT, ACCOUNT_KEY, azurite_server, gcs_server
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.riak_cs import RiakCs, User
+from tests.support.s3_clients import s3_client
 from tests.support.s3_gateway import S3Gateway
+from tests.support.secret_file import secret_file
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -49,9 +49,7 @@ class Cloud:
 
 @contextlib.contextmanager
 def azure(folder: Path) -> Iterator[Cloud]:
-    key = folder / "azure-key"
-    key.write_text(ACCOUNT_KEY)
-    key.chmod(0o600)
+    key = secret_file(folder / "azure-key", ACCOUNT_KEY)
     with azurite_server(folder) as server:
         target = {
             "kind": "azure", "endpoint": server.url, "bucket": "mirror", "create_bucket": True, "account": ACCOUNT,
@@ -134,11 +132,7 @@ def mirrored(
         extra: dict[str, dict[str, Any]] = {"mirror": mirror}
         with s3_gateway.running(folder, riak_cs, s3_etcd.urls, name=f"to-{name}", extra=extra) as gateway:
             gateway.node.start("agent")
-            config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, read_timeout=60)
-            s3 = boto3.client(
-                "s3", endpoint_url=gateway.url, aws_access_key_id=alice.key, aws_secret_access_key=alice.secret,
-                region_name="us-east-1", config=config,
-            )  # fmt: skip
+            s3 = s3_client(gateway.url, alice.key, alice.secret, retries={"max_attempts": 1}, read_timeout=60)
             yield Mirrored(gateway, s3, cloud, beneath)
 
 

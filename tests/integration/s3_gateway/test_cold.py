@@ -11,8 +11,7 @@ import os
 import secrets
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +29,8 @@ from tests.support.millrace_node import TOKEN
 from tests.support.riak_cs import RiakCs, User
 from tests.support.s3_gateway import S3Gateway
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
+from tests.support.secret_file import secret_file
+from tests.support.waiting import until
 
 CLIENTS: Final = 60
 MIB: Final = 1 << 20
@@ -76,15 +77,8 @@ class World:
 
     def settle(self) -> None:
         node = self.gateways[0].node
-        until(lambda: node.metrics("gateway")["millrace_journal_pending_entries"] == 0, 120)
+        until(lambda: node.metrics("gateway")["millrace_journal_pending_entries"] == 0, within_s=120)
         assert node.metrics("gateway")["millrace_journal_failed_entries"] == 0
-
-
-def until(what: Callable[[], bool], most_s: float) -> None:
-    end = time.monotonic() + most_s
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module", params=["three workers", "two gateways of two workers"])
@@ -101,10 +95,8 @@ def world(
         weed = stack.enter_context(seaweedfs_server(folder))
         proxy = stack.enter_context(Proxy(weed.url, 1))
         etcd = stack.enter_context(EtcdCluster(1)).urls if gateways > 1 else ()
-        files = {name: folder / name for name in ("store", "cluster")}
-        for name, value in (("store", SECRET_KEY), ("cluster", "the-clusters-secret")):
-            files[name].write_text(value)
-            files[name].chmod(0o600)
+        texts = {"store": SECRET_KEY, "cluster": "the-clusters-secret"}
+        files = {name: secret_file(folder / name, text) for name, text in texts.items()}
         store: dict[str, Any] = {
             "kind": "s3", "create_bucket": True, "access_key": ACCESS_KEY, "read_timeout_s": 20,
             "secret_key": {"file": str(files["store"])},
@@ -195,7 +187,7 @@ def test_the_far_store_is_read_once(what: str, mib: int, world: World, request: 
     read = world.store.answered_bytes - before
     # Beside the bytes: the heads of its answers to all who asked whether it has it.
     assert len(body) <= read < len(body) * 1.01 + CLIENTS * 1500, f"{read / len(body):.2f} times its bytes were read"
-    until(lambda: world.is_back(urls[0]), 60)
+    until(lambda: world.is_back(urls[0]))
 
 
 def fetching(world: World) -> int:
@@ -237,13 +229,13 @@ def test_when_the_worker_that_fetches_is_killed_the_others_answer(what: str, wor
     world.store.set_way(Way.SLOW)  # so that there is a middle
     try:
         first = Crowd(urls[:1], body, 1)
-        until(lambda: world.store.answered_bytes - before > MIB, 60)
+        until(lambda: world.store.answered_bytes - before > MIB)
         victim = fetching(world)
         assert victim
         rest = Crowd(urls, body, 20)
         # One that nobody has accepted would be lost with the victim too, and nobody could tell.
-        until(lambda: len(rest.ports) == 20 and rest.ports <= everyones_clients(world), 60)
-        until(lambda: world.store.answered_bytes - before > 3 * MIB, 60)
+        until(lambda: len(rest.ports) == 20 and rest.ports <= everyones_clients(world))
+        until(lambda: world.store.answered_bytes - before > 3 * MIB)
         lost = clients_of(victim)
         os.kill(victim, signal.SIGKILL)
         results = rest.join()
@@ -252,5 +244,5 @@ def test_when_the_worker_that_fetches_is_killed_the_others_answer(what: str, wor
     assert set(first.join().values()) == {"broken off"}
     assert {result for port, result in results.items() if port not in lost} == {"right"}
     assert {result for port, result in results.items() if port in lost} <= {"broken off"}
-    until(lambda: all(gateway.node.ready("gateway")["ready"] for gateway in world.gateways), 60)
+    until(lambda: all(gateway.node.ready("gateway")["ready"] for gateway in world.gateways))
     assert list(Crowd(urls, body, 5).join().values()) == ["right"] * 5

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.integration.s3_gateway.wire import Wire, content_md5
 from tests.support.riak_cs import User
+from tests.support.s3_clients import s3_client
 from tests.support.s3_gateway import S3Gateway
 
 MIB = 1 << 20
@@ -18,10 +17,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def s3(gateway: S3Gateway, alice: User) -> Any:
-    return boto3.client(
-        "s3", endpoint_url=gateway.url, aws_access_key_id=alice.key, aws_secret_access_key=alice.secret,
-        region_name="us-east-1", config=Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
-    )  # fmt: skip
+    return s3_client(gateway.url, alice.key, alice.secret, retries={"total_max_attempts": 1})
 
 
 def refused(call: Any, **parameters: Any) -> tuple[int, str]:

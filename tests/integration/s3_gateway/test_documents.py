@@ -6,22 +6,18 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from tests.integration.s3_gateway.wire import Wire
 from tests.support.riak_cs import User
+from tests.support.s3_clients import s3_client
 from tests.support.s3_gateway import S3Gateway
 
 
 @pytest.fixture(scope="module")
 def s3(gateway: S3Gateway, alice: User) -> Iterator[Any]:
-    client = boto3.client(
-        "s3", endpoint_url=gateway.url, region_name="us-east-1", aws_access_key_id=alice.key,
-        aws_secret_access_key=alice.secret, config=Config(s3={"addressing_style": "path"}),
-    )  # fmt: skip
+    client = s3_client(gateway.url, alice.key, alice.secret)
     yield client
     client.close()
 

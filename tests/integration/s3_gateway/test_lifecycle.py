@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from controlplane.adapters.filesystem import FilesystemStore
 from controlplane.adapters.system_clock import SystemClock
@@ -19,6 +17,7 @@ from controlplane.model.keys import StoreName
 from tests.support import s3_gateway
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.riak_cs import RiakCs, User
+from tests.support.s3_clients import s3_client
 from tests.support.s3_gateway import S3Gateway
 
 PAST = datetime(2020, 1, 1, tzinfo=UTC)
@@ -39,10 +38,7 @@ def sweeping(riak_cs: RiakCs, s3_folder: Path, s3_etcd: EtcdCluster) -> Iterator
 
 @pytest.fixture(scope="module")
 def s3(sweeping: S3Gateway, alice: User) -> Any:
-    return boto3.client(
-        "s3", endpoint_url=sweeping.url, region_name="us-east-1", aws_access_key_id=alice.key,
-        aws_secret_access_key=alice.secret, config=Config(s3={"addressing_style": "path"}),
-    )  # fmt: skip
+    return s3_client(sweeping.url, alice.key, alice.secret)
 
 
 def keys(s3: Any, bucket: str) -> list[str]:

@@ -15,17 +15,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.integration.s3_gateway.wire import Wire
 from tests.support import s3_gateway
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.riak_cs import RiakCs, User
+from tests.support.s3_clients import s3_client
 from tests.support.s3_gateway import S3Gateway
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, S3Server, seaweedfs_server
+from tests.support.secret_file import secret_file
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -34,15 +35,7 @@ ODD = "a b+c/ü&%25=§.txt"
 
 
 def client(url: str, key: str, secret: str) -> S3Client:
-    config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, read_timeout=60)
-    return boto3.client(
-        "s3",
-        endpoint_url=url,
-        aws_access_key_id=key,
-        aws_secret_access_key=secret,
-        region_name="us-east-1",
-        config=config,
-    )
+    return s3_client(url, key, secret, retries={"max_attempts": 1}, read_timeout=60)
 
 
 @dataclass
@@ -95,9 +88,7 @@ def mirrored(
 ) -> Iterator[Mirrored]:
     folder = s3_folder / "mirrored"
     folder.mkdir()
-    secret = folder / "target-secret"
-    secret.write_text(SECRET_KEY)
-    secret.chmod(0o600)
+    secret = secret_file(folder / "target-secret", SECRET_KEY)
     target = {
         "kind": "s3", "endpoints": [seaweedfs.url], "bucket": "mirror", "create_bucket": True,
         "access_key": ACCESS_KEY, "secret_key": {"file": str(secret)}, "attempts": 1,
@@ -108,9 +99,7 @@ def mirrored(
         {"buckets": "m-*", "read_through": True, "target": target},
         {"buckets": "arch-*", "deletes": False, "target": {"kind": "filesystem", "path": str(archive)}},
     ]
-    admin = folder / "admin-secret"
-    admin.write_text(riak_cs.secret)
-    admin.chmod(0o600)
+    admin = secret_file(folder / "admin-secret", riak_cs.secret)
     near = {
         "kind": "s3", "endpoints": [riak_cs.url], "bucket": f"copies-{secrets.token_hex(4)}", "create_bucket": True,
         "access_key": riak_cs.key, "secret_key": {"file": str(admin)}, "list_version": 1, "conditional_put": False,
@@ -239,7 +228,7 @@ def test_what_riak_cs_lost_is_read_from_the_target_and_put_back(mirrored: Mirror
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: s3.get_object(Bucket=bucket, Key="lost")["Body"].read(), range(8)))
     assert answers == [body] * 8
-    _until(lambda: mirrored.beneath.ask("HEAD", f"/{bucket}/lost").status == 200)
+    until(lambda: mirrored.beneath.ask("HEAD", f"/{bucket}/lost").status == 200)
     back = mirrored.beneath.ask("GET", f"/{bucket}/lost")
     assert back.body == body
     assert (back.headers["content-type"], back.headers["x-amz-meta-a"]) == ("image/x", "b")
@@ -329,13 +318,6 @@ def test_i5_while_the_target_is_away_writes_go_on_and_nothing_is_said_to_be_miss
     mirrored.settle()
     assert mirrored.copy(bucket, "b") == b"2"
     assert s3.get_object(Bucket=bucket, Key="a")["Body"].read() == b"1"
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 @pytest.mark.timeout(300)
@@ -438,5 +420,5 @@ def test_tags_are_at_the_target_and_come_back_with_their_object(mirrored: Mirror
     for key, expected in (("small", {"a": "b c", "d": ""}), ("large", {"ü": "new"}), ("plain", {})):
         assert tags(key) == expected  # of what is at the target only
         s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-        _until(lambda key=key: mirrored.beneath.ask("HEAD", f"/{bucket}/{key}").status == 200)  # type: ignore[misc]
-        _until(lambda key=key, expected=expected: tags(key) == expected)  # type: ignore[misc]
+        until(lambda key=key: mirrored.beneath.ask("HEAD", f"/{bucket}/{key}").status == 200)  # type: ignore[misc]
+        until(lambda key=key, expected=expected: tags(key) == expected)  # type: ignore[misc]

@@ -6,15 +6,14 @@ import io
 import secrets
 from typing import Any
 
-import boto3
 import pytest
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from controlplane.s3.checksums import Algorithm, Checksum, composite, hasher_of, parse_checksum
 from tests.integration.s3_gateway.wire import UNSIGNED_TRAILER, Wire
 from tests.support.riak_cs import User
+from tests.support.s3_clients import s3_client
 from tests.support.s3_gateway import S3Gateway
 
 MIB = 1 << 20
@@ -31,10 +30,7 @@ def text_of(algorithm: Algorithm, data: bytes) -> str:
 
 @pytest.fixture(scope="session")
 def s3(gateway: S3Gateway, alice: User) -> Any:
-    return boto3.client(
-        "s3", endpoint_url=gateway.url, aws_access_key_id=alice.key, aws_secret_access_key=alice.secret,
-        region_name="us-east-1", config=Config(retries={"total_max_attempts": 1}),
-    )  # fmt: skip
+    return s3_client(gateway.url, alice.key, alice.secret, retries={"total_max_attempts": 1})
 
 
 def code_of(caught: Any) -> str:

@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from tests.integration.s3_gateway.wire import Wire
 from tests.support import s3_gateway
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.riak_cs import RiakCs, User
+from tests.support.s3_clients import s3_client
 from tests.support.s3_gateway import S3Gateway
 from tests.support.s3_servers import ACCESS_KEY, SECRET_KEY, seaweedfs_server
+from tests.support.secret_file import secret_file
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -32,11 +32,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 def client(url: str, key: str, secret: str) -> S3Client:
-    config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, read_timeout=60)
-    return boto3.client(
-        "s3", endpoint_url=url, aws_access_key_id=key, aws_secret_access_key=secret, region_name="us-east-1",
-        config=config,
-    )  # fmt: skip
+    return s3_client(url, key, secret, retries={"max_attempts": 1}, read_timeout=60)
 
 
 @dataclass
@@ -99,9 +95,7 @@ def scanned(
 ) -> Iterator[Scanned]:
     folder = s3_folder / "scanned"
     folder.mkdir()
-    secret = folder / "target-secret"
-    secret.write_text(SECRET_KEY)
-    secret.chmod(0o600)
+    secret = secret_file(folder / "target-secret", SECRET_KEY)
     with seaweedfs_server(tmp_path_factory.mktemp("seaweedfs")) as seaweedfs:
         target = {
             "kind": "s3", "endpoints": [seaweedfs.url], "bucket": "mirror", "create_bucket": True,

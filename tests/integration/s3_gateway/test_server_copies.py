@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from tests.support import s3_gateway
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.ports import free_port
 from tests.support.riak_cs import RiakCs, User
+from tests.support.s3_clients import s3_client
 from tests.support.s3_gateway import S3Gateway
+from tests.support.secret_file import secret_file
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -58,9 +58,7 @@ class Mirrored:
 def mirrored(riak_cs: RiakCs, s3_folder: Path, s3_etcd: EtcdCluster, alice: User) -> Iterator[Mirrored]:
     folder = s3_folder / "served"
     folder.mkdir()
-    secret = folder / "target-secret"
-    secret.write_text(alice.secret)
-    secret.chmod(0o600)
+    secret = secret_file(folder / "target-secret", alice.secret)
     port, copies = free_port(), f"copies-{secrets.token_hex(4)}"
     target = {
         "kind": "s3", "endpoints": [f"http://127.0.0.1:{port}"], "bucket": copies, "create_bucket": True,
@@ -73,11 +71,7 @@ def mirrored(riak_cs: RiakCs, s3_folder: Path, s3_etcd: EtcdCluster, alice: User
     extra: dict[str, dict[str, object]] = {"mirror": mirror}
     with s3_gateway.running(folder, riak_cs, s3_etcd.urls, name="serving", s3={"port": port}, extra=extra) as gateway:
         gateway.node.start("agent")
-        config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}, read_timeout=120)
-        s3 = boto3.client(
-            "s3", endpoint_url=gateway.url, aws_access_key_id=alice.key, aws_secret_access_key=alice.secret,
-            region_name="us-east-1", config=config,
-        )  # fmt: skip
+        s3 = s3_client(gateway.url, alice.key, alice.secret, retries={"max_attempts": 1}, read_timeout=120)
         yield Mirrored(gateway, s3, copies)
 
 

@@ -7,8 +7,7 @@ import json
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -17,6 +16,7 @@ import pytest
 from tests.support.etcd_cluster import EtcdCluster
 from tests.support.millrace_node import TOKEN, Node
 from tests.support.riak_kv import RiakNode, given_or_standin
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -53,13 +53,6 @@ def workers(node: Node) -> set[int]:
     """Process ids of the supervisor's children."""
     pid = node.processes["gateway"].pid
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
-def until(true: Callable[[], bool], what: str, within_s: float = 90) -> None:
-    end = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < end, f"not within {within_s} s: {what}"
-        time.sleep(0.1)
 
 
 def status(node: Node) -> dict[str, int]:

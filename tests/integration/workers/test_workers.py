@@ -11,13 +11,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.support.millrace_node import TOKEN, Node
+from tests.support.waiting import until
 
 WORKERS = 3
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
@@ -30,15 +31,6 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
     made.start("gateway")
     yield made
     made.stop()
-
-
-def until(true: Callable[[], bool], within_s: float, what: str) -> None:
-    end = time.monotonic() + within_s
-    while time.monotonic() < end:
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError(f"not within {within_s} s: {what}")
 
 
 def workers(node: Node) -> set[int]:
@@ -167,9 +159,9 @@ def test_a_killed_worker_loses_nothing_and_is_replaced(node: Node) -> None:
         victims = workers(node)
         time.sleep(0.3)
         os.kill(min(victims), signal.SIGKILL)
-        until(partial(_replaced, node, min(victims)), 60, "replaced")
-    until(lambda: bool(node.ready("gateway")["ready"]), 60, "ready again")
-    until(lambda: len(acknowledged) > 50, 60, "written")
+        until(partial(_replaced, node, min(victims)), "replaced")
+    until(lambda: bool(node.ready("gateway")["ready"]), "ready again")
+    until(lambda: len(acknowledged) > 50, "written")
     stop.set()
     for lane in lanes:
         lane.join()
@@ -182,7 +174,7 @@ def test_a_killed_worker_loses_nothing_and_is_replaced(node: Node) -> None:
     assert after["millrace_blobs_stored_total"] >= before  # counters do not step back with a worker's death
     assert not list((node.data_dir / "spool").rglob("*.part"))
     node.start("agent")
-    until(lambda: node.metrics("gateway")["millrace_journal_pending_entries"] == 0, 60, "mirrored")
+    until(lambda: node.metrics("gateway")["millrace_journal_pending_entries"] == 0, "mirrored")
     for guid, body in acknowledged:
         assert (tmp := node.folder / "persistent").exists()
         assert any(path.read_bytes() == body for path in tmp.rglob(f"*{guid}*") if path.is_file()), guid
@@ -194,8 +186,8 @@ def test_it_is_not_ready_while_one_is_away(node: Node) -> None:
     os.kill(stopped, signal.SIGKILL)
     seen = node.ready("gateway")
     if seen["ready"]:  # asked within the second that an answer is remembered
-        until(lambda: not node.ready("gateway")["ready"] or len(workers(node)) == WORKERS, 60, "seen")
-    until(lambda: bool(node.ready("gateway")["ready"]), 60, "ready again")
+        until(lambda: not node.ready("gateway")["ready"] or len(workers(node)) == WORKERS, "seen")
+    until(lambda: bool(node.ready("gateway")["ready"]), "ready again")
     assert len(workers(node)) == WORKERS
 
 
@@ -211,7 +203,7 @@ def test_on_sigterm_every_request_in_progress_is_finished(
         connection.send(bodies[pid][:300_000])
     gateway = node.processes["gateway"]
     gateway.send_signal(signal.SIGTERM)
-    until(lambda: not _connects(node.port), 60, "nobody new is let in")
+    until(lambda: not _connects(node.port), "nobody new is let in")
     for pid, connection in each.items():
         connection.send(bodies[pid][300_000:])
         assert connection.getresponse().status == 201
@@ -238,7 +230,7 @@ def test_without_their_supervisor_workers_end_and_hold_the_lock_until_then(
     assert "another millrace gateway" in node.log("gateway")
     slow.send(b"67890")
     assert slow.getresponse().status == 201
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), 60, "all have ended")
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), "all have ended")
     node.start("gateway")
     assert node.ready("gateway")["ready"]
 

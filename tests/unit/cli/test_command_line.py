@@ -15,6 +15,7 @@ from controlplane.cli.exit_codes import MEANINGS, CommandFailed, ExitCode, Termi
 from controlplane.cli.main import main
 from controlplane.cli.parser import build_parser
 from controlplane.ports import errors
+from tests.support.secret_file import secret_file
 
 HEAVY = ("pydantic", "boto3", "rich", "aiohttp", "uvloop", "asyncio", "ssl", "http.client")
 
@@ -217,9 +218,7 @@ def test_check_config_names_file_line_and_path_of_every_fault(
 
 
 def test_check_config_shows_the_tree_without_secrets(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    secret = tmp_path / "secret"
-    secret.write_text("swordfish-swordfish\n")
-    secret.chmod(0o600)
+    secret = secret_file(tmp_path / "secret", "swordfish-swordfish\n")
     file = tmp_path / "m.toml"
     file.write_text(f"[[tokens]]\nname = 't'\nsecret = {{ file = '{secret}' }}\nscopes = ['read']\n")
     assert main(["check-config", str(file)]) == ExitCode.OK

@@ -17,6 +17,7 @@ from controlplane.cli.doctor_local import checks as local_checks
 from controlplane.cli.exit_codes import ExitCode
 from controlplane.ports.errors import Unavailable
 from controlplane.settings.tree import Journal, Node, Settings
+from tests.support.secret_file import secret_file
 
 
 def ok(name: str) -> Check:
@@ -153,9 +154,7 @@ for each in findings:
 def test_no_package_of_ours_is_begun_in_a_thread(tmp_path: Path) -> None:
     """Two threads that begin with a package and with a module of it end in a deadlock of Python's import, which doctor
     showed as internal errors of sound parts (on a machine with little to do)."""
-    secret = tmp_path / "secret"
-    secret.write_text("not-a-real-secret")
-    secret.chmod(0o600)
+    secret = secret_file(tmp_path / "secret", "not-a-real-secret")
     file = tmp_path / "millrace.toml"
     file.write_text(
         f"""

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -44,14 +43,8 @@ class Crash(BaseException):
 
 @pytest.fixture
 def new_node(clock: VirtualClock, tmp_path: Path) -> Iterator[NewNode]:
-    with object_nodes(clock, tmp_path, RULE) as new:
-
-        def make(**more: Any) -> ObjectNode:
-            node = new(large_bytes=2 << 20, **more)
-            node.targets["t"].takes_parts = True
-            return node
-
-        yield make
+    with object_nodes(clock, tmp_path, RULE, large_bytes=2 << 20, takes_parts=True) as new:
+        yield new
 
 
 def parts_of(node: ObjectNode) -> FakeParts:

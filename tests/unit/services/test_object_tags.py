@@ -30,14 +30,8 @@ NewNode = Callable[..., ObjectNode]
 
 @pytest.fixture
 def new_node(clock: VirtualClock, tmp_path: Path) -> Iterator[NewNode]:
-    with object_nodes(clock, tmp_path, RULE) as new:
-
-        def make(**more: Any) -> ObjectNode:
-            node = new(large_bytes=2 << 20, **more)
-            node.targets["t"].takes_parts = True
-            return node
-
-        yield make
+    with object_nodes(clock, tmp_path, RULE, large_bytes=2 << 20, takes_parts=True) as new:
+        yield new
 
 
 async def copied(node: ObjectNode, key: str = "a") -> CopyRecord:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from controlplane.ports.upstream import KeyPair, RenewableKeyPair
 from controlplane.settings.secret import Secret
 from controlplane.wiring.admin_keys import LOOK_S, AdminKeys
+from tests.support.secret_file import secret_file
 from tests.support.virtual_time import VirtualClock
 
 OLD = KeyPair("ADMIN", "old")
@@ -19,10 +20,7 @@ NEW = KeyPair("ADMIN", "new")
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "admin-secret"
-    path.write_text("old\n")
-    path.chmod(0o600)
-    return path
+    return secret_file(tmp_path / "admin-secret", "old\n")
 
 
 @pytest.fixture
