@@ -192,12 +192,12 @@ class LargeCopier:
             await self._turn(rule, length)
             with self._moving(rule, Side.SOURCE, length):
                 reader = await _open(source, info, first, length)
+                hashing: asyncio.Task[None] | None = None
                 try:
                     # What came first is the first part: its MD5 is that of the whole so far.
                     part = hashlib.md5(usedforsecurity=False) if first else None
                     waiting: list[bytes | memoryview] = []
                     size = 0
-                    hashing: asyncio.Task[None] | None = None
                     async for chunk in pieces_of(reader):
                         waiting.append(chunk)
                         size += len(chunk)
@@ -211,7 +211,12 @@ class LargeCopier:
                         await hashing
                     await whole.take(waiting, part)
                 finally:
-                    await reader.aclose()
+                    try:
+                        if hashing is not None:
+                            # Where the reader broke off, threads may still be at what it gave.
+                            await asyncio.gather(hashing, return_exceptions=True)
+                    finally:
+                        await reader.aclose()
             md5s.append(whole.md5() if part is None else Md5(part.hexdigest()))
         return whole.content(), tuple(md5s)
 

@@ -13,18 +13,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controlplane.adapters.memory.object_store import MemoryReader
 from controlplane.model.content import Md5
 from controlplane.model.copy_record import decode_copy_record
 from controlplane.model.failures import Failure
 from controlplane.model.keys import Key
 from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.task import Draft, Op
 from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ObjectReader
 from controlplane.ports.object_store import pieces_of as ports_pieces_of
 from controlplane.ports.part_store import Part
 from controlplane.services import large_copying
-from controlplane.services.large_copying import UploadSweep
+from controlplane.services.large_copying import LargeCopier, UploadSweep
 from controlplane.services.mirror import Mirror
 from tests.support.object_node import B, ObjectNode, object_nodes
 from tests.support.part_store import FakeParts
@@ -249,6 +251,29 @@ async def test_a_range_that_ends_short_is_not_sent_with_what_was_in_its_memory_b
     assert node.copies() == {"large": LARGE}
     assert ranges > 12
     assert len(put_bodies) == 6
+
+
+async def test_a_reading_that_breaks_off_leaves_no_digesting_behind(
+    new_node: NewNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, beside = new_node(), []
+
+    async def pieces_of(_: ObjectReader) -> AsyncIterator[bytes | memoryview]:
+        yield bytes(600 * 1024)
+        raise Unavailable("it broke off")
+
+    async def aclose(_: MemoryReader) -> None:
+        beside.append(len(asyncio.all_tasks()) - 1)
+
+    await node.put("large", LARGE)
+    info = await node.source.store(B).head(K)
+    copier = LargeCopier(node.uploads, node.clock, above_bytes=0, buffers=1, admit=node.lanes.admit)
+    monkeypatch.setattr(large_copying, "pieces_of", pieces_of)
+    monkeypatch.setattr(MemoryReader, "aclose", aclose)
+    draft = Draft(Op.PUT_OBJECT, B, K, rule="far")
+    with pytest.raises(Unavailable, match="broke off"):
+        await copier.copy(draft, node.source.store(B), info, parts_of(node), metadata={})
+    assert beside == [0]
 
 
 async def test_an_upload_that_somebody_aborted_is_begun_anew(
