@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from controlplane.model.scan_board import Board
@@ -13,10 +13,10 @@ from controlplane.model.tally import ScanTally
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.scan_board import NoSession
-from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.scan_duty import LAST, is_long_ago, note_last, summary, tell
 from controlplane.services.scan_run import RUN, Report
 from controlplane.services.scan_seat import Look, ScanSeat
+from controlplane.services.shared_documents import SharedDocuments
 from controlplane.services.shared_scan import SharedScan
 
 log = logging.getLogger(__name__)
@@ -32,13 +32,12 @@ class SharedScanDuty:
         self,
         new_scan: Callable[[], SharedScan],
         seat: ScanSeat,
-        documents: ScanCheckpoints,
+        documents: SharedDocuments,
         clock: Clock,
         tally: ScanTally,
         *,
         every_s: float,
     ) -> None:
-        """`documents`: shared by all nodes."""
         self._new_scan = new_scan
         self._seat = seat
         self._documents = documents
@@ -143,7 +142,12 @@ class SharedScanDuty:
         look = await self._seat.look()
         if look.board is None or look.board.run != board.run:
             return
-        await self._documents.save(LAST, document)
+
+        def last(held: Mapping[str, Any] | None) -> Mapping[str, Any]:
+            # Since that look this node may have stood still, and others have concluded this run and later ones.
+            return document if held is None or int(held.get("run", 0)) < board.run else held
+
+        await self._documents.change(LAST, last)
         if not await self._seat.post(look, None):
             return
         self._count(board, now)

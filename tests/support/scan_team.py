@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from controlplane.adapters.memory.catalog import MemoryCatalog
-from controlplane.adapters.memory.documents import MemoryDocuments
+from controlplane.adapters.memory.directory import InProcessDirectory
 from controlplane.adapters.memory.scan_board import InProcessBoard, MemoryScanBoards
 from controlplane.model.keys import Bucket
 from controlplane.model.mirror_rules import MirrorRule
@@ -16,11 +16,11 @@ from controlplane.model.tally import ScanTally
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.scan_board import ScanBoards
-from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.scan_deletes import ScanDeletes
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_seat import ScanSeat
 from controlplane.services.scan_stretches import StretchRecords
+from controlplane.services.shared_documents import SharedDocuments
 from controlplane.services.shared_scan import SharedScan
 from controlplane.services.shared_scan_duty import SharedScanDuty
 from tests.support.object_node import B
@@ -38,7 +38,7 @@ class ScanNode:
         world: World,
         name: str,
         boards: ScanBoards,
-        documents: ScanCheckpoints,
+        documents: SharedDocuments,
         *,
         catalog: Catalog | None = None,
         limits: GuardLimits | None = None,
@@ -98,7 +98,8 @@ class Team:
     def __init__(self, world: World, *names: str, own_catalogs: bool = False, **more: Any) -> None:
         self.world = world
         self.board = InProcessBoard(world.clock)
-        self.documents = MemoryDocuments()
+        self.directory = InProcessDirectory(world.clock)
+        self.documents = SharedDocuments(self.directory, "scan")
         self.own_catalogs = own_catalogs
         self.more = more
         self.catalogs: dict[str, Catalog] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controlplane.adapters.memory.scan_board import MemoryScanBoards
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.rate import Limit
@@ -18,14 +19,18 @@ from controlplane.model.scan_guard import GuardLimits
 from controlplane.model.scan_join import Kind
 from controlplane.ports.errors import Unavailable
 from controlplane.services.lanes import LanePlan, Lanes
+from controlplane.services.scan_duty import LAST
 from controlplane.services.scan_seat import Look
+from controlplane.services.shared_documents import SharedDocuments
 from tests.support.object_node import B, FakeBuckets
-from tests.support.scan_team import DAY, TTL_S, Team
+from tests.support.scan_team import DAY, TTL_S, ScanNode, Team
 from tests.support.scan_world import PLACES, WEEK, Place, World
 from tests.support.virtual_time import VirtualClock, VirtualTimeLoop
 
 EQUAL = [Place(f"{n:04d}", True, "copy", "right") for n in range(400)]
 BUDGET = settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+
+Change = Callable[[Mapping[str, Any] | None], Mapping[str, Any] | None]
 
 
 def on_virtual_time(course: Coroutine[Any, Any, None]) -> None:
@@ -238,6 +243,33 @@ async def test_every_node_tells_when_the_last_scan_ended_whoever_concluded_it(wo
     await team.run()
     assert [node.tally.last_finished_at for node in team.nodes.values()] == [ended_at, ended_at]
     assert [node.tally.runs for node in team.nodes.values()] == [0, 0]
+
+
+async def test_a_node_that_stood_still_as_it_concluded_a_run_says_nothing_over_a_later_one(world: World) -> None:
+    stands, goes_on = asyncio.Event(), asyncio.Event()
+
+    class Standing(SharedDocuments):
+        async def change(self, name: str, change: Change) -> Mapping[str, Any] | None:
+            if name == LAST:
+                stands.set()
+                await goes_on.wait()
+            return await super().change(name, change)
+
+    await world.fill(EQUAL)
+    team = Team(world, "b")
+    standing = ScanNode(world, "a", MemoryScanBoards(team.board), Standing(team.directory, "scan"))
+    standing.seat.keep = goes_on.wait  # type: ignore[assignment,method-assign]
+    concluding = asyncio.ensure_future(standing.duty.once())
+    await stands.wait()
+    await world.clock.sleep(TTL_S)
+    await team.run()
+    world.clock.step(DAY)
+    await team.run()
+    later = await team.last()
+    assert later["run"] == 2
+    goes_on.set()
+    await concluding
+    assert await team.last() == later
 
 
 async def test_nodes_with_other_rules_stay_away_until_it_is_over(world: World) -> None:
