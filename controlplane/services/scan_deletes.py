@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
@@ -22,8 +21,6 @@ from controlplane.ports.object_store import ObjectStore
 from controlplane.services.copy_judging import is_a_copy
 from controlplane.services.scan_admission import Admit, at_once
 from controlplane.services.scan_queue import JournalSink
-
-log = logging.getLogger(__name__)
 
 _PAGE: Final = 1000
 
@@ -82,7 +79,6 @@ class ScanDeletes:
         )
         verdict = judge(evidence, self.limits)
         if not verdict.allowed:
-            log.error("%s/%s: nothing is deleted at the target: %s", unit.bucket, unit.prefix, verdict.reason)
             return 0, verdict
         await allowed(candidates)
         return await self.enqueue(unit, target, [(unit.floor(), None)], since, candidates, admit), verdict

@@ -11,7 +11,7 @@ from controlplane.model.tally import ScanTally
 from controlplane.ports.clock import Clock
 from controlplane.ports.scan_checkpoints import ScanCheckpoints
 from controlplane.services.held_lock import HeldLock
-from controlplane.services.scan_run import RUN, Report, ScanRun
+from controlplane.services.scan_run import RUN, Report, ScanRun, UnitReport
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,14 @@ def summary(report: Report, finished_at: float) -> dict[str, Any]:
         "held_back_buckets": report.held_back,
         "notes": report.notes,
     }
+
+
+def tell_unit(told: UnitReport) -> None:
+    if told.error:
+        log.warning("the scan of %s did not come to its end: %s", told.unit.name, told.error)
+    if told.held_back:
+        unit = told.unit
+        log.error("%s/%s: nothing is deleted at the target: %s", unit.bucket, unit.prefix, told.held_back)
 
 
 def tell(report: Report) -> None:

@@ -95,8 +95,10 @@ class ScanRun:
         trust_catalog: bool = True,
         read: bool = False,
         on_keys: Callable[[int], None] = lambda _: None,
+        on_unit: Callable[[UnitReport], None] = lambda _: None,
         save_every_s: float = SAVE_EVERY_S,
     ) -> None:
+        """`on_unit`: is told of each unit that is over; the report has them all."""
         self._scans = scans
         self._clock = scans.clock
         self._tally = tally
@@ -105,6 +107,7 @@ class ScanRun:
         self._trust_catalog = trust_catalog
         self._read = read
         self._on_keys = on_keys
+        self._on_unit = on_unit
         self._save_every_s = save_every_s
         self._stopping = False
         self._saved_at = self._clock.monotonic()
@@ -180,10 +183,10 @@ class ScanRun:
             return False
         except MillraceError as error:
             told.error = str(error)
-            log.warning("the scan of %s did not come to its end: %s", unit.name, error)
         else:
             self._keep_splits(unit, scan)
         report.add(told)
+        self._on_unit(told)
         progress.unit, progress.state = "", None
         return True
 

@@ -23,7 +23,7 @@ from controlplane.services.held_lock import HeldLock
 from controlplane.services.lanes import Lanes
 from controlplane.services.runner import Runner
 from controlplane.services.scan_deletes import ScanDeletes
-from controlplane.services.scan_duty import ScanDuty
+from controlplane.services.scan_duty import ScanDuty, tell_unit
 from controlplane.services.scan_maker import ScanMaker
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
@@ -152,7 +152,14 @@ class ScanPart:
         checkpoints = FileDocuments(scan_folder(self._settings))
 
         def new_run(on_keys: Callable[[int], None]) -> ScanRun:
-            return ScanRun(self._scans, self.tally, deletes=self._deletes(), checkpoints=checkpoints, on_keys=on_keys)
+            return ScanRun(
+                self._scans,
+                self.tally,
+                deletes=self._deletes(),
+                checkpoints=checkpoints,
+                on_keys=on_keys,
+                on_unit=tell_unit,
+            )
 
         return ScanDuty(new_run, lock, checkpoints, self._clock, every_s=every_s, tally=self.tally)
 

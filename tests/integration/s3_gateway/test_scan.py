@@ -152,8 +152,10 @@ def test_i6_the_guard_holds_back_and_an_empty_bucket_deletes_nothing(scanned: Sc
         scanned.lose(bucket, f"k{n:04d}")
     scanned.mirror("diff", bucket)
     time.sleep(0.6)
-    code, lines = scanned.mirror("backfill", bucket, "--allow-deletes", "2")
-    assert (code, lines[-1]["summary"]["deletes_enqueued"], lines[-1]["summary"]["held_back_buckets"]) == (1, 0, 1)
+    ran = scanned.gateway.node.cli("mirror", "backfill", bucket, "--allow-deletes", "2", "--json")
+    summary = json.loads(ran.stdout.splitlines()[-1])["summary"]
+    assert (ran.returncode, summary["deletes_enqueued"], summary["held_back_buckets"]) == (1, 0, 1)
+    assert ran.stderr.count(b"nothing is deleted") == 1
     scanned.lose(bucket, "k0003")
     code, lines = scanned.mirror("backfill", bucket, "--allow-deletes", "100")
     assert (code, lines[-1]["summary"]["deletes_enqueued"]) == (1, 0)

@@ -18,8 +18,9 @@ from controlplane.model.scan_state import Counts, Unit
 from controlplane.ports.errors import Unavailable
 from controlplane.ports.object_store import Page
 from controlplane.services import scan_run
+from controlplane.services.scan_duty import tell_unit
 from controlplane.services.scan_queue import JournalSink
-from controlplane.services.scan_run import RUN
+from controlplane.services.scan_run import RUN, UnitReport
 from tests.support.fakes import damage, failing
 from tests.support.object_node import B
 from tests.support.scan_world import PLACES, RULE, WEEK, Place, T, Told, World
@@ -460,6 +461,26 @@ class Failing:
 
     async def take(self, unit: Unit, differences: Sequence[Difference]) -> int:
         raise Unavailable("the journal is away")
+
+
+@pytest.mark.parametrize("how", ["it failed", "its deletions are refused"])
+async def test_how_a_unit_ended_is_told_to_who_has_the_run_and_by_nobody_else(
+    world: World, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    await world.fill([*GONE, *KEPT])
+    if how == "it failed":
+        world.source.fault = failing("list")
+    else:
+        await world.run(deletes=world.deletes()).run()
+        await world.clock.sleep(WEEK)
+    told: list[UnitReport] = []
+    report = await world.run(deletes=world.deletes(most=2), on_unit=told.append).run()
+    assert told == report.units
+    assert bool(told[0].error) is (how == "it failed")
+    assert bool(told[0].held_back) is (how != "it failed")
+    assert caplog.messages == []
+    tell_unit(told[0])  # as the agent does
+    assert len(caplog.messages) == 1
 
 
 async def test_what_could_not_be_told_is_told_by_the_next_scan(world: World) -> None:
