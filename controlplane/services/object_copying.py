@@ -26,17 +26,18 @@ from controlplane.ports.clock import Clock
 from controlplane.ports.errors import Conflict, Corrupt, NotFound, Rejected, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import Journal
-from controlplane.ports.object_store import Expected, LocalFile, ObjectInfo, ObjectReader, ObjectStore
+from controlplane.ports.object_store import Expected, LocalFile, ObjectInfo, ObjectStore
 from controlplane.ports.server_copy import ServerCopies, ServerCopy
 from controlplane.ports.spool import Spool
-from controlplane.s3.etag import is_md5
 from controlplane.services.answer_times import Answered, Moving, unheard, unwatched
 from controlplane.services.handing_on import hand_on
+from controlplane.services.held_copies import is_copy_of, require_what_was_put
 from controlplane.services.large_copying import LargeCopier
 from controlplane.services.object_acls import ObjectAcls
 from controlplane.services.object_deletes import Brought, ObjectDeletes, RuleTarget
 from controlplane.services.object_tombstones import ObjectTombstones
 from controlplane.services.proving import content_in, digest, read_content
+from controlplane.services.seen_object import SeenObject
 from controlplane.services.source_claims import known_content, noted, require_claimed
 from controlplane.services.source_tags import SourceTags
 from controlplane.services.spooled_bodies import SpooledBodies, Turn
@@ -153,26 +154,27 @@ class ObjectCopier:
         for _ in range(_CHANGES_FOLLOWED):
             before = await self._before(task, target, refused, ask=conflict)
             async with self._bodies.turn(task.draft.size) as turn:
+                bytes_wanted = not self._does_without_bytes(task, target)
                 began = self._clock.monotonic()
                 try:
-                    reader = await self._in_source(bucket, source.get(key))
+                    found = await self._in_source(bucket, SeenObject.seen(source, key, bytes_wanted=bytes_wanted))
                 except NotFound:
                     gone = await self._gone(task, target)
                     if await self._lives(bucket, key):
                         continue  # written again: what was removed may have been the copy of that, by another node
                     return gone
-                self._answered(task.draft.rule, self._clock.monotonic() - began)
+                self._answered(task.draft.rule, self._clock.monotonic() - began, "" if bytes_wanted else "head")
                 try:
-                    seen = reader.info
+                    seen = found.info
                     tags = await self._tags.of(bucket, seen)
-                    copied = await self._copy(task, target, reader, tags, turn, before)
+                    copied = await self._copy(task, target, found, tags, turn, before)
                 except Conflict:
                     # Another agent brought a copy meanwhile, perhaps of a newer version; or the catalog was wrong.
                     conflict = True
                     refused += [before] if isinstance(before, Asked) else []
                     continue
                 finally:
-                    await reader.aclose()
+                    await found.aclose()
             self._states.now_holds(target.rule, bucket, key, copied.etag)
             reach("objects.verified")
             try:
@@ -193,6 +195,21 @@ class ObjectCopier:
                 return Brought(True, copied.size, "", rows)
         raise Unavailable(f"{bucket}/{key} changes faster than it can be copied")
 
+    def _does_without_bytes(self, task: Task, target: RuleTarget) -> bool:
+        """Whether an object of the size that the task names is copied by ranges or by the service, or is likely to be
+        there already. A small one is read at once: that saves a request."""
+        draft = task.draft
+        if draft.size <= _IN_MEMORY:
+            return False
+        by_ranges = (
+            self._large is not None
+            and draft.size > self._large.above_bytes
+            and self._targets[target.rule.target].parts(draft.bucket) is not None
+        )
+        ways = self._at_service.get(target.rule.name)
+        by_service = ways is not None and ways.of(draft.bucket) is not None
+        return by_ranges or by_service or task.attempts > 0 or self.has_just_brought(draft)
+
     async def _before(self, task: Task, target: RuleTarget, refused: Sequence[Asked], *, ask: bool) -> Asked | Expected:
         """The target before the source is asked: see services/target_states.py."""
         bucket, key = task.draft.bucket, task.draft.key
@@ -201,15 +218,15 @@ class ObjectCopier:
         return (await self._states.known(target.rule, bucket, [key]))[key]
 
     async def _copy(
-        self, task: Task, target: RuleTarget, reader: ObjectReader, tags: Tags, turn: Turn, before: Asked | Expected
+        self, task: Task, target: RuleTarget, found: SeenObject, tags: Tags, turn: Turn, before: Asked | Expected
     ) -> _Copied:
-        """Bring what the reader has to the target, unless it is there already."""
-        info = reader.info
+        """Bring what was found to the target, unless it is there already."""
+        info = found.info
         record = CopyRecord(info.etag, info.modified_at, info.metadata, info.headers, task.seq, tags)
         bucket = task.draft.bucket
         if self._acls is not None:
             record = replace(record, acl=await self._acls.of(target.rule, bucket, info.key))
-        copied = await self._copy_bytes(task, target, reader, record, turn, before)
+        copied = await self._copy_bytes(task, target, found, record, turn, before)
         if self._acls is not None:
             # Also of one that was there: the crash may have come right before this.
             await self._acls.carry(target.rule, bucket, info.key, record.acl)
@@ -219,12 +236,12 @@ class ObjectCopier:
         self,
         task: Task,
         target: RuleTarget,
-        reader: ObjectReader,
+        found: SeenObject,
         record: CopyRecord,
         turn: Turn,
         before: Asked | Expected,
     ) -> _Copied:
-        info = reader.info
+        info = found.info
         expected = before.expected if isinstance(before, Asked) else before
         held = await self._found(task, target, info, record, before)
         if held is not None:
@@ -233,34 +250,28 @@ class ObjectCopier:
         ways = self._at_service.get(target.rule.name)
         way = None if ways is None or info.size <= _IN_MEMORY else ways.of(task.draft.bucket)
         if way is None or not way.takes(info):
-            return await self._send(task, target, reader, record, turn, expected)
-        copied = await self._copy_at_service(task, target, way, reader, record, expected)
+            return await self._send(task, target, found, record, turn, expected)
+        copied = await self._copy_at_service(task, target, way, found, record, expected)
         if copied is not None:
             return copied
         # What the service would not do, or did not prove, is sent, over what may be there now.
-        await reader.aclose()
+        await found.aclose()
         if self._states.is_fenced(target.rule):
             expected = (await self._states.asked(target.rule, task.draft.bucket, target.store, info.key)).expected
-        again = await self._source.store(task.draft.bucket).get(task.draft.key)
-        try:
-            if again.info != info:
-                raise Unavailable(f"{task.draft.bucket}/{task.draft.key} changed while it was copied", 0.0)
-            return await self._send(task, target, again, record, turn, expected, way)
-        finally:
-            await again.aclose()
+        return await self._send(task, target, found, record, turn, expected, way)
 
     async def _copy_at_service(
         self,
         task: Task,
         target: RuleTarget,
         way: ServerCopy,
-        reader: ObjectReader,
+        found: SeenObject,
         record: CopyRecord,
         expected: Expected,
     ) -> _Copied | None:
         """Let the service that has both ends copy. Its bytes do not come here, unless their SHA-256 is not known: then
         they are read once. None: it has to be sent."""
-        info, bucket = reader.info, task.draft.bucket
+        info, bucket = found.info, task.draft.bucket
         if info.size > way.most_bytes:
             return None
         content = known_content(info)
@@ -268,10 +279,10 @@ class ObjectCopier:
             if self._admit is not None and self._large is not None and info.size > self._large.above_bytes:
                 await self._admit(task.draft.rule, 0, info.size)
             with self._moving(task.draft.rule, Side.SOURCE, info.size):
-                content = await content_in(reader)
+                content = await content_in(await found.reader())
             require_claimed(info, content, self._source.name)
         else:
-            await reader.aclose()
+            await found.aclose()
         await self._targets[target.rule.target].prepare(bucket)
         put = await way.copy(info, content, record.encoded(), **expected)
         if put is None:
@@ -288,19 +299,19 @@ class ObjectCopier:
         self,
         task: Task,
         target: RuleTarget,
-        reader: ObjectReader,
+        found: SeenObject,
         record: CopyRecord,
         turn: Turn,
         expected: Expected,
         way: ServerCopy | None = None,
     ) -> _Copied:
         """The bytes go through here; by `way` at most parts of what is too large for one request."""
-        info = reader.info
+        info = found.info
         service = self._targets[target.rule.target]
         parts = service.parts(task.draft.bucket)
         if self._large is not None and parts is not None and info.size > self._large.above_bytes:
             turn.end()
-            await reader.aclose()
+            await found.aclose()
             await service.prepare(task.draft.bucket)
             source = self._source.store(task.draft.bucket)
             put, content = await self._large.copy(
@@ -309,6 +320,7 @@ class ObjectCopier:
             reach("objects.copied")
             await self._prove(target, put, content, record)
             return _Copied(put.etag, content.size, fresh=True)
+        reader = await found.reader()
         if reader.length <= _IN_MEMORY:
             data = b"".join([chunk async for chunk in reader])
             content = digest(data) if len(data) <= _HASHED_INLINE else await asyncio.to_thread(digest, data)
@@ -337,16 +349,7 @@ class ObjectCopier:
             held = before.held if isinstance(before, Asked) else await target.store.head(draft.key)
         except NotFound:
             return None
-        if held is None:
-            return None
-        said = decode_copy_record(held.metadata)
-        if said is None or not said.is_same_version(record) or held.size != info.size or held.content is None:
-            return None
-        if held.content_type != info.content_type:
-            return None  # a copy onto itself may change nothing else, and within one second
-        if held.content.size != info.size or (is_md5(info.etag) and held.content.md5 != info.etag):
-            return None
-        if is_md5(held.etag) and held.etag != held.content.md5:
+        if held is None or not is_copy_of(info, record, held):
             return None
         if self._read_back and await read_content(target.store, draft.key) != held.content:
             return None
@@ -393,20 +396,7 @@ class ObjectCopier:
         except NotFound as error:
             raise Unavailable(f"{target.name} took {put.key} and does not have it") from error
         self._answered(at.rule.name, self._clock.monotonic() - began, "head", Side.TARGET)
-        said = decode_copy_record(held.metadata)
-        plain = is_md5(held.etag)
-        if (
-            held.etag != put.etag
-            or held.size != content.size
-            or held.content != content
-            or (plain and held.etag != content.md5)
-            or said is None
-            or not said.is_same_version(record)
-        ):
-            raise Corrupt(
-                f"{target.name} does not hold what was put under {put.key}: ETag {held.etag}, {held.size} bytes, "
-                f"source ETag {said.etag if said else 'unknown'}; put were ETag {put.etag}, {content.size} bytes"
-            )
+        require_what_was_put(put, content, record, held, target.name)
         if self._read_back and await read_content(target, put.key) != content:
             raise Corrupt(f"the bytes of {put.key} in {target.name} are not those that were put")
 

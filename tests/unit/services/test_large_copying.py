@@ -99,6 +99,7 @@ async def test_it_arrives_whole_with_all_that_is_said_of_it(new_node: NewNode) -
     assert copy.etag.endswith("-6")
     assert sorted(parts_of(node).sent) == [1, 2, 3, 4, 5, 6]
     assert await node.uploads.all() == []
+    assert node.source.store(B).calls["get"] == 2 * 6  # ranges, and no body that is not read
 
 
 @pytest.mark.parametrize(

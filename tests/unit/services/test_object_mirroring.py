@@ -145,6 +145,32 @@ async def test_several_targets_get_it(new_node: NewNode) -> None:
     assert node.copies() == node.copies("u") == {"a": b"1"}
 
 
+@pytest.mark.parametrize("size", [3, len(LARGE)], ids=["small", "large"])
+async def test_each_is_read_once_and_looked_at_once_more(new_node: NewNode, size: int) -> None:
+    node = new_node()
+    await node.put("a", LARGE[:size])
+    await node.drain()
+    calls = node.source.store(B).calls
+    assert (calls["get"], calls["head"]) == (1, 1)
+
+
+async def test_what_a_retry_finds_at_the_target_is_not_asked_for_again(new_node: NewNode) -> None:
+    node = new_node()
+    await node.put("a", LARGE)
+    source = node.source.store(B)
+
+    def arrived(op: str, key: Key) -> None:
+        if op == "head" and node.copies():
+            source.fault = None
+            raise Unavailable("told to")
+
+    source.fault = arrived
+    await node.drain()
+    assert node.copies() == {"a": LARGE}
+    assert source.fault is None
+    assert (node.tally.retried, source.calls["get"]) == (1, 1)
+
+
 async def test_overwrites_end_with_the_newest_and_are_copied_once(new_node: NewNode) -> None:
     node = new_node()
     for number in range(10):
