@@ -30,6 +30,7 @@ _SKEW_WARN_S = 30.0
 _SKEW_FAIL_S = 300.0
 """S3 servers refuse signatures that are 15 minutes off."""
 _PROBE_BYTES = 4096
+_LOOKS, _LOOK_S = 10, 0.05
 _STORE_ADVICE = "check address, credentials, bucket and network; the service goes on without the persistent store"
 
 
@@ -111,6 +112,7 @@ def _riak_kv(url: str, settings: Settings, timeout_s: float) -> Finding:
                 await kv.fetch(f"{settings.node.cluster}.doctor", "none")
                 if kind == riak.bucket_type:
                     await kv.index(f"{settings.node.cluster}.doctor", "none_bin", "0", "1", limit=1)
+                    await kv.require_siblings(f"{settings.node.cluster}.doctor")
             finally:
                 await kv.aclose()
 
@@ -129,7 +131,12 @@ def _hot_tier(settings: Settings, timeout_s: float) -> Finding:
         tier = build_tier(settings, SystemClock())
         try:
             await tier.put(name, value)
-            found = await tier.get(name)
+            found = None
+            for _ in range(_LOOKS):  # of three replicas, the one that answers first may not have it yet
+                found = await tier.get(name)
+                if found is not None:
+                    break
+                await asyncio.sleep(_LOOK_S)
             await tier.forget(name)
             return found
         finally:

@@ -178,6 +178,9 @@ class Everywhere:
     ) -> IndexPage:
         return await self._kv.index(bucket, field, low, high, limit=limit, continuation=continuation, regex=regex)
 
+    async def require_siblings(self, bucket: str) -> None:
+        await self._kv.require_siblings(bucket)
+
     async def ping(self) -> None:
         await self._kv.ping()
 

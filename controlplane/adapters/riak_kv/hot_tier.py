@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from controlplane.adapters.riak_kv.kv import CACHE, RiakKv
+from controlplane.adapters.riak_kv.kv import CACHE, CACHE_EVERYWHERE, RiakKv
 from controlplane.ports.errors import MillraceError, Unavailable
 
 T = TypeVar("T")
@@ -29,7 +29,8 @@ class RiakHotTier:
         await self._answer(self._kv.store(self._bucket, name, value, quorum=CACHE))
 
     async def forget(self, name: str) -> None:
-        await self._answer(self._kv.delete(self._bucket, name, b"", CACHE))
+        """By all replicas: a read asks one, which must not be the one that has not heard of it."""
+        await self._answer(self._kv.delete(self._bucket, name, b"", CACHE_EVERYWHERE))
 
     async def aclose(self) -> None:
         await self._kv.aclose()

@@ -103,7 +103,7 @@ class RiakHttp:
         ]
         query = {"w": quorum.replicas, "dw": quorum.replicas, "pw": quorum.primaries}
         if quorum.keeps_all:
-            await self._require_siblings(bucket)
+            await self.require_siblings(bucket)
         answer = await self._ask("PUT", self._object(bucket, key), query, headers, value)
         if answer.status == 412:
             raise Conflict(f"Riak KV {answer.url} has a value under {key} already")
@@ -164,8 +164,8 @@ class RiakHttp:
 
     # -- one request --------------------------------------------------------------------------------------------------
 
-    async def _require_siblings(self, bucket: str) -> None:
-        """Asked once a bucket. Raises Rejected when what is written at once would not be kept side by side."""
+    async def require_siblings(self, bucket: str) -> None:
+        """See the protocol. Asked once a bucket."""
         if bucket in self._with_siblings:
             return
         kind = self._options.bucket_type

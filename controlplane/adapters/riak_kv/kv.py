@@ -53,6 +53,8 @@ STRICT = Quorum()
 """Every acknowledged write is seen by every later read, or that fails; one of three replicas may be away."""
 CACHE = Quorum("1", "0", not_found_counts=True)
 """The first replica that answers: for what may be lost."""
+CACHE_EVERYWHERE = Quorum("all", "0", not_found_counts=True)
+"""All replicas, or those that stand in for one that is away: what is removed so is seen by no later CACHE."""
 
 
 class RiakKv(Protocol):
@@ -94,6 +96,10 @@ class RiakKv(Protocol):
         """Entries with low <= term <= high, at most `limit`; of those whose term matches `regex`, if one is given.
 
         No name may be empty, neither bound either: over HTTP a path has no empty parts. Raises Rejected."""
+        ...
+
+    async def require_siblings(self, bucket: str) -> None:
+        """Raises Rejected when of values that are written at once only one would be kept."""
         ...
 
     async def ping(self) -> None: ...

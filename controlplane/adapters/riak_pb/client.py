@@ -79,7 +79,7 @@ class RiakPb:
             timeout=self._timeout_ms,
         )
         if quorum.keeps_all:
-            await self._require_siblings(bucket)
+            await self.require_siblings(bucket)
         request.content.value = value
         request.content.content_type = b"application/octet-stream"
         for field, term in indexes:
@@ -155,8 +155,8 @@ class RiakPb:
 
     # -- one request --------------------------------------------------------------------------------------------------
 
-    async def _require_siblings(self, bucket: str) -> None:
-        """As over HTTP."""
+    async def require_siblings(self, bucket: str) -> None:
+        """See the protocol. Asked once a bucket."""
         if bucket in self._with_siblings:
             return
         request = self._general.RpbGetBucketReq(bucket=bucket.encode(), **self._typed)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from controlplane.adapters.riak_kv import RiakCatalog, RiakHttp, RiakJournal, RiakKvOptions
-from controlplane.adapters.riak_kv.kv import CACHE, RiakKv
+from controlplane.adapters.riak_kv.hot_tier import RiakHotTier
+from controlplane.adapters.riak_kv.kv import CACHE, Quorum, RiakKv
 from controlplane.adapters.riak_kv.refusals import refusal_of
 from controlplane.adapters.riak_pb import RiakPb
 from controlplane.adapters.system_clock import SystemClock
@@ -68,6 +70,8 @@ async def test_nothing_is_written_where_one_of_two_writes_would_be_lost(tmp_path
         for write in (lambda: journal.append(draft("k"), NOW), lambda: catalog.record(manifest("a", NEAR))):
             with pytest.raises(Rejected, match=r"keeps no siblings.*buckets.default.allow_mult = true"):
                 await write()
+        with pytest.raises(Rejected, match="keeps no siblings"):
+            await kv.require_siblings("any")
         await kv.store("c.hot", "k", b"v", quorum=CACHE)  # may be lost
         assert (await kv.fetch("c.hot", "k", CACHE)).values == (b"v",)
 
@@ -111,3 +115,23 @@ def test_it_is_told_from_what_riak_says(said: str, told: str) -> None:
 @pytest.mark.parametrize("said", ["timeout", "{error,function_clause,[{riak_core_bucket_type,get,1}]}", "overload", ""])
 def test_what_may_pass_is_no_refusal(said: str) -> None:
     assert refusal_of(said, "x", "Riak KV") is None
+
+
+async def test_i4_what_a_hot_tier_forgets_is_forgotten_by_all_replicas(client: Client, node: RiakNode) -> None:
+    """A read is answered by one of them. Where one is away, the node that stands in for it is asked (pw 0)."""
+    asked: list[Quorum] = []
+    real = client(node, node.cache_type)
+
+    class Watched:
+        def __getattr__(self, name: str) -> object:
+            return getattr(real, name)
+
+        async def delete(self, bucket: str, key: str, clock: bytes, quorum: Quorum) -> None:
+            asked.append(quorum)
+            await real.delete(bucket, key, clock, quorum)
+
+    tier = RiakHotTier(cast("RiakKv", Watched()), node.cluster(), timeout_s=20)
+    await tier.put("it", b"v")
+    await tier.forget("it")
+    assert await tier.get("it") is None
+    assert [(quorum.replicas, quorum.primaries, quorum.keeps_all) for quorum in asked] == [("all", "0", False)]
