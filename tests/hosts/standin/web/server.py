@@ -50,6 +50,7 @@ class _Connection(socketserver.BaseRequestHandler):
             response = crash(f"{{error,{type(error).__name__},{error}}}")
         keep = not response.close and request.remaining == 0
         keep = keep and (request.header("connection") or "").lower() != "close"
+        keep = keep and "old" not in request.context  # also where it asks for keep-alive: conn-http10-keepalive
         _send(request, response, self.server.software, keep=keep)
         return keep
 
@@ -80,6 +81,8 @@ def _parse(head: str, sock: socket.socket, rest: bytearray, peer: str) -> Reques
             return None
         headers.append((name, value.strip()))
     request = Request(first[1], first[2], headers, peer, sock, rest)
+    if first[3] == "0":
+        request.context["old"] = True
     if first[2].startswith("http://"):
         request.target = "/" + first[2].split("/", 3)[-1] if first[2].count("/") > 2 else "/"
     length = request.header("content-length")
