@@ -35,7 +35,7 @@ class Failed:
     error: str
     store_away: bool = False
     """The whole store is away or full, not only this object: it counts against nothing, or an outage would bury the
-    journal."""
+    journal. Nor does what came on before it failed."""
 
 
 @dataclass(frozen=True, slots=True)

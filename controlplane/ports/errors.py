@@ -44,6 +44,10 @@ class Unavailable(MillraceError):
         """Seconds after which a retry is sensible."""
 
 
+class BrokenOff(Unavailable):
+    """A long piece of work came on and did not end; what was done is kept, and the next attempt goes on from there."""
+
+
 class Throttled(Unavailable):
     """The other side is there and asks for fewer requests."""
 

@@ -20,7 +20,7 @@ from controlplane.model.content import Content, Md5, Sha256
 from controlplane.model.pace import Side
 from controlplane.model.task import Draft
 from controlplane.ports.clock import Clock
-from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Unavailable
+from controlplane.ports.errors import BrokenOff, Corrupt, MillraceError, NotFound, Throttled, Unavailable
 from controlplane.ports.fault_points import reach
 from controlplane.ports.object_store import ByteRange, ObjectInfo, ObjectReader, ObjectStore, pieces_of
 from controlplane.ports.part_store import Part, PartStore
@@ -105,9 +105,20 @@ class LargeCopier:
         if len(missing) < len(upload.part_md5s):
             log.info("going on with %s/%s: %d of %d parts are missing", draft.bucket, draft.key, len(missing),
                      len(upload.part_md5s))  # fmt: skip
+        left = set(missing)
         try:
             await self._tell(upload)
-            await self._send(upload, source, info, parts, missing, at_service)
+            await self._send(upload, source, info, parts, left, at_service)
+        except Throttled:
+            raise
+        except Unavailable as error:
+            if len(left) < len(missing):
+                # Else an object that takes days would be given up after so many hiccups of the network.
+                done = len(upload.part_md5s) - len(left)
+                raise BrokenOff(
+                    f"{error} ({done} of {len(upload.part_md5s)} parts are there)", error.retry_after
+                ) from error
+            raise
         finally:
             self._told_at.pop(upload.upload_id, None)
         reach("large.sent")
@@ -240,9 +251,11 @@ class LargeCopier:
         source: ObjectStore,
         info: ObjectInfo,
         parts: PartStore,
-        missing: Sequence[int],
+        left: set[int],
         at_service: ServerCopy | None,
     ) -> None:
+        """`left`: the numbers of the parts; those that arrive leave it."""
+        missing = sorted(left)
         numbers = iter(missing)
 
         async def some() -> None:
@@ -250,6 +263,7 @@ class LargeCopier:
                 if at_service is None or not await self._part_at_service(upload, info, number, at_service):
                     async with self._buffers:
                         await self._part(upload, source, info, parts, number)
+                left.discard(number)
                 await self._tell(upload)
 
         self._memory.begin()

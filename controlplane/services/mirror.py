@@ -21,6 +21,7 @@ from controlplane.model.task import Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import (
+    BrokenOff,
     Conflict,
     Corrupt,
     Full,
@@ -260,7 +261,8 @@ class Mirror:
                 if self._lanes.stopping:
                     return Failed(task, failure, str(error), store_away=True)  # it goes on after the next start
                 # Whatever it says: credentials that ended, or a bucket that is gone, must not bury the journal.
-                return Failed(task, failure, str(error), store_away=await self._store_away(lane))
+                away = await self._store_away(lane) or isinstance(error, BrokenOff)
+                return Failed(task, failure, str(error), store_away=away)
             case _:
                 log.error("copying %s failed in an unexpected way: please report it", task.draft.key, exc_info=error)
                 return Failed(task, Failure.UNAVAILABLE, f"unexpected: {type(error).__name__}: {error}")

@@ -154,12 +154,14 @@ class ObjectNode:
         bulk: bool = False,
         large_bytes: int = 64 << 20,
         takes_parts: bool = False,
+        tell_every_s: float = 600.0,
         delete_grace_s: float = 0.0,
         unfenced: Collection[str] = (),
     ) -> None:
         self.clock = clock
         self.uploads: UploadLedger = MemoryUploadLedger()
         self.large_bytes = large_bytes
+        self.tell_every_s = tell_every_s
         self.delete_grace_s = delete_grace_s
         self.unfenced = unfenced
         self.rules = rules
@@ -216,6 +218,7 @@ class ObjectNode:
             buffers=2,
             admit=self.lanes.go_on,
             moving=self.lanes.moving,
+            tell_every_s=self.tell_every_s,
         )
         tags = SourceTags(self.source, PRIVATE, self.clock)
         states = TargetStates(self.catalog, self.clock, unfenced=self.unfenced)

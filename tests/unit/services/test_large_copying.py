@@ -19,6 +19,7 @@ from controlplane.model.copy_record import decode_copy_record
 from controlplane.model.failures import Failure
 from controlplane.model.keys import Key
 from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.retry import RetrySchedule
 from controlplane.model.task import Draft, Op
 from controlplane.ports.errors import Corrupt, MillraceError, NotFound, Unavailable
 from controlplane.ports.fault_points import reach
@@ -327,18 +328,18 @@ async def test_uploads_that_nobody_goes_on_with_are_aborted(new_node: NewNode, m
 
 
 async def test_an_upload_that_takes_longer_than_that_is_not_abandoned(new_node: NewNode) -> None:
-    """Six parts of 25 minutes each: nobody takes it for abandoned after an hour, neither here nor after a restart."""
-    node = new_node()
-    sweep = UploadSweep(node.uploads, node.clock, parts_of=lambda upload: parts_of(node), after_s=3600)
+    """Six parts of a second each: nobody takes it for abandoned after two."""
+    node = new_node(tell_every_s=0.5)
+    sweep = UploadSweep(node.uploads, node.clock, parts_of=lambda upload: parts_of(node), after_s=2.0)
     await node.put("large", LARGE)
 
     async def sweeps() -> None:
         while True:
-            await node.clock.sleep(300)
+            await node.clock.sleep(0.2)
             await sweep.once()
 
     source = node.source.store(B)
-    source.latency = 1500.0
+    source.latency = 1.0
     sweeping = asyncio.ensure_future(sweeps())
     await node.drain()
     sweeping.cancel()
@@ -373,17 +374,43 @@ async def test_a_sweep_that_fails_at_one_upload_aborts_the_others(
     assert [left.rule for left in await node.uploads.all()] == ["older"]
 
 
+async def test_one_that_comes_on_is_never_given_up_and_one_that_does_not_is(new_node: NewNode) -> None:
+    """Days over a network that hiccups now and then: more failures than the budget, but each after another part."""
+    node = new_node(schedule=RetrySchedule(0.1, 1.0, 1.0, budget=3), concurrency=1)
+    await node.put("large", LARGE)
+    since = 0
+    stuck = False
+
+    def hiccup(op: str, number: int) -> None:
+        nonlocal since
+        if op == "put_part":
+            since += 1
+            if stuck or since % 2 == 0:
+                raise Unavailable("the connection broke off")
+
+    parts_of(node).fault = hiccup
+    await node.drain()
+    assert node.copies() == {"large": LARGE}
+    assert sorted(parts_of(node).sent) == [1, 2, 3, 4, 5, 6]
+    assert since > 2 * 3
+    stuck = True
+    await node.put("large", OTHER)
+    await node.drain()
+    (letter,) = await node.journal.failed()
+    assert letter.attempts == 3
+
+
 async def test_an_agent_that_stops_waits_for_the_part_under_way_and_not_for_the_object(new_node: NewNode) -> None:
     """And it counts against nothing: however often an agent is restarted, no object is given up because of it."""
     node = new_node()
     await node.put("large", LARGE)
-    node.source.store(B).latency = 100.0
+    node.source.store(B).latency = 1.0
     began = node.clock.monotonic()
     while len(parts_of(node).sent) < 2:
         await node.mirror.once()
     took_s = node.clock.monotonic() - began
     await node.mirror.aclose()
-    assert node.clock.monotonic() - began - took_s <= 100
+    assert node.clock.monotonic() - began - took_s <= 1.5
     (task,) = node.journal.open_tasks
     assert task.attempts == 0
     sent = len(parts_of(node).sent)
