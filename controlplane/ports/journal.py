@@ -58,9 +58,11 @@ class Journal(Protocol):
         """
         ...
 
-    async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
+    async def close(
+        self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0
+    ) -> Sequence[Task]:
         """Remove tasks that are done and verified, durably, in one transaction. Unknown ones are ignored.
-        Closing a task also removes FAILED tasks of the same (bucket, key, rule) with a smaller seq.
+        Closing a task also removes FAILED tasks of the same (bucket, key, rule) with a smaller seq, which are returned.
 
         `copied`: those of them that were copied and verified at `now` (Unix seconds), with their bytes. They count in
         the figures of their rules (rules()) in the same transaction, with the lag from their enqueued_at."""

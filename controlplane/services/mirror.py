@@ -17,7 +17,7 @@ from controlplane.model.manifest import LocationState
 from controlplane.model.mirror_plan import Bury, Close, Done, Failed, Outcome, Postpone, Worked, settle
 from controlplane.model.retry import RetrySchedule, schedules
 from controlplane.model.tally import MirrorTally
-from controlplane.model.task import Task
+from controlplane.model.task import Op, Task
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import (
@@ -376,11 +376,21 @@ class Mirror:
         await self._note(closed)
         reach("mirror.recorded")
         copied = {done.task.seq: done.copied_bytes for done in closed if _is_copy(done)}
-        await self._journal.close([done.task.seq for done in closed], copied=copied, now=now)
+        superseded = await self._journal.close([done.task.seq for done in closed], copied=copied, now=now)
         self._let_go(done.task for done in closed)
         reach("mirror.closed")
         for done in closed:
             self._count(done, now)
+        await self._promise_again([task for task in superseded if task.draft.op is Op.DELETE_OBJECT], now)
+
+    async def _promise_again(self, deletes: Iterable[Task], now: float) -> None:
+        """Deletes that were given up before their object was written again have left its tombstone. Only a delete task
+        lifts it, and only then the object is read through when Riak CS loses it."""
+        for task in deletes:
+            try:
+                await self._journal.append(task.draft, now)
+            except MillraceError as error:
+                log.warning("%s may not be read through: its tombstone stays: %s", task.draft.key, error)
 
     async def _note(self, closed: Sequence[Done]) -> None:
         """Tell the catalog what is at the targets now, in one transaction each. Without it the next scan asks them

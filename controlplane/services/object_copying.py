@@ -115,7 +115,6 @@ class ObjectCopier:
         self._recent: OrderedDict[tuple[str, Bucket, Key], str] = OrderedDict()
         """ETags that were brought not long ago, by rule: of several writes in a row only one is copied."""
         self._deletes = ObjectDeletes(
-            source=source.name,
             targets=targets,
             tombstones=tombstones,
             clock=clock,

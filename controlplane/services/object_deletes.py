@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from controlplane.model.copies import Noted
-from controlplane.model.keys import Bucket, Key, StoreName
+from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_plan import Done, Later, Worked
 from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.task import Task
@@ -52,7 +52,6 @@ class ObjectDeletes:
     def __init__(
         self,
         *,
-        source: StoreName,
         targets: Mapping[str, BucketStores],
         tombstones: ObjectTombstones,
         clock: Clock,
@@ -64,7 +63,6 @@ class ObjectDeletes:
     ) -> None:
         """`lives`: whether the source has it; `bring` copies what was written again; `forget` comes before a copy
         goes, and ends what is under way to it."""
-        self._source = source
         self._targets = targets
         self._tombstones = tombstones
         self._clock = clock
@@ -152,11 +150,11 @@ class ObjectDeletes:
                 await self._tombstones.put(bucket, key)
                 raise Unavailable(f"{bucket}/{key} was written and deleted again at this very moment")
 
-    async def _still_there(self, task: Task, target: RuleTarget, rules: Sequence[MirrorRule]) -> Done:
+    async def _still_there(self, task: Task, target: RuleTarget, rules: Sequence[MirrorRule]) -> Worked:
         """Written again, or not deleted yet, or its deletion broke off before Riak CS was asked."""
-        bucket, key = task.draft.bucket, task.draft.key
-        if self._clock.now() - task.enqueued_at < TAKE_BACK_AFTER_S:
-            raise Unavailable(f"{bucket}/{key} is still in {self._source}: its deletion is under way", 1.0)
+        now = self._clock.now()
+        if now - task.enqueued_at < TAKE_BACK_AFTER_S:
+            return Later(task, min(task.enqueued_at, now) + TAKE_BACK_AFTER_S)  # its deletion may be under way
         return await self._alive(task, target, rules)
 
     async def _alive(self, task: Task, target: RuleTarget, rules: Sequence[MirrorRule]) -> Done:

@@ -46,12 +46,16 @@ class OwnedJournal:
         self._shards.update((task.seq, shard_of(task.draft.bucket, task.draft.key)) for task in tasks)
         return tasks
 
-    async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
+    async def close(
+        self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0
+    ) -> Sequence[Task]:
         ours = [seq for seq in seqs if self._counts(seq)]
+        superseded: Sequence[Task] = ()
         if ours:
             sizes = None if copied is None else {seq: copied[seq] for seq in ours if seq in copied}
-            await self._journal.close(ours, copied=sizes, now=now)
+            superseded = await self._journal.close(ours, copied=sizes, now=now)
         self._settled(seqs)
+        return superseded
 
     async def postpone(
         self, seq: int, *, attempts: int, due_at: float, error: str, failure: Failure | None = None

@@ -144,8 +144,12 @@ class JournalSuite:
             (first.seq, TaskState.FAILED, 12, "refused"),
             (other.seq, TaskState.FAILED, 12, "refused"),
         ]
-        await journal.close([second.seq])
+        superseded = await journal.close([second.seq])
+        assert [(task.seq, task.state, task.draft) for task in superseded] == [
+            (first.seq, TaskState.FAILED, first.draft)
+        ]
         assert [task.seq for task in await journal.failed()] == [other.seq]
+        assert list(await journal.close([second.seq])) == []
 
     async def test_burying_one_in_the_middle_does_not_let_the_next_overtake(self, journal: Journal) -> None:
         first, second, third = [await journal.append(draft("a"), NOW) for _ in range(3)]

@@ -243,9 +243,11 @@ class FakeJournal(MemoryJournal):
         self.history.append(task)
         return task
 
-    async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
+    async def close(
+        self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0
+    ) -> Sequence[Task]:
         await self.faults.meet("close")
-        await super().close(seqs, copied=copied, now=now)
+        return await super().close(seqs, copied=copied, now=now)
 
     async def postpone(
         self, seq: int, *, attempts: int, due_at: float, error: str, failure: Failure | None = None

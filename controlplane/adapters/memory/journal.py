@@ -80,7 +80,9 @@ class MemoryJournal:
                 seen.add(at)
                 yield task
 
-    async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
+    async def close(
+        self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0
+    ) -> Sequence[Task]:
         self._require_open()
         closed = [task for seq in dict.fromkeys(seqs) if (task := self._tasks.pop(seq, None))]
         newest: dict[_Place, int] = {}
@@ -88,10 +90,10 @@ class MemoryJournal:
             if copied is not None:
                 self._count(task, copied.get(task.seq), now)
             newest[_place(task)] = max(task.seq, newest.get(_place(task), 0))
-        if newest:
-            for task in self._in_state(TaskState.FAILED):
-                if task.seq < newest.get(_place(task), 0):
-                    del self._tasks[task.seq]
+        superseded = [task for task in self._in_state(TaskState.FAILED) if task.seq < newest.get(_place(task), 0)]
+        for task in superseded:
+            del self._tasks[task.seq]
+        return superseded
 
     def _count(self, task: Task, copied_bytes: int | None, now: float) -> None:
         flow = self._flows[task.draft.rule]

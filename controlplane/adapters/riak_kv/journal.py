@@ -162,9 +162,12 @@ class RiakJournal:
         firsts = [record.first for record in records if record is not None]
         return [task for task in firsts if task is not None and task.due_at <= now and task.seq not in skip]
 
-    async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
+    async def close(
+        self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0
+    ) -> Sequence[Task]:
         self._require_open()
         closed: list[Task] = []
+        superseded: list[Task] = []
 
         async def close(key: str, gone: set[int]) -> None:
             at_ms = int(self._clock.now() * 1000)
@@ -173,10 +176,13 @@ class RiakJournal:
             )
             if before is not None and after is not before:
                 closed.extend(entry.task for seq, entry in before.entries.items() if seq in gone)
+                left = after.entries if after is not None else {}
+                superseded.extend(task for task in before.failed if task.seq not in left and task.seq not in gone)
 
         await _gather([close(key, gone) for key, gone in (await self._by_record(seqs)).items()])
         if copied is not None and closed:
             await self._notes.count(closed, copied, now)
+        return superseded
 
     async def postpone(
         self, seq: int, *, attempts: int, due_at: float, error: str, failure: Failure | None = None

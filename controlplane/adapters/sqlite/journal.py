@@ -91,10 +91,13 @@ class SqliteJournal:
             tasks, unsifted = await self._reader.read(read)
         return tasks
 
-    async def close(self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
-        if seqs:
-            closing = tuple(seqs)
-            await self._writer.submit(lambda session: session.close_entries(closing, copied, now))
+    async def close(
+        self, seqs: Sequence[int], *, copied: Mapping[int, int] | None = None, now: float = 0.0
+    ) -> Sequence[Task]:
+        if not seqs:
+            return ()
+        closing = tuple(seqs)
+        return await self._writer.submit(lambda session: session.close_entries(closing, copied, now))
 
     async def postpone(
         self, seq: int, *, attempts: int, due_at: float, error: str, failure: Failure | None = None

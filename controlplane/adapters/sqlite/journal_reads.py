@@ -19,7 +19,7 @@ WAITING_CONSIDERED = 1000
 """Most entries that came due and have not been sifted that one read looks at."""
 
 _FAILED = 2
-_COLUMNS = "seq, stage, op, bucket, key, md5, sha256, size, etag, attempts, due_at, enqueued_at, error, rule, failure"
+COLUMNS = "seq, stage, op, bucket, key, md5, sha256, size, etag, attempts, due_at, enqueued_at, error, rule, failure"
 _OPS = {op.value: op for op in Op}
 
 
@@ -46,20 +46,20 @@ def read_due(
         # One rule after the other: within one the index is in order of seq.
         for name in _rules(connection) if rule is None else (rule,):
             rows += connection.execute(
-                f"SELECT {_COLUMNS} FROM entry INDEXED BY entry_by_stage WHERE stage = 1 AND waits = 0 AND rule = ?"  # noqa: S608
+                f"SELECT {COLUMNS} FROM entry INDEXED BY entry_by_stage WHERE stage = 1 AND waits = 0 AND rule = ?"  # noqa: S608
                 f" AND seq NOT IN (SELECT value FROM json_each(?)){of_shards} ORDER BY seq LIMIT ?",
                 (name, skipped, limit),
             ).fetchall()
         if came_due:
             waiting = sorted({seq for (seq,) in came_due}.difference(skip))[:limit]
             rows += connection.execute(
-                f"SELECT {_COLUMNS} FROM entry WHERE seq IN (SELECT value FROM json_each(?))",  # noqa: S608
+                f"SELECT {COLUMNS} FROM entry WHERE seq IN (SELECT value FROM json_each(?))",  # noqa: S608
                 (json.dumps(waiting),),
             ).fetchall()
         rows.sort()
     finally:
         connection.execute("COMMIT")
-    tasks = [_task(row) for row in rows if row[10] <= now]
+    tasks = [task_of(row) for row in rows if row[10] <= now]
     early = len(tasks) < len(rows)
     return tasks[:limit], early or len(came_due) > WAITING_CONSIDERED
 
@@ -72,24 +72,24 @@ def _only(connection: sqlite3.Connection, shards: Collection[Shard]) -> str:
 
 def read_failed(connection: sqlite3.Connection, limit: int, after: int) -> list[Task]:
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM entry INDEXED BY entry_failed WHERE stage = 2 AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
+        f"SELECT {COLUMNS} FROM entry INDEXED BY entry_failed WHERE stage = 2 AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
         (after, limit),
     ).fetchall()
-    return [_task(row) for row in rows]
+    return [task_of(row) for row in rows]
 
 
 def read_one(connection: sqlite3.Connection, seq: int) -> Task | None:
-    row = connection.execute(f"SELECT {_COLUMNS} FROM entry WHERE seq = ?", (seq,)).fetchone()  # noqa: S608
-    return None if row is None else _task(row)
+    row = connection.execute(f"SELECT {COLUMNS} FROM entry WHERE seq = ?", (seq,)).fetchone()  # noqa: S608
+    return None if row is None else task_of(row)
 
 
 def read_newest(connection: sqlite3.Connection, bucket: str, key: str, rule: str) -> Task | None:
     row = connection.execute(
-        f"SELECT {_COLUMNS} FROM entry INDEXED BY entry_by_key WHERE bucket = ? AND key = ? AND rule = ?"  # noqa: S608
+        f"SELECT {COLUMNS} FROM entry INDEXED BY entry_by_key WHERE bucket = ? AND key = ? AND rule = ?"  # noqa: S608
         " ORDER BY seq DESC LIMIT 1",
         (bucket, key, rule),
     ).fetchone()
-    return None if row is None else _task(row)
+    return None if row is None else task_of(row)
 
 
 def read_dropped(connection: sqlite3.Connection, limit: int, after: int) -> list[Dropped]:
@@ -98,7 +98,7 @@ def read_dropped(connection: sqlite3.Connection, limit: int, after: int) -> list
         " reason, dropped_at FROM dropped WHERE seq > ? ORDER BY seq LIMIT ?",
         (after, limit),
     ).fetchall()
-    return [Dropped(_task(row[:-2]), row[-2], row[-1]) for row in rows]
+    return [Dropped(task_of(row[:-2]), row[-2], row[-1]) for row in rows]
 
 
 def read_stats(connection: sqlite3.Connection, limit: int) -> JournalStats:
@@ -162,7 +162,7 @@ def _oldest(connection: sqlite3.Connection, rule: str) -> tuple[int, float] | No
     return found
 
 
-def _task(row: tuple[Any, ...]) -> Task:
+def task_of(row: tuple[Any, ...]) -> Task:
     seq, stage, op, bucket, key, md5, sha256, size, etag, attempts, due_at, enqueued_at, error, rule, failure = row
     content = None if md5 is None else Content(Md5(md5), Sha256(sha256), size)
     draft = Draft(_OPS[op], Bucket(bucket), Key(key), content, etag, size if content is None else None, rule)

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from controlplane.adapters.sqlite.journal_reads import COLUMNS, task_of
 from controlplane.adapters.sqlite.journal_schema import JOURNAL
 from controlplane.adapters.sqlite.rule_counts import RuleCounts
 from controlplane.adapters.sqlite.write_session import WriteSession
@@ -115,18 +116,22 @@ class JournalSession(WriteSession):
         self._appended.clear()
         self._appended_keys.clear()
 
-    def close_entries(self, seqs: Sequence[int], copied: Mapping[int, int] | None = None, now: float = 0.0) -> None:
+    def close_entries(
+        self, seqs: Sequence[int], copied: Mapping[int, int] | None = None, now: float = 0.0
+    ) -> list[Task]:
+        """The dead letters that were superseded by that, and removed as well."""
         execute = self.connection.execute
         closing = json.dumps(list(seqs))
         superseded = execute(
-            "DELETE FROM entry WHERE seq IN ("
+            "DELETE FROM entry WHERE seq IN ("  # noqa: S608 - constant text
             " SELECT f.seq FROM json_each(?1) j CROSS JOIN entry c ON c.seq = j.value"
             " CROSS JOIN entry f INDEXED BY entry_by_key ON f.bucket = c.bucket AND f.key = c.key AND f.rule = c.rule"
-            "  AND f.stage = 2 AND f.seq < c.seq) RETURNING rule",
+            f"  AND f.stage = 2 AND f.seq < c.seq) RETURNING {COLUMNS}",
             (closing,),
         ).fetchall()
-        for (rule,) in superseded:
-            self._move(rule, failed=-1)
+        letters = [task_of(row) for row in superseded]
+        for letter in letters:
+            self._move(letter.draft.rule, failed=-1)
         # An entry that is closed while an older one of its key is open does not open the way for younger ones.
         execute(
             "UPDATE entry SET stage = 1, waits = due_at > enqueued_at WHERE seq IN ("
@@ -148,6 +153,7 @@ class JournalSession(WriteSession):
             self._rules.progress([row[0] for row in counted], now)
             self._count_copied(copied, now)
         execute("DELETE FROM entry WHERE seq IN (SELECT value FROM json_each(?1))", (closing,))
+        return letters
 
     def _count_copied(self, copied: Mapping[int, int], now: float) -> None:
         rows = self.connection.execute(

@@ -19,7 +19,7 @@ from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.retry import RetrySchedule
 from controlplane.model.task import Op, TaskState
-from controlplane.ports.errors import Full, MillraceError, Rejected, Unavailable
+from controlplane.ports.errors import Forbidden, Full, MillraceError, Rejected, Unavailable
 from tests.support.fakes import damage, failing
 from tests.support.object_node import B, ObjectNode, object_nodes
 from tests.support.virtual_time import VirtualClock
@@ -525,6 +525,24 @@ async def test_a_target_that_keeps_what_was_deleted_is_said(new_node: NewNode, m
     await node.drain()
     (task,) = node.journal.open_tasks
     assert "still in" in task.error
+
+
+async def test_what_is_written_after_a_delete_that_was_given_up_is_read_through_again(new_node: NewNode) -> None:
+    """The target lets nobody delete. The tombstone must not hide the object's next life."""
+    node = new_node(THROUGH, schedule=RetrySchedule(0.1, 1.0, 1.0, budget=2))
+    await node.put("a", b"1")
+    await node.drain()
+    node.targets["t"].store(B).fault = failing("delete", error=lambda: Forbidden("no DeleteObject for this key"))
+    await node.delete("a")
+    await node.drain()
+    assert [task.state for task in node.journal.open_tasks] == [TaskState.FAILED]
+    assert await node.read("a") is None
+    await node.put("a", b"2")
+    await node.drain()
+    assert node.journal.open_tasks == []
+    node.lose("a")
+    assert await node.read("a") == b"2"
+    await node.through.aclose()
 
 
 async def test_a_journal_full_of_entries_of_a_rule_that_was_renamed_is_drained(
