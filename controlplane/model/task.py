@@ -19,13 +19,13 @@ class Op(Enum):
     PUT_OBJECT = "put-object"
     DELETE_OBJECT = "delete-object"
 
-    @property
-    def is_of_object(self) -> bool:
-        return self in (Op.PUT_OBJECT, Op.DELETE_OBJECT)
+    is_of_object: bool
+    is_delete: bool
 
-    @property
-    def is_delete(self) -> bool:
-        return self in (Op.DELETE, Op.DELETE_OBJECT)
+    def __init__(self, value: str) -> None:
+        # Not properties: every step of a task asks.
+        self.is_of_object = value.endswith("-object")
+        self.is_delete = value.startswith("delete")
 
 
 class TaskState(Enum):

@@ -36,6 +36,7 @@ from controlplane.ports.errors import (
 from controlplane.ports.fault_points import reach
 from controlplane.ports.journal import EVERY_RULE, Journal
 from controlplane.services.lanes import Lane, Lanes
+from controlplane.services.runner import pause
 from controlplane.services.together import Together
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ _UNDER_WAY = (LocationState.PENDING, LocationState.COPYING)
 
 _SETTLE_WAIT_S = 0.02
 """Finished tasks are settled together: one journal transaction for all that finish within this time."""
+
+_WORTH_SETTLING: Final = 64
+"""So many are settled at once when nothing else is under way; fewer wait, or single writes would cost a flush each."""
 
 _MOST_TOGETHER = 64
 _SETTLED_AT_ONCE: Final = 256
@@ -96,6 +100,8 @@ class Mirror:
         self._batch = batch
         self._large_bytes = large_bytes
         self._outcomes: list[Outcome] = []
+        self._enough = asyncio.Event()
+        """Nothing is under way, and what is done is worth settling."""
         self._looked_at = float("-inf")
         self._named_at = float("-inf")
 
@@ -107,9 +113,22 @@ class Mirror:
                 await self._take(lane)
         if not any(lane.taken for lane in self._lanes):
             return False
-        await self._clock.sleep(_SETTLE_WAIT_S)
+        await self._wait_for_more()
         await self._settle()
         return True
+
+    async def _wait_for_more(self) -> None:
+        """Until what is done now, and what is done within a moment, is worth settling."""
+        if sum(len(lane.taken) for lane in self._lanes) < _WORTH_SETTLING:
+            await self._clock.sleep(_SETTLE_WAIT_S)
+            return
+        self._enough.clear()
+        self._worker_ended()
+        await pause(self._clock, _SETTLE_WAIT_S, self._enough)
+
+    def _worker_ended(self, _worker: object = None) -> None:
+        if len(self._outcomes) >= _WORTH_SETTLING and not self.workers:
+            self._enough.set()
 
     async def aclose(self) -> None:
         """Finish the copies under way and settle them; what has not begun stays in the journal."""
@@ -170,6 +189,7 @@ class Mirror:
             worker = asyncio.ensure_future(self._drain(lane))
             lane.workers.add(worker)
             worker.add_done_callback(lane.workers.discard)
+            worker.add_done_callback(self._worker_ended)
 
     async def _drain(self, lane: Lane) -> None:
         while lane.waiting and len(lane.workers) <= lane.pace.limit:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_plan import Done, Worked
 from controlplane.model.mirror_rules import MirrorRule, covering
 from controlplane.model.pace import Side
+from controlplane.model.recent import Recent
 from controlplane.model.task import Draft, Op, Task
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
@@ -112,7 +112,7 @@ class ObjectCopier:
         self._large = large
         self._answered = answered
         self._moving = moving
-        self._recent: OrderedDict[tuple[str, Bucket, Key], str] = OrderedDict()
+        self._recent: Recent[tuple[str, Bucket, Key], str] = Recent(_REMEMBERED)
         """ETags that were brought not long ago, by rule: of several writes in a row only one is copied."""
         self._deletes = ObjectDeletes(
             targets=targets,
@@ -447,15 +447,11 @@ class ObjectCopier:
     def remember(self, rule: MirrorRule, draft: Draft, etag: str, target_etag: str) -> None:
         """This version is at the target of its rule now, under an ETag of its own there."""
         self._states.now_holds(rule, draft.bucket, draft.key, target_etag)
-        place = _place(draft)
-        self._recent[place] = etag
-        self._recent.move_to_end(place)
-        if len(self._recent) > _REMEMBERED:
-            self._recent.popitem(last=False)
+        self._recent.set(_place(draft), etag)
 
     async def _forget(self, task: Task, target: RuleTarget) -> None:
         """Nothing is remembered of the object any more, and nothing is under way to its target."""
-        self._recent.pop(_place(task.draft), None)
+        self._recent.forget(_place(task.draft))
         await self._abandon(task, target)
 
     # The source

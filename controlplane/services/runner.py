@@ -51,11 +51,16 @@ class Runner:
         if self.failures:
             backed_off = min(max(self._every_s, 0.1) * 2.0 ** min(self.failures, 16), self._most_s)
             seconds = backed_off * (0.5 + random.random() / 2)  # noqa: S311 - jitter, not a secret
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        stopping = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait((sleeping, stopping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for waiter in (sleeping, stopping):
-                waiter.cancel()
-            await asyncio.gather(sleeping, stopping, return_exceptions=True)
+        await pause(self._clock, seconds, self._stopping)
+
+
+async def pause(clock: Clock, seconds: float, until: asyncio.Event) -> None:
+    """For so long, or until the event."""
+    sleeping = asyncio.ensure_future(clock.sleep(seconds))
+    waiting = asyncio.ensure_future(until.wait())
+    try:
+        await asyncio.wait((sleeping, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in (sleeping, waiting):
+            waiter.cancel()
+        await asyncio.gather(sleeping, waiting, return_exceptions=True)

@@ -9,13 +9,13 @@ or of an older one.
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple, TypeAlias
 
 from controlplane.model.keys import Bucket, Key, StoreName
 from controlplane.model.mirror_rules import MirrorRule
+from controlplane.model.recent import Recent
 from controlplane.ports.catalog import Catalog
 from controlplane.ports.clock import Clock
 from controlplane.ports.errors import MillraceError, NotFound
@@ -49,7 +49,7 @@ class TargetStates:
         self._unfenced = frozenset(unfenced)
         self._rest_until: dict[str, float] = {}
         """Monotonic seconds, by target: it refused what its own answers called true."""
-        self._recent: OrderedDict[_Place, str] = OrderedDict()
+        self._recent: Recent[_Place, str] = Recent(_REMEMBERED)
         """ETags at the target, of what this process put there or removed last; empty: nothing is there."""
 
     def is_fenced(self, rule: MirrorRule) -> bool:
@@ -59,11 +59,7 @@ class TargetStates:
 
     def now_holds(self, rule: MirrorRule, bucket: Bucket, key: Key, etag: str) -> None:
         """Of a copy that was proved; an empty ETag: it was removed."""
-        place = (rule.target, bucket, key)
-        self._recent[place] = etag
-        self._recent.move_to_end(place)
-        if len(self._recent) > _REMEMBERED:
-            self._recent.popitem(last=False)
+        self._recent.set((rule.target, bucket, key), etag)
 
     async def known(self, rule: MirrorRule, bucket: Bucket, keys: Sequence[Key]) -> Mapping[Key, Expected]:
         """What is believed, without asking the target. To be called before the source is asked."""

@@ -46,7 +46,7 @@ class HeadShapes:
         if shape is not None:
             matched = shape.whole.match(text)
             if matched is not None:
-                return shape.status, dict(zip(shape.names, map(str.strip, matched.groups()), strict=True))
+                return shape.status, dict(zip(shape.names, matched.groups(), strict=True))
         status, headers = read_head(text)
         self._learn(text, status, tuple(headers))
         return status, headers
@@ -63,11 +63,18 @@ class HeadShapes:
             return
         line, *fields = text.split("\r\n")
         if len(fields) == len(names):  # otherwise a name is there twice
-            # A value may hold anything but the carriage return that ends its line.
-            whole = re.escape(line) + "".join(
-                [rf"\r\n{re.escape(field.partition(':')[0])}:([^\r]*)" for field in fields]
-            )
+            whole = re.escape(line) + "".join([rf"\r\n{_field(field)}" for field in fields])
             self._now = self._made[kind] = _Shape(re.compile(whole + r"\Z"), status, names)
+
+
+def _field(text: str) -> str:
+    """The expression for lines like this one, with a group for the value without the blanks around it. A value may hold
+    anything but the carriage return that ends its line; one with other blanks around it than here does not match."""
+    name, _, given = text.partition(":")
+    value = given.lstrip()
+    if not value:
+        return rf"{re.escape(name)}:[^\S\r]*()"
+    return rf"{re.escape(name)}:{re.escape(given[: -len(value)])}(?!\s)([^\r]*)(?<!\s)"
 
 
 class SeenHeads:

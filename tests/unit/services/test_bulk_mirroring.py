@@ -150,6 +150,20 @@ async def test_a_round_reads_for_as_many_workers_as_there_are(new_node: NewNode)
     assert node.mirror_tally.copied == 400
 
 
+@pytest.mark.parametrize(("blobs", "waits"), [(64, False), (63, True)])
+async def test_a_batch_is_settled_when_nothing_else_is_under_way_and_single_writes_together(
+    new_node: NewNode, blobs: int, waits: bool
+) -> None:
+    node = new_node(bulk=True, concurrency=4, batch=64)
+    for number in range(blobs):
+        await node.store(b"blob %d" % number)
+    node.persistent.latency = 0.0001
+    began = node.clock.monotonic()
+    await node.mirror.once()
+    assert node.journal.open_tasks == []
+    assert (node.clock.monotonic() - began >= 0.02) is waits
+
+
 @pytest.mark.parametrize("at", [0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3.25, 3.75, 4.25])
 @pytest.mark.parametrize("whole", [False, True], ids=["under way", "gone all its way"])
 async def test_i4_another_node_deletes_while_a_batch_is_copied(new_node: NewNode, at: float, whole: bool) -> None:
