@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ _PLAIN: Final = frozenset({"GET", "HEAD", "DELETE"})
 _WRITE_BYTES: Final = 1024 * 1024
 _PLACES: Final = frozenset({"prefix", "marker", "key-marker"})
 """Parameters of listings that are keys or begin them."""
+_PASSES: Final = re.compile(r"[A-Za-z0-9/ ._~-]*\Z", re.ASCII)
 
 Chunks: TypeAlias = Callable[[], AsyncGenerator[bytes, None]]
 """Makes the body anew for every attempt."""
@@ -363,7 +365,7 @@ class S3Client:
         path = self._bucket_path if request.key is None else f"{self._bucket_path}/{request.key}"
         host = site.endpoint.host_header
         signer = self._signer
-        if self._v2 is not None and _is_misread(request):
+        if self._v2 is not None and is_misread(request):
             signer = self._v2
         elif self._v4 is not None and not request.query:
             now, target = self._clock.now(), encode_path(path)
@@ -386,11 +388,12 @@ class S3Client:
         return f"{request.method} {target} HTTP/1.1\r\n{lines}{length}\r\n".encode()
 
 
-def _is_misread(request: Request) -> bool:
-    """Whether Riak CS takes the right signature of version 4 for a wrong one: a plus in a place of a listing
-    (key-list-prefix-plus), two blanks in a header (auth-v4-double-space). By version 2 it reads both
-    (list-prefix-plus-v2)."""
-    return any("+" in value for name, value in request.query if name in _PLACES) or any(
+def is_misread(request: Request) -> bool:
+    """Whether Riak CS takes the right signature of version 4 for a wrong one, or might: a plus in a place of a listing
+    (key-list-prefix-plus), and what else has not been seen to pass there (list-v1-marker, list-marker-space-v4); two
+    blanks in a header (auth-v4-double-space). By version 2 it reads them (list-prefix-plus-v2), which does not sign
+    those places."""
+    return any(name in _PLACES and not _PASSES.match(value) for name, value in request.query) or any(
         "  " in value for value in request.headers.values()
     )
 
