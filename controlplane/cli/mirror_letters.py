@@ -102,7 +102,8 @@ def retry(arguments: Namespace) -> int:
     if wanted and revived < len(wanted):
         missing = len(wanted) - revived
         raise CommandFailed(
-            f"{missing} of {len(wanted)} numbers are not among the failed copies: see `millrace mirror failed`",
+            f"{missing} of {len(wanted)} numbers are not among the failed copies, or something newer of the same "
+            "object is pending: see `millrace mirror failed`",
             ExitCode.NOT_FOUND,
         )
     return ExitCode.OK

@@ -170,10 +170,11 @@ class ScanRun:
         read = self._reader(store) if self._read else None
         scan = self._scans.scan(unit, state, moved=moved, trust_catalog=self._trust_catalog, read=read)
         told = UnitReport(unit, state.counts)
+        tagged = Counts()  # not in the checkpoint: tags are compared from their beginning again
         try:
             if not state.done:
                 await scan.run()
-            await self._scans.compare_tags(unit, state.counts, moved=moved, trust_catalog=self._trust_catalog)
+            await self._scans.compare_tags(unit, tagged, moved=moved, trust_catalog=self._trust_catalog)
             if self._deletes is not None:
                 verdict = await self._delete(self._deletes, unit, state, report, progress)
                 if not verdict.allowed:
@@ -185,6 +186,7 @@ class ScanRun:
             told.error = str(error)
         else:
             self._keep_splits(unit, scan)
+        state.counts.add(tagged)
         report.add(told)
         self._on_unit(told)
         progress.unit, progress.state = "", None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +13,9 @@ from hypothesis import strategies as st
 from controlplane.model.copy_record import Tags, decode_copy_record
 from controlplane.model.keys import Bucket, Key
 from controlplane.model.mirror_rules import MirrorRule
-from controlplane.model.scan_join import Kind
+from controlplane.model.scan_join import Difference, Kind
+from controlplane.model.scan_state import Unit
+from controlplane.services import scan_tags
 from controlplane.services.scan_queue import JournalSink
 from controlplane.services.scan_run import ScanRun
 from controlplane.services.scan_tags import TagScan
@@ -83,6 +87,30 @@ async def test_what_is_known_costs_a_listing_and_nothing_else(world: World) -> N
     assert world.target.calls["head"] == before[2]["head"]
     # Unless it is told to believe nothing.
     assert (await scan(world, trust_catalog=False).run()).totals.heads > 30
+
+
+async def test_a_scan_that_was_stopped_among_the_tags_counts_none_of_them_twice(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan_tags, "_PAGE", 4)
+    for number in range(12):
+        await world.node.put(f"k{number:02d}", b"x")
+    await world.node.drain()
+    for number in range(12):
+        await behind_the_gateway(world, f"k{number:02d}", RED)
+    more: dict[str, Any] = {"checkpoints": world.checkpoints, "save_every_s": 0.0}
+    take = world.told.take
+
+    async def then_stop(unit: Unit, differences: Sequence[Difference]) -> int:
+        first.stop()
+        return await take(unit, differences)
+
+    first = scan(world, **more)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.told, "take", then_stop)
+        assert not (await first.run()).complete
+    report = await scan(world, **more).run()
+    assert (report.totals.different, report.totals.same) == (12, 0)
 
 
 async def test_what_the_scan_found_already_is_not_told_twice(world: World) -> None:
