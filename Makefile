@@ -63,7 +63,7 @@ hosts-quick: environment
 	HOSTS_STOCK=1 $(RUN) -m pytest -m hosts_quick tests/hosts
 
 check: static
-	$(RUN) -m pytest tests/unit
+	$(RUN) -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile tests/unit
 
 bench: environment $(CLIENTS)/.lock-installed $(BENCH)/.lock-installed
 	@.ci/system-packages nginx-light:nginx rclone:rclone wrk:wrk haproxy:haproxy etcd-server:etcd

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.support import virtual_time
 from tests.support.virtual_time import EPOCH, Deadlock, VirtualClock, VirtualTimeLoop
 
 
@@ -59,7 +60,8 @@ async def test_stepping_the_wall_clock_leaves_the_monotonic_one(clock: VirtualCl
     assert clock.monotonic() == before
 
 
-def test_a_deadlock_is_said_not_waited_for() -> None:
+def test_a_deadlock_is_said_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(virtual_time, "_FOREIGN_THREAD_GRACE_S", 0.1)  # xdist has a thread of its own
     loop = VirtualTimeLoop()
     waiting = loop.create_task(asyncio.Event().wait())
     with pytest.raises(Deadlock):

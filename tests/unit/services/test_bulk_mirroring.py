@@ -146,6 +146,7 @@ async def test_a_round_reads_for_as_many_workers_as_there_are(new_node: NewNode)
     node.persistent.latency = 10.0
     await node.mirror.once()
     assert node.mirror_tally.in_flight == 3 * 64
+    node.persistent.latency = 0.1
     await node.drain()
     assert node.mirror_tally.copied == 400
 
