@@ -12,7 +12,8 @@ import asyncio
 import hashlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -68,6 +69,7 @@ class LargeCopier:
         self._clock = clock
         self._buffers = asyncio.Semaphore(buffers)
         self._at_once = buffers
+        self._taking = asyncio.Lock()
         self._memory = PartBuffers()
         self._admit = admit
         self._moving = moving
@@ -261,7 +263,7 @@ class LargeCopier:
         async def some() -> None:
             for number in numbers:
                 if at_service is None or not await self._part_at_service(upload, info, number, at_service):
-                    async with self._buffers:
+                    async with self._room(upload.part_bytes, parts.part_bytes):
                         await self._part(upload, source, info, parts, number)
                 left.discard(number)
                 await self._tell(upload)
@@ -275,6 +277,22 @@ class LargeCopier:
                 sender.cancel()
             await asyncio.gather(*senders, return_exceptions=True)
             self._memory.end()
+
+    @asynccontextmanager
+    async def _room(self, part_bytes: int, usual: int) -> AsyncIterator[None]:
+        """For one part in memory. One that is larger than the store's usual ones, as those of an object that would have
+        more than MOST_PARTS of these, takes the room of several."""
+        places = min(-(-part_bytes // usual), self._at_once)
+        taken = 0
+        try:
+            async with self._taking:  # one after the other: two that have half of what they need would wait for ever
+                while taken < places:
+                    await self._buffers.acquire()
+                    taken += 1
+            yield
+        finally:
+            for _ in range(taken):
+                self._buffers.release()
 
     async def _tell(self, upload: Upload) -> None:
         """Now and then, that it is gone on with."""

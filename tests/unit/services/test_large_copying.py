@@ -400,6 +400,30 @@ async def test_one_that_comes_on_is_never_given_up_and_one_that_does_not_is(new_
     assert letter.attempts == 3
 
 
+async def test_larger_parts_take_the_room_of_several(new_node: NewNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An object that would have too many parts has larger ones: of 5 TiB more than half a GiB each. Memory stays as it
+    is for all objects together, and nobody waits for ever."""
+    monkeypatch.setattr(large_copying, "MOST_PARTS", 3)
+    node = new_node()
+    held = most = 0
+    put_part = FakeParts.put_part
+
+    async def put(self: FakeParts, key: Key, upload_id: str, number: int, body: bytes | bytearray, md5: Md5) -> Part:
+        nonlocal held, most
+        held += len(body)
+        most = max(most, held)
+        await node.clock.sleep(1)
+        held -= len(body)
+        return await put_part(self, key, upload_id, number, body, md5)
+
+    monkeypatch.setattr(FakeParts, "put_part", put)
+    for name in ("one", "two", "three"):
+        await node.put(name, LARGE)
+    await node.drain()
+    assert node.copies() == dict.fromkeys(("one", "two", "three"), LARGE)
+    assert most == 2 << 20  # two buffers of 1 MiB
+
+
 async def test_an_agent_that_stops_waits_for_the_part_under_way_and_not_for_the_object(new_node: NewNode) -> None:
     """And it counts against nothing: however often an agent is restarted, no object is given up because of it."""
     node = new_node()
