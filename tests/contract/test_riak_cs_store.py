@@ -6,6 +6,7 @@ import itertools
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import ClassVar, Literal
 
@@ -17,7 +18,7 @@ from controlplane.adapters.system_clock import SystemClock
 from controlplane.model.keys import Key, StoreName
 from controlplane.ports.errors import NotFound, Rejected, Unavailable
 from controlplane.ports.object_store import ObjectStore
-from tests.contract.object_store_suite import ObjectStoreContract, in_order, list_all, read_all
+from tests.contract.object_store_suite import ObjectStoreContract, body_of, content_of, in_order, list_all, read_all
 from tests.support.riak_cs import RiakCs, User, upstream
 from tests.support.s3_buckets import make_bucket
 
@@ -156,4 +157,33 @@ async def test_15_version_2_of_a_listing_is_found_out(riak_cs: RiakCs) -> None:
         await store.list(after=Key("a"))
     for key in "abc":
         await store.delete(Key(key))
+    await store.aclose()
+
+
+@pytest.mark.parametrize("kind", ["bytes", "file", "stream"])
+@pytest.mark.parametrize("size", [100_000, 4_000_000, 12_000_000])
+async def test_20_a_refused_body_is_told_as_refused(riak_cs: RiakCs, tmp_path: Path, kind: str, size: int) -> None:
+    """conn-refused-put-with-body: it is answered while the body is on its way, and then the connection is reset."""
+    owner, other = riak_cs.create_user("owner"), riak_cs.create_user("other")
+    options = options_for(riak_cs, owner, "v4")
+    await make_bucket(options)
+    foreign = replace(options, access_key=other.key, secret_key=other.secret, attempts=2)
+    store = S3ObjectStore(StoreName("s3"), foreign, SystemClock(), Random(1))
+    data = Random(2).randbytes(size)
+    for key in ("a", "b"):  # the second one on a connection that may be an old one
+        with pytest.raises(Rejected):
+            await store.put(Key(key), body_of(kind, data, tmp_path), size=size, content=content_of(data))
+    await store.aclose()
+
+
+async def test_19_a_bucket_of_somebody_else_takes_nothing(riak_cs: RiakCs) -> None:
+    """bucket-head-other-owner is 404, but it can be listed (anon-list-as-bob): it looks as if it were there."""
+    options = options_for(riak_cs, riak_cs.create_user("owner"), "v4")
+    assert await make_bucket(options)
+    other = riak_cs.create_user("other")
+    foreign = replace(options, access_key=other.key, secret_key=other.secret)
+    assert not await make_bucket(foreign)
+    store = S3ObjectStore(StoreName("s3"), foreign, SystemClock(), Random(1))
+    with pytest.raises(Rejected, match="may use this bucket"):
+        await store.put(Key("k"), b"x")
     await store.aclose()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from functools import lru_cache
 from typing import Final, cast
 
 import httptools
@@ -12,8 +11,9 @@ import httptools
 from controlplane.adapters.peer_host import TcpSocket, have_it_probed, is_silent
 from controlplane.adapters.s3.exchange_failed import ExchangeFailed
 from controlplane.adapters.s3.head_shapes import NotInStep
+from controlplane.adapters.s3.last_words import last_words
 from controlplane.adapters.s3.pipeline import Replies
-from controlplane.adapters.s3.plain_head import plain_head
+from controlplane.adapters.s3.plain_head import lower_name, plain_head
 from controlplane.http.block_reads import LEAST_BLOCK, BlockReader, Blocks
 from controlplane.http.file_send import FileTransfer
 from controlplane.http.message import FileBody
@@ -24,11 +24,6 @@ LOOK_EVERY_S: Final = 1.0
 """While somebody waits, the connection looks so often whether he has waited too long."""
 _PAUSE_ABOVE: Final = 512 * 1024
 _RESUME_BELOW: Final = 128 * 1024
-
-
-@lru_cache(maxsize=512)
-def _lower(name: bytes) -> str:
-    return name.decode("latin-1").lower()
 
 
 class Connection(asyncio.Protocol):
@@ -175,9 +170,10 @@ class Connection(asyncio.Protocol):
         self.idle_since = now
 
     def write(self, data: bytes | memoryview) -> None:
-        if self._failure is not None or self._transport is None:
+        if self._failure is None and self._transport is not None:
+            self._transport.write(data)
+        elif not self.status:  # else the answer is there, and the rest of the request of no interest
             raise self._failed()
-        self._transport.write(data)
 
     @property
     def takes_files(self) -> bool:
@@ -210,6 +206,8 @@ class Connection(asyncio.Protocol):
         finally:
             self._transfer = None
             transfer.cancel()
+        if not transfer.whole:
+            self._hear_out()
         if not transfer.whole and not self.status:
             raise ExchangeFailed("the connection was lost while the file was sent, or the file became shorter")
         return bool(transfer.whole)
@@ -425,7 +423,14 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         return False
 
+    def _hear_out(self) -> None:
+        """Before a request is given up whose sending failed."""
+        if self.busy and not self.status and self._replies is None and (said := last_words(self._transport)):
+            self.data_received(said)
+
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, ConnectionError):
+            self._hear_out()
         if self._ends_with_the_connection(exc):
             self._complete = True
             self.keep_alive = False
@@ -461,7 +466,7 @@ class Connection(asyncio.Protocol):
             raise ValueError("a second answer to one request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[_lower(name)] = value.decode("utf-8", "replace")
+        self.headers[lower_name(name)] = value.decode("utf-8", "replace")
 
     def on_headers_complete(self) -> None:
         assert self._parser is not None  # which calls this

@@ -56,3 +56,9 @@ _known_field: Final = lru_cache(maxsize=1024)(_field)
 def _lower(name: bytes) -> str:
     """Empty for what is no name."""
     return name.decode("ascii").lower() if _TOKEN.match(name) else ""
+
+
+@lru_cache(maxsize=512)
+def lower_name(name: bytes) -> str:
+    """Of a field that a parser has proved to be one."""
+    return name.decode("latin-1").lower()
