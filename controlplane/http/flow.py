@@ -242,7 +242,9 @@ class Flow:
         self._state = CLOSING
         self._held.clear()
         self.deadline = self._engine.now() + self._engine.limits.body_timeout_s
-        self._transport.close()
+        # Once: asyncio's transport over TLS, closed twice, cannot be aborted any more, and raises (3.11.2).
+        if not self._transport.is_closing():
+            self._transport.close()
 
     def _linger(self) -> None:
         """End, but drop input for a while: a reset because of unread input would take the answer from the client."""

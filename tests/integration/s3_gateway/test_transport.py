@@ -42,7 +42,7 @@ def test_todays_tls_is_spoken(version: ssl.TLSVersion, name: str, tls_gateway: S
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 def test_older_tls_is_refused(version: ssl.TLSVersion, tls_gateway: S3Gateway) -> None:
-    with pytest.raises(ssl.SSLError, match=r"(?i)protocol"):
+    with pytest.raises(ssl.SSLError, match=r"(?i)protocol|EOF"):  # an alert, or an end without one (Python 3.11.2)
         spoken(tls_gateway, version)
 
 
