@@ -41,6 +41,7 @@ class RiakPb:
         self._under_way = 0
         self._closed = False
         self._with_siblings: set[str] = set()
+        self._type_is_there = False
         kind = options.bucket_type
         self._typed = {} if kind == DEFAULT_TYPE else {"type": kind.encode()}
 
@@ -171,7 +172,15 @@ class RiakPb:
         return int(self._options.timeout_s * 1000)
 
     async def _ask(self, code: int, request: Any, expected: int) -> bytes:
-        """Raises _Refused when a condition does not hold."""
+        """Raises _Refused when a condition does not hold.
+
+        A bucket type is asked for once, before the first request: what reads an object of one that does not exist
+        crashes within Riak, which answers "timeout" (riak_kv_get_fsm.erl, prepare/2); its properties are not there in
+        words (riak_kv_pb_bucket.erl)."""
+        if self._typed and not self._type_is_there and code not in (pb.PING, pb.BUCKET):
+            about = self._general.RpbGetBucketReq(bucket=b"type", **self._typed)
+            await self._ask(pb.BUCKET, about, pb.BUCKET_RESP)
+            self._type_is_there = True
         if self._closed:
             raise Unavailable("the connections to Riak KV are closed: this process is stopping")
         if self._under_way >= self._options.waiting:

@@ -70,7 +70,8 @@ class Objects:
     def _place(self, fields: Fields, kind: int) -> tuple[str, str, str]:
         name = _text(fields, kind, b"default")
         if not self._node.properties.exists(name):
-            raise Refused(f"No bucket-type named '{name}'")
+            # Only who asks for properties is told. Source: riak_kv_pb_bucket.erl; riak_kv_get_fsm.erl crashes.
+            raise Refused(f"No bucket-type named '{name}'" if kind == 2 else "timeout")
         return name, _text(fields, 1), _text(fields, 2)
 
     def _properties(self, fields: Fields) -> bytes:
