@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
-AGENT, GATEWAY = "millrace-agent.service", "millrace-gateway.service"
+AGENT, GATEWAY, RIAK, RIAK_CS = UNITS = (
+    "millrace-agent.service", "millrace-gateway.service", "riak.service", "riak-cs.service",
+)  # fmt: skip
+STOPS = [f"stop {unit}" for unit in (AGENT, GATEWAY, RIAK_CS, RIAK)]
 SYSTEMCTL = """\
 #!/bin/sh
 # show UNIT, start UNIT, stop UNIT: of a unit file's state and whether it runs.
@@ -35,7 +39,7 @@ esac
 
 @dataclass
 class Machine:
-    """One with a backup of the control plane."""
+    """One with a backup of the node's data and of the control plane's."""
 
     tool: Any
     folder: Path
@@ -45,14 +49,17 @@ class Machine:
         systemctl = self.folder / "bin" / "systemctl"
         systemctl.write_text(SYSTEMCTL)
         systemctl.chmod(0o755)
-        backup = self.folder / "backups" / "20261122T210000Z"
-        backup.mkdir(parents=True)
+        self.backup.mkdir(parents=True)
         for name in ("journal.db", "catalog.db", "controlplane-config.tar.gz"):
-            (backup / name).write_text(f"{name} of the backup")
-        sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in backup.iterdir()]
-        (backup / "SHA256SUMS").write_text("".join(sums))
+            (self.backup / name).write_text(f"{name} of the backup")
         self.data.mkdir()
         (self.data / "journal.db").write_text("of today")
+        self.ring.mkdir()
+        (self.ring / "manifest").write_text("of the backup")
+        with tarfile.open(self.archive, "w:gz") as archive:
+            archive.add(self.ring, str(self.ring).lstrip("/"))
+        (self.ring / "manifest").write_text("of today")
+        self.sum_up()
         play = {
             "hosts": "localhost",
             "connection": "local",
@@ -60,8 +67,9 @@ class Machine:
             "tasks": [{"ansible.builtin.import_role": {"name": "backup", "tasks_from": "restore"}}],
             "vars": {
                 "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-                "backup_parts": ["controlplane"],
-                "backup_dir": str(backup.parent),
+                "backup_parts": ["riak", "controlplane"],
+                "backup_dir": str(self.backup.parent),
+                "backup_riak_data_dirs": [str(self.ring)],
                 "backup_controlplane_data_dir": str(self.data),
                 "backup_restore_confirmed": True,
                 "backup_restore_settings": False,
@@ -72,6 +80,23 @@ class Machine:
     @property
     def data(self) -> Path:
         return self.folder / "data"
+
+    @property
+    def ring(self) -> Path:
+        return self.folder / "ring"
+
+    @property
+    def backup(self) -> Path:
+        return self.folder / "backups" / "20261122T210000Z"
+
+    @property
+    def archive(self) -> Path:
+        return self.backup / "riak-data.tar.gz"
+
+    def sum_up(self) -> None:
+        files = [path for path in self.backup.iterdir() if path.name != "SHA256SUMS"]
+        sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in files]
+        (self.backup / "SHA256SUMS").write_text("".join(sums))
 
     def has(self, unit: str, enabled: str, active: str) -> None:
         (self.folder / "bin" / "units" / unit).write_text(f"{enabled} {active}\n")
@@ -96,30 +121,39 @@ class Machine:
 @pytest.fixture
 def machine(tool: Any, tmp_path: Path) -> Machine:
     machine = Machine(tool, tmp_path)
-    machine.has(AGENT, "enabled", "active")
-    machine.has(GATEWAY, "enabled", "active")
+    for unit in UNITS:
+        machine.has(unit, "enabled", "active")
     return machine
 
 
-def test_run_again_after_it_broke_off_it_starts_what_it_had_left_stopped(machine: Machine) -> None:
-    shutil.move(machine.data, machine.folder / "elsewhere")  # a disk that is not mounted
+@pytest.mark.parametrize("breaks", ["the node's data", "the control plane's"])
+def test_run_again_after_it_broke_off_it_starts_what_it_had_left_stopped(machine: Machine, breaks: str) -> None:
+    node, controlplane = [f"start {RIAK}", f"start {RIAK_CS}"], [f"start {GATEWAY}", f"start {AGENT}"]
+    if breaks == "the node's data":
+        whole = machine.archive.read_bytes()
+        machine.archive.write_bytes(b"no archive")
+        machine.sum_up()
+    else:
+        shutil.move(machine.data, machine.folder / "elsewhere")  # a disk that is not mounted
     assert machine.restore() != 0
-    assert machine.log() == [f"stop {AGENT}", f"stop {GATEWAY}"]
-    shutil.move(machine.folder / "elsewhere", machine.data)
+    assert machine.log() == [*STOPS, *(node if breaks != "the node's data" else [])]
+    if breaks == "the node's data":
+        machine.archive.write_bytes(whole)
+        machine.sum_up()
+        stops = []
+    else:
+        shutil.move(machine.folder / "elsewhere", machine.data)
+        stops = STOPS[2:]
     assert machine.restore() == 0
-    assert machine.log() == [f"start {GATEWAY}", f"start {AGENT}"]
+    assert machine.log() == [*stops, *node, *controlplane]
+    assert (machine.ring / "manifest").read_text() == "of the backup"
     assert (machine.data / "journal.db").read_text() == "journal.db of the backup"
     assert (machine.data / "journal.db.before-restore").read_text() == "of today"
 
 
-def test_what_is_not_to_run_is_not_started(machine: Machine) -> None:
+def test_what_is_not_to_run_or_not_there_is_not_started(machine: Machine) -> None:
     machine.has(GATEWAY, "disabled", "inactive")
+    (machine.folder / "bin" / "units" / RIAK_CS).unlink()
     assert machine.restore() == 0
-    assert machine.log() == [f"stop {AGENT}", f"start {AGENT}"]
+    assert machine.log() == [f"stop {AGENT}", f"stop {RIAK}", f"start {RIAK}", f"start {AGENT}"]
     assert not machine.runs(GATEWAY)
-
-
-def test_a_machine_without_a_gateway_is_restored(machine: Machine) -> None:
-    (machine.folder / "bin" / "units" / GATEWAY).unlink()
-    assert machine.restore() == 0
-    assert machine.log() == [f"stop {AGENT}", f"start {AGENT}"]
