@@ -32,21 +32,29 @@ WORKERS_A_CPU = 2
 """Most of a test's time goes by in waiting: for processes that start, for servers, for what must not happen."""
 
 LONG = (
-    "chaos/test_chaos.py",
+    "integration/s3_gateway/test_clients.py",
     "crash/test_kills.py",
+    "chaos/test_chaos.py",
     "integration/s3_gateway/test_mirror.py",
     "kit/test_real_packages.py",
-    "integration/s3_gateway/test_cold.py",
+    "integration/s3_gateway/test_cloud_mirror.py",
+    "integration/gc/test_two_agents.py",
     "integration/cli/test_node_commands.py",
-    "integration/cli/test_blob_commands.py",
-    "integration/s3_gateway/test_clients.py",
-    "integration/s3_gateway/test_surprises_operators.py",
+    "integration/cli/test_user_commands.py",
     "integration/node/test_node.py",
-    "contract/test_s3_store.py",
+    "integration/s3_gateway/test_cold.py",
+    "integration/gateway/test_stampede.py",
     "contract/test_directories.py",
+    "integration/s3_gateway/test_surprises_operators.py",
+    "integration/s3/test_memory_after_failures.py",
+    "contract/test_azure_store.py",
+    "integration/http/test_loopback.py",
+    "integration/cli/test_blob_commands.py",
+    "contract/test_s3_store.py",
+    "kit/test_monitoring.py",
     "crash/test_large_kills.py",
 )
-"""Files of more than half a minute begin first, the longest before the others: what is left at the end is short."""
+"""Files of more than half a minute on a busy machine, the longest first: what is left at the end is short."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
