@@ -151,6 +151,32 @@ def test_run_again_after_it_broke_off_it_starts_what_it_had_left_stopped(machine
     assert (machine.data / "journal.db.before-restore").read_text() == "of today"
 
 
+def test_run_again_after_it_broke_off_it_keeps_what_the_first_run_kept(machine: Machine) -> None:
+    whole = machine.archive.read_bytes()
+    machine.archive.write_bytes(whole[:-20])  # breaks off when all is unpacked
+    machine.sum_up()
+    (machine.ring / "only of today").write_text("of today")
+    assert machine.restore() != 0
+    (machine.ring / "manifest").write_text("half of the backup")
+    machine.archive.write_bytes(whole)
+    machine.sum_up()
+    assert machine.restore() == 0
+    kept = machine.ring / ".before-restore"
+    assert sorted(path.name for path in kept.iterdir()) == ["manifest", "only of today"]
+    assert {path.read_text() for path in kept.iterdir()} == {"of today"}
+    assert {path.name for path in machine.ring.iterdir()} == {"manifest", ".before-restore"}
+    assert (machine.ring / "manifest").read_text() == "of the backup"
+
+
+def test_one_that_is_whole_makes_room_for_what_the_next_one_keeps(machine: Machine) -> None:
+    assert machine.restore() == 0
+    (machine.ring / "manifest").write_text("of tomorrow")
+    (machine.data / "journal.db").write_text("of tomorrow")
+    assert machine.restore() == 0
+    assert (machine.ring / ".before-restore" / "manifest").read_text() == "of tomorrow"
+    assert (machine.data / "journal.db.before-restore").read_text() == "of tomorrow"
+
+
 def test_what_is_not_to_run_or_not_there_is_not_started(machine: Machine) -> None:
     machine.has(GATEWAY, "disabled", "inactive")
     (machine.folder / "bin" / "units" / RIAK_CS).unlink()
