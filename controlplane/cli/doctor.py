@@ -88,11 +88,14 @@ def _checks(settings: Settings, timeout_s: float) -> list[Check]:
     # Threads that begin with a package and with a module of it at once end in a deadlock of Python's import.
     for name in _LOADED_FIRST:
         importlib.import_module(f"controlplane.{name}")
-    from controlplane.cli import doctor_local, doctor_remote, doctor_s3
+    from controlplane.cli import doctor_buckets, doctor_local, doctor_remote, doctor_s3
 
     # What can end by itself shall do so before it is given up.
     timeout_s *= 0.8
-    remote = [*doctor_remote.checks(settings, timeout_s), *doctor_s3.checks(settings, timeout_s)]
+    buckets = doctor_buckets.checks(settings, timeout_s)
+    if buckets:
+        importlib.import_module("controlplane.adapters.s3.bucket_facts")
+    remote = [*doctor_remote.checks(settings, timeout_s), *buckets, *doctor_s3.checks(settings, timeout_s)]
     return [*doctor_local.checks(settings), *remote]
 
 
