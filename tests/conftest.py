@@ -41,6 +41,8 @@ LONG = (
     "integration/gc/test_two_agents.py",
     "integration/cli/test_node_commands.py",
     "integration/cli/test_user_commands.py",
+    "kit/test_restore.py",
+    "contract/test_riak_cs_store.py",
     "integration/node/test_node.py",
     "integration/s3_gateway/test_cold.py",
     "integration/gateway/test_stampede.py",
