@@ -14,7 +14,7 @@ from controlplane.model.keys import Bucket, Key
 from controlplane.ports.bucket_stores import BucketStores
 from controlplane.ports.clock import Clock
 from controlplane.ports.directory import Directory
-from controlplane.ports.errors import NotFound, Unavailable
+from controlplane.ports.errors import MillraceError, NotFound, Unavailable
 from controlplane.ports.node_locks import NodeLocks
 
 FILL_AT_MOST_S: Final = 120.0
@@ -195,7 +195,8 @@ class FillFence:
                     try:
                         async with asyncio.timeout(_ASK_AT_MOST_S):
                             self._everywhere = await directory.get(_EVERYTHING) is not None
-                    except (TimeoutError, Unavailable):
+                    except (TimeoutError, MillraceError):
+                        # Away, or its password or role is not ours any more: writes go on (I10).
                         self._everywhere = None
                     self._looked_at = asked_at
         return self._everywhere

@@ -18,7 +18,7 @@ from controlplane.model.mirror_rules import MirrorRule
 from controlplane.model.scan_join import Difference, Kind
 from controlplane.model.scan_state import Unit
 from controlplane.ports.directory import Versioned
-from controlplane.ports.errors import NotFound, Unavailable
+from controlplane.ports.errors import MillraceError, NotFound, Rejected, Unavailable
 from controlplane.ports.journal import Journal
 from controlplane.ports.upstream import Ask, KeyPair, Reply
 from controlplane.services.fetch_sharing import FetchSharing
@@ -253,14 +253,17 @@ async def test_a_restore_never_undoes_what_a_client_does_meanwhile(
     assert gateway.copies().get("a") == (b"newer" if do == "write" else None)
 
 
-async def test_without_etcd_no_restore_begins_and_writes_ask_riak_cs(plain: World, clock: VirtualClock) -> None:
+@pytest.mark.parametrize("error", [Unavailable("etcd is away"), Rejected("etcd refused /v3/kv/range: no permission")])
+async def test_without_etcd_no_restore_begins_and_i10_writes_ask_riak_cs(
+    plain: World, clock: VirtualClock, error: MillraceError
+) -> None:
     directory = InProcessDirectory(clock)
 
     class Away(InProcessDirectory):
         async def get(self, name: str) -> Versioned | None:
-            raise Unavailable("etcd is away")
+            raise error
 
-    with pytest.raises(Unavailable, match="etcd"):
+    with pytest.raises(type(error), match="etcd"):
         async with FillFence(clock, plain.node.source, Away(clock)).everywhere():
             pass
     gateway = ObjectNode(
