@@ -27,8 +27,9 @@ from controlplane.ports.errors import Conflict, Rejected, Unavailable
 _TERMS_A_HEADER: Final = 40
 """Riak's HTTP server refuses header lines of more than 8 KiB."""
 _SERVER: Final = b"mochiweb+webmachine"
-"""On Riak's own error pages: what no path leads to is not there, whatever a proxy may say."""
+"""On Riak's own error pages, whatever a proxy may say. See _Answer.knows_no_path."""
 _BODY: Final = "application/octet-stream"
+_NO_ANSWER: Final = (TimeoutError, aiohttp.ClientError, OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,12 @@ class _Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def knows_no_path(self) -> bool:
+        """Of a bucket type that is not there, and of whatever is asked while the node starts or stops: its HTTP server
+        runs before the vnodes do, and after them, without any path (riak_kv_app.erl, start/2 and prep_stop/1)."""
+        return self.status == 404 and _SERVER in self.body
 
     @property
     def says(self) -> str:
@@ -138,8 +145,8 @@ class RiakHttp:
         if regex:
             query["term_regex"] = regex
         answer = await self._ask("GET", path, query, {"Accept": "application/json"})
-        if answer.status == 404 and _SERVER in answer.body:
-            raise no_such_type(self._options.bucket_type, f"Riak KV {answer.url}")
+        if answer.knows_no_path:
+            raise await self._without_type(answer)
         if answer.status != 200:
             raise self._failure(answer)
         try:
@@ -172,8 +179,8 @@ class RiakHttp:
         path = f"{self._bucket(bucket)}/props" if kind == DEFAULT_TYPE else f"/types/{_segment(kind)}/props"
         answer = await self._ask("GET", path, {}, {"Accept": "application/json"})
         where = f"Riak KV {answer.url}"
-        if answer.status == 404 and _SERVER in answer.body:
-            raise no_such_type(kind, where)
+        if answer.knows_no_path:
+            raise await self._without_type(answer)
         if answer.status != 200:
             raise self._failure(answer)
         try:
@@ -184,6 +191,14 @@ class RiakHttp:
         if not keeps:
             raise no_siblings(kind, bucket, where)
         self._with_siblings.add(bucket)
+
+    async def _without_type(self, answer: _Answer) -> Exception:
+        """What it means that no node knows a path of the bucket type."""
+        try:
+            starting = (await self._attempt(answer.url, "GET", "/ping", {}, {}, None)).knows_no_path
+        except _NO_ANSWER:
+            starting = True
+        return self._failure(answer) if starting else no_such_type(self._options.bucket_type, f"Riak KV {answer.url}")
 
     def _bucket(self, bucket: str) -> str:
         kind = self._options.bucket_type
@@ -209,15 +224,19 @@ class RiakHttp:
         self._under_way += 1
         failures: list[str] = []
         last: _Answer | None = None
+        pathless: _Answer | None = None
         try:
             for url in self._nodes.order(self._clock.monotonic()):
                 try:
                     answer = await self._attempt(url, method, path, query, headers, body)
-                except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+                except _NO_ANSWER as error:
                     if self._closed:
                         break
                     self._nodes.failed(url, self._clock.monotonic())
                     failures.append(f"{url}: {str(error) or type(error).__name__}")
+                    continue
+                if answer.knows_no_path:
+                    pathless = answer
                     continue
                 self._nodes.answered(url)
                 if answer.status < 500:
@@ -228,8 +247,8 @@ class RiakHttp:
                 last = answer
         finally:
             self._under_way -= 1
-        if last is not None:
-            return last
+        if (said := last or pathless) is not None:
+            return said
         if self._closed:
             raise Unavailable("the connections to Riak KV are closed: this process is stopping")
         raise Unavailable(
@@ -296,6 +315,11 @@ class RiakHttp:
             )
         if 400 <= answer.status < 500 and answer.status not in (404, 408, 409, 429):
             return Rejected(f"Riak KV {answer.url} refused a request: {answer.says}")
+        if answer.knows_no_path:
+            return Unavailable(
+                f"Riak KV {answer.url} answers, but serves nothing: it starts or stops; see its console.log and "
+                "`riak admin wait-for-service riak_kv`"
+            )
         return Unavailable(f"Riak KV {answer.url} failed: {answer.says}: see `riak admin member-status`")
 
 

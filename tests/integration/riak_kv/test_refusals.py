@@ -15,9 +15,12 @@ from controlplane.adapters.riak_kv.kv import CACHE, Quorum, RiakKv
 from controlplane.adapters.riak_kv.refusals import refusal_of
 from controlplane.adapters.riak_pb import RiakPb
 from controlplane.adapters.system_clock import SystemClock
-from controlplane.ports.errors import Rejected
+from controlplane.ports.errors import Rejected, Unavailable
 from tests.contract.catalog_suite import NEAR, manifest
 from tests.contract.journal_suite import NOW, draft
+from tests.hosts.standin.kv.http import SOFTWARE
+from tests.hosts.standin.web.messages import not_found
+from tests.hosts.standin.web.server import WebServer
 from tests.support.riak_kv import RiakNode, standin
 
 OWN = "of_its_own"
@@ -94,6 +97,45 @@ async def test_an_unknown_bucket_type_is_named_with_the_commands_whatever_is_ask
     ):
         with pytest.raises(Rejected, match=r"bucket-type create nonsense '.*bucket-type activate nonsense"):
             await call()
+
+
+@pytest.fixture
+def without_paths() -> Iterator[str]:
+    """A node's HTTP server before its vnodes run, and after them."""
+    server = WebServer(("127.0.0.1", 0), lambda _: not_found(), SOFTWARE)
+    server.start()
+    yield f"http://127.0.0.1:{server.port}"
+    server.stop()
+
+
+async def test_i5_a_node_that_starts_or_stops_is_an_outage_and_not_a_bucket_type_that_is_not_there(
+    without_paths: str,
+) -> None:
+    kv = RiakHttp(RiakKvOptions((without_paths,), OWN), SystemClock())
+    try:
+        for call in (
+            kv.ping,
+            lambda: kv.fetch("b", "k"),
+            lambda: kv.store("b", "k", b""),
+            lambda: kv.delete("b", "k", b""),
+            lambda: kv.index("b", "x_bin", "0", "1", limit=1),
+        ):
+            with pytest.raises(Unavailable, match="starts or stops"):
+                await call()
+    finally:
+        await kv.aclose()
+
+
+async def test_another_node_is_asked_while_one_starts_or_stops(node: RiakNode, without_paths: str) -> None:
+    kv, bucket = RiakHttp(RiakKvOptions((without_paths, node.http_url), "default"), SystemClock()), node.cluster()
+    try:
+        for key in ("a", "b", "c"):  # by turns: neither node is the first each time
+            await kv.store(bucket, key, b"v", indexes=[("x_bin", key)])
+        for key in ("a", "b", "c"):
+            assert (await kv.fetch(bucket, key)).values == (b"v",)
+            assert (await kv.index(bucket, "x_bin", key, key, limit=2)).rows == ((key, key),)
+    finally:
+        await kv.aclose()
 
 
 @pytest.mark.parametrize(
