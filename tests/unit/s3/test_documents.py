@@ -96,6 +96,11 @@ def test_control_characters_that_come_raw_are_those_of_the_key(key: str) -> None
     assert parse_listing(listing(entry(key))).entries[0].key == key
 
 
+def test_a_listing_may_have_line_ends_of_two_characters() -> None:
+    lines = listing(entry("a") + entry("b")).replace(b"><", b">\r\n<") + b"\r\n"
+    assert [found.key for found in parse_listing(lines).entries] == ["a", "b"]
+
+
 BILLION = (
     """<!DOCTYPE l [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><ListBucketResult>&b;</ListBucketResult>"""
 )
