@@ -60,22 +60,36 @@ class Machine:
             archive.add(self.ring, str(self.ring).lstrip("/"))
         (self.ring / "manifest").write_text("of today")
         self.sum_up()
+        self.play(
+            "restore",
+            backup_parts=["riak", "controlplane"],
+            backup_controlplane_data_dir=str(self.data),
+            backup_restore_confirmed=True,
+            backup_restore_settings=False,
+        )
+        self.play(
+            "main",
+            backup_parts=["riak"],
+            backup_name="new",
+            backup_riak_config_dirs=[str(self.data)],
+            backup_metrics_dir="",
+            backup_spare_bytes=0,
+        )
+
+    def play(self, tasks: str, **more: Any) -> None:
         play = {
             "hosts": "localhost",
             "connection": "local",
             "gather_facts": False,
-            "tasks": [{"ansible.builtin.import_role": {"name": "backup", "tasks_from": "restore"}}],
+            "tasks": [{"ansible.builtin.import_role": {"name": "backup", "tasks_from": tasks}}],
             "vars": {
                 "ansible_python_interpreter": "{{ ansible_playbook_python }}",
-                "backup_parts": ["riak", "controlplane"],
                 "backup_dir": str(self.backup.parent),
                 "backup_riak_data_dirs": [str(self.ring)],
-                "backup_controlplane_data_dir": str(self.data),
-                "backup_restore_confirmed": True,
-                "backup_restore_settings": False,
+                **more,
             },
         }
-        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
+        (self.folder / f"{tasks}.yml").write_text(yaml.safe_dump([play]))
 
     @property
     def data(self) -> Path:
@@ -112,8 +126,14 @@ class Machine:
         return lines
 
     def restore(self) -> int:
+        return self.run("restore")
+
+    def back_up(self) -> int:
+        return self.run("main")
+
+    def run(self, tasks: str) -> int:
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
-        run = self.tool("ansible-playbook", "-i", "localhost,", self.folder / "play.yml", PATH=path)
+        run = self.tool("ansible-playbook", "-i", "localhost,", self.folder / f"{tasks}.yml", PATH=path)
         print(run.stdout, run.stderr)
         return int(run.returncode)
 
@@ -168,13 +188,19 @@ def test_run_again_after_it_broke_off_it_keeps_what_the_first_run_kept(machine: 
     assert (machine.ring / "manifest").read_text() == "of the backup"
 
 
-def test_one_that_is_whole_makes_room_for_what_the_next_one_keeps(machine: Machine) -> None:
+def test_one_that_is_whole_makes_room_for_what_the_next_one_keeps_and_no_backup_has_that(machine: Machine) -> None:
     assert machine.restore() == 0
+    with tarfile.open(machine.archive, "w:gz") as archive:  # as former versions made them: with what was kept
+        archive.add(machine.ring, str(machine.ring).lstrip("/"))
+    machine.sum_up()
     (machine.ring / "manifest").write_text("of tomorrow")
     (machine.data / "journal.db").write_text("of tomorrow")
     assert machine.restore() == 0
     assert (machine.ring / ".before-restore" / "manifest").read_text() == "of tomorrow"
     assert (machine.data / "journal.db.before-restore").read_text() == "of tomorrow"
+    assert machine.back_up() == 0
+    with tarfile.open(machine.backup.parent / "new" / "riak-data.tar.gz") as archive:
+        assert {Path(name).name for name in archive.getnames()} == {"ring", "manifest"}
 
 
 def test_what_is_not_to_run_or_not_there_is_not_started(machine: Machine) -> None:
