@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -86,8 +86,10 @@ class Mirror:
         batch: int,
         large_bytes: int = 64 << 20,
         together: Together | None = None,
+        read_through: Collection[str] = (),
     ) -> None:
-        """`schedule`: of what is unavailable; the other categories of failures have theirs from it."""
+        """`schedule`: of what is unavailable; the other categories of failures have theirs from it. `read_through`:
+        names of the rules whose targets are read where Riak CS lacks an object."""
         self._work = work
         self._together = together
         self._journal = journal
@@ -99,6 +101,7 @@ class Mirror:
         self._tally = tally
         self._batch = batch
         self._large_bytes = large_bytes
+        self._read_through = frozenset(read_through)
         self._outcomes: list[Outcome] = []
         self._enough = asyncio.Event()
         """Nothing is under way, and what is done is worth settling."""
@@ -401,12 +404,15 @@ class Mirror:
         reach("mirror.closed")
         for done in closed:
             self._count(done, now)
-        await self._promise_again([task for task in superseded if task.draft.op is Op.DELETE_OBJECT], now)
+        await self._promise_again(superseded, now)
 
-    async def _promise_again(self, deletes: Iterable[Task], now: float) -> None:
+    async def _promise_again(self, superseded: Iterable[Task], now: float) -> None:
         """Deletes that were given up before their object was written again have left its tombstone. Only a delete task
-        lifts it, and only then the object is read through when Riak CS loses it."""
-        for task in deletes:
+        lifts it, and only then the object is read through when Riak CS loses it. Under other rules there is none, and a
+        promise to delete what lives would only cost its copy, were Riak CS to lose the object before it is kept."""
+        for task in superseded:
+            if task.draft.op is not Op.DELETE_OBJECT or task.draft.rule not in self._read_through:
+                continue
             try:
                 await self._journal.append(task.draft, now)
             except MillraceError as error:

@@ -154,6 +154,7 @@ class MirrorPart:
             batch=mirror.batch,
             large_bytes=mirror.large_bytes,
             together=combined,
+            read_through=[rule.name for rule in s3_mirror.rules if rule.read_through] if s3_mirror is not None else (),
         )
         self._sweep = UploadSweep(uploads, clock, parts_of=self._parts, after_s=mirror.abandon_parts_after_s)
 

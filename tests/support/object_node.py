@@ -251,6 +251,7 @@ class ObjectNode:
             tally=self.tally,
             batch=256,
             large_bytes=self.large_bytes,
+            read_through=[rule.name for rule in self.rules if rule.read_through],
             together=BulkObjectCopier(
                 copier,
                 self.rules,

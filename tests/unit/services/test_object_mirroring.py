@@ -545,6 +545,23 @@ async def test_what_is_written_after_a_delete_that_was_given_up_is_read_through_
     await node.through.aclose()
 
 
+async def test_what_is_written_after_a_delete_that_was_given_up_is_not_promised_to_be_deleted(
+    new_node: NewNode,
+) -> None:
+    """Under a rule that does not read through there is no tombstone to lift."""
+    node = new_node(PLAIN, schedule=RetrySchedule(0.1, 1.0, 1.0, budget=2))
+    await node.put("a", b"1")
+    await node.drain()
+    node.targets["t"].store(B).fault = failing("delete", error=lambda: Forbidden("no DeleteObject for this key"))
+    await node.delete("a")
+    await node.drain()
+    promised = len(node.journal.history)
+    await node.put("a", b"2")
+    await node.drain()
+    assert [task.draft.op for task in node.journal.history[promised:]] == [Op.PUT_OBJECT]
+    assert node.journal.open_tasks == []
+
+
 async def test_a_journal_full_of_entries_of_a_rule_that_was_renamed_is_drained(
     new_node: NewNode, clock: VirtualClock
 ) -> None:
