@@ -77,7 +77,8 @@ def _restore(
         if result.left_alone:
             output.line(f"{result.left_alone} left alone: deleted, or written again meanwhile")
         if result.deleted:
-            output.line(f"{result.deleted} left alone: deleted, and their copies are about to go (see --deleted)")
+            how = "" if only_read_through else " (see --deleted)"
+            output.line(f"{result.deleted} left alone: deleted, and their copies are about to go{how}")
         if result.newer:
             output.line(f"{result.newer} were written after that time: what they were then, no copy has")
     for unit in report.units:

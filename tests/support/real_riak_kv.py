@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from controlplane.adapters.riak_kv.kv import STRICT, Fetched, Indexes, IndexPage, Quorum, RiakKv
+from controlplane.adapters.riak_kv.kv import STRICT, Quorum, RiakKv
 
 CACHE_PROPERTIES = {"backend": "be_cache", "allow_mult": False, "dvv_enabled": False, "last_write_wins": True}
 """As roles/riak makes the type of the hot tier (riak_bucket_types)."""
@@ -151,41 +151,15 @@ class Everywhere:
         self._kv = kv
         self._wrote = wrote
 
-    async def fetch(self, bucket: str, key: str, quorum: Quorum = STRICT) -> Fetched:
-        return await self._kv.fetch(bucket, key, quorum)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._kv, name)
 
-    async def store(
-        self,
-        bucket: str,
-        key: str,
-        value: bytes,
-        *,
-        clock: bytes = b"",
-        indexes: Indexes = (),
-        if_absent: bool = False,
-        quorum: Quorum = STRICT,
-    ) -> None:
+    async def store(self, bucket: str, key: str, value: bytes, *, quorum: Quorum = STRICT, **more: Any) -> None:
         self._wrote(bucket)
-        await self._kv.store(
-            bucket, key, value, clock=clock, indexes=indexes, if_absent=if_absent, quorum=_of_all(quorum)
-        )
+        await self._kv.store(bucket, key, value, quorum=_of_all(quorum), **more)
 
     async def delete(self, bucket: str, key: str, clock: bytes, quorum: Quorum = STRICT) -> None:
         await self._kv.delete(bucket, key, clock, _of_all(quorum))
-
-    async def index(
-        self, bucket: str, field: str, low: str, high: str, *, limit: int, continuation: bytes = b"", regex: str = ""
-    ) -> IndexPage:
-        return await self._kv.index(bucket, field, low, high, limit=limit, continuation=continuation, regex=regex)
-
-    async def require_siblings(self, bucket: str) -> None:
-        await self._kv.require_siblings(bucket)
-
-    async def ping(self) -> None:
-        await self._kv.ping()
-
-    async def aclose(self) -> None:
-        await self._kv.aclose()
 
 
 def _of_all(quorum: Quorum) -> Quorum:

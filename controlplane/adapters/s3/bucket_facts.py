@@ -89,7 +89,7 @@ def _facts(client: S3Client, bucket: str) -> BucketFacts:
             if code == "NoSuchBucket":
                 raise NotFound(f"there is no bucket {bucket}") from error
             if status in (401, 403):
-                unsaid.append(f"{what} (HTTP {status}: the key lacks s3:{permission})")
+                unsaid.append(f"{what} (HTTP {status} {code}: it needs s3:{permission})")
             elif code not in _NOT_HERE and status not in (405, 501):
                 raise Unavailable(f"{what}: {error}") from error
             return otherwise

@@ -527,15 +527,20 @@ async def test_a_target_that_keeps_what_was_deleted_is_said(new_node: NewNode, m
     assert "still in" in task.error
 
 
-async def test_what_is_written_after_a_delete_that_was_given_up_is_read_through_again(new_node: NewNode) -> None:
-    """The target lets nobody delete. The tombstone must not hide the object's next life."""
-    node = new_node(THROUGH, schedule=RetrySchedule(0.1, 1.0, 1.0, budget=2))
-    await node.put("a", b"1")
+async def give_up_a_delete(node: ObjectNode, key: str) -> None:
+    """The target lets nobody delete."""
+    await node.put(key, b"1")
     await node.drain()
     node.targets["t"].store(B).fault = failing("delete", error=lambda: Forbidden("no DeleteObject for this key"))
-    await node.delete("a")
+    await node.delete(key)
     await node.drain()
     assert [task.state for task in node.journal.open_tasks] == [TaskState.FAILED]
+
+
+async def test_what_is_written_after_a_delete_that_was_given_up_is_read_through_again(new_node: NewNode) -> None:
+    """The tombstone must not hide the object's next life."""
+    node = new_node(THROUGH, schedule=RetrySchedule(0.1, 1.0, 1.0, budget=2))
+    await give_up_a_delete(node, "a")
     assert await node.read("a") is None
     await node.put("a", b"2")
     await node.drain()
@@ -550,11 +555,7 @@ async def test_what_is_written_after_a_delete_that_was_given_up_is_not_promised_
 ) -> None:
     """Under a rule that does not read through there is no tombstone to lift."""
     node = new_node(PLAIN, schedule=RetrySchedule(0.1, 1.0, 1.0, budget=2))
-    await node.put("a", b"1")
-    await node.drain()
-    node.targets["t"].store(B).fault = failing("delete", error=lambda: Forbidden("no DeleteObject for this key"))
-    await node.delete("a")
-    await node.drain()
+    await give_up_a_delete(node, "a")
     promised = len(node.journal.history)
     await node.put("a", b"2")
     await node.drain()
